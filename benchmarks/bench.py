@@ -1,14 +1,15 @@
-"""`bulkstop load` beside the load generators that people know, on one server, in one run.
+"""All that is promised of speed, beside what others know, on one server, in one run.
 
-    make bench                                 # all of it, and a new entry in benchmarks/RESULTS.md: ten minutes
-    python benchmarks/bench.py --only schedule
-    python benchmarks/bench.py --smoke         # a short run that only shows that it works
+    make bench                                        # every row, and a new entry in benchmarks/RESULTS.md
+    python benchmarks/bench.py --only stop --runs 3
+    python benchmarks/bench.py --smoke                # a short run that only shows that it works
 
-Three tables. Throughput: every generator posts over as many connections to one nginx, in rounds, each round in another
-order; bulkstop takes its ids from a file and writes a line for each request. Judge the ratios, which are those within
-a round; the rates hold for this machine and this minute only. Schedule: how long after the intended moment a request
-left. Freeze: what is told of a server that stands still once. What bulkstop says it has sent must be what nginx has
-counted, to the last request: if it is not, that is exit 1.
+The rows: `load` (every generator posts over as many connections to one nginx), `stop` and `aiohttp` (the whole job
+beside hey and wrk, or a naive loop), `plan`, `startup`, `schedule` (how long after the intended moment a request
+left), `memory`, and `freeze` (what is told of a server that stands still once). Who is compared runs in turn, each
+round in another order. Judge the ratios, which are those within a round; the rates hold for this machine and this
+minute only. What bulkstop says it has sent must be what nginx has counted and what it has written, to the last
+request: if it is not, that is exit 1.
 """
 
 import argparse
@@ -18,22 +19,28 @@ import platform
 import statistics
 import tempfile
 import threading
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
+import stop_rows
 import watched
-from generators import AIOHTTP, BARE, GENERATORS, HEY, WIRE, WRK, Generator, Job, load, versions, write_files
+from generators import BARE, GENERATORS, HEY, NO_LINES, TWO, WIRE, WRK, Generator, Job, load, versions, write_files
 from peers import Nginx, counting_nginx
+from rounds import Measured, in_turn, ratios, targets_table
+from stop_rows import Found, Place
 from tables import ms, percentile, table
 
-TARGETS = ((WIRE, HEY, 1.2), (WIRE, WRK, 0.4), (AIOHTTP, BARE, 0.9))
-RATES = (1000, 5000, 10_000)
-PUNCTUAL = (5000, 1.0)
-"""At this rate 99 % of the requests leave within so many milliseconds."""
+LOAD_TARGETS = (
+    *((one, HEY, 1.3, 1.5) for one in (WIRE, NO_LINES)),
+    *((one, WRK, 0.5, 0.6) for one in (WIRE, NO_LINES)),
+    (TWO, WIRE, 1.2, None),
+)
+PUNCTUAL_MS = {("wire", 5000): 0.2, ("wire", 20_000): 5.0, ("aiohttp", 5000): None}
+"""At these rates 99 % of the requests leave within so many milliseconds."""
 FROZEN_RATE, FROZEN_SHARE = 500, 0.005
 """Of all requests this share may be in flight: with more than 0.01 the service time's p99 would show the freeze too."""
 TRANSPORTS = ("wire", "aiohttp")
@@ -55,14 +62,22 @@ class Size(NamedTuple):
     """How much is measured."""
 
     connections: int
-    rounds: int
+    runs: int
     seconds: float
     schedule_s: float
     freeze_s: float
-    rates: Sequence[int]
+    campaigns: int
+    aiohttp_campaigns: int
+    plan_rows: int
+    memory_rows: int
+    start_runs: int
 
 
-# --- throughput -----------------------------------------------------------------------------------------------------
+# What a row found: tables to read, rows for the table of the targets, and what does not hold.
+Part = tuple[str, list[Measured], list[str]]
+
+
+# --- load -----------------------------------------------------------------------------------------------------------
 
 
 def measured(generator: Generator, job: Job, server: Nginx) -> Run:
@@ -70,31 +85,28 @@ def measured(generator: Generator, job: Job, server: Nginx) -> Run:
     before = server.requests()
     ran = watched.run(generator.command(job), cwd=job.folder, env=watched.environment(job.folder))
     counted = server.requests() - before
-    told = told_by_bulkstop(ran.out, job.folder) if generator.is_ours else ()
+    told = told_by_bulkstop(generator, ran.out, job.folder) if generator.is_ours else ()
     return Run(generator.rate(ran, counted), ran.cpu_s / max(counted, 1) * 1e6, ran.peak_mb, counted, told)
 
 
-def told_by_bulkstop(out: str, folder: Path) -> tuple[int, int]:
-    """Return how many requests a run of bulkstop has told of: in its summary, and in lines."""
-    with (folder / "lines.jsonl").open("rb") as file:
-        return json.loads(out)["requests"], sum(1 for _ in file)
+def told_by_bulkstop(generator: Generator, out: str, folder: Path) -> list[int]:
+    """Return how many requests a run of bulkstop has told of: in its summary, and in lines if it writes them."""
+    told = [json.loads(out)["requests"]]
+    if generator.has_lines:
+        with (folder / "lines.jsonl").open("rb") as file:
+            told.append(sum(1 for _ in file))
+    return told
 
 
-def rounds(generators: Sequence[Generator], job: Job, server: Nginx, number: int) -> dict[str, list[Run]]:
-    """Let all run in turn, so often, and each time another of them first."""
-    runs: dict[str, list[Run]] = {generator.name: [] for generator in generators}
-    order = deque(generators)
-    for _ in range(number):
-        for generator in order:
-            runs[generator.name].append(measured(generator, job, server))
-        order.rotate(1)
-    return runs
+def ratios_of(runs: dict[str, list[Run]], name: str, to: str) -> list[float]:
+    """Return the ratios of two rates, each in its round; none if one of them is not there."""
+    one, other = ([run.rate for run in runs.get(each, ())] for each in (name, to))
+    return ratios(one, other)
 
 
 def ratio(runs: dict[str, list[Run]], name: str, to: str) -> float | None:
     """Return the median of the ratios of two rates in a round; None if one of them is not there."""
-    pairs = zip(runs.get(name, ()), runs.get(to, ()), strict=False)
-    found = [one.rate / other.rate for one, other in pairs if other.rate]
+    found = ratios_of(runs, name, to)
     return statistics.median(found) if found else None
 
 
@@ -118,11 +130,13 @@ def _throughput_row(runs: dict[str, list[Run]], name: str) -> list[str]:
     ]
 
 
-def judged(runs: dict[str, list[Run]]) -> Iterator[str]:
-    """Say which targets are reached."""
-    for name, to, target in TARGETS:
-        if (found := ratio(runs, name, to)) is not None:
-            yield f"{name} / {to}: {found:.2f}, target {target}: {'reached' if found >= target else 'NOT REACHED'}"
+def load_targets(runs: dict[str, list[Run]]) -> Iterator[Measured]:
+    """Yield the rows of the table of the targets, of those whose peer is there."""
+    for name, to, bar, stretch in LOAD_TARGETS:
+        if found := ratios_of(runs, name, to):
+            yield Measured(
+                f"load, {name.removeprefix('bulkstop, ')} / {to.removeprefix('bulkstop, ')}", found, bar, stretch
+            )
 
 
 def miscounted(runs: dict[str, list[Run]]) -> list[str]:
@@ -136,17 +150,17 @@ def miscounted(runs: dict[str, list[Run]]) -> list[str]:
     ]
 
 
-def throughput(server: Nginx, folder: Path, size: Size) -> tuple[str, list[str]]:
-    """Measure all that are there; return the text and what does not hold."""
+def throughput(server: Nginx, folder: Path, size: Size) -> Part:
+    """Measure all that are there; return the text, the targets, and what does not hold."""
     there = [generator for generator in GENERATORS if generator.is_there]
-    runs = rounds(there, Job(server.url, folder, size.connections, size.seconds), server, size.rounds)
+    job = Job(server.url, folder, size.connections, size.seconds)
+    runs = in_turn({each.name: partial(measured, each, job, server) for each in there}, size.runs)
     flaws = miscounted(runs)
     ours = [run for found in runs.values() for run in found if run.told]
     total = sum(run.counted for run in ours)
     counts = f"nginx, summaries and lines agree on {total:,} requests of bulkstop in {len(ours)} runs"
-    lines = [throughput_table(runs), "", *judged(runs), *(flaws or [counts])]
-    absent = [generator.name for generator in GENERATORS if not generator.is_there]
-    return "\n".join([*lines, *(["not there: " + ", ".join(absent)] if absent else [])]), flaws
+    absent = [f"{generator.name}: not installed, left out" for generator in GENERATORS if not generator.is_there]
+    return "\n".join([throughput_table(runs), "", *(flaws or [counts]), *absent]), list(load_targets(runs)), flaws
 
 
 # --- the schedule ---------------------------------------------------------------------------------------------------
@@ -158,40 +172,64 @@ def send_errors_ms(path: Path) -> list[float]:
         return sorted((line["started_s"] - line["intended_s"]) * 1e3 for line in map(orjson.loads, file))
 
 
-def schedule_row(server: Nginx, folder: Path, size: Size, transport: str, rate: int) -> tuple[list[str], float]:
-    """Send at a rate in each round; return the medians of what was seen, and that of the p99."""
-    command = load(server.url, "--rate", f"{rate}/s", "--duration", f"{size.schedule_s}s", "--transport", transport)
-    seen = []
-    for _ in range(size.rounds):
-        ran = watched.run(command, cwd=folder, env=watched.environment(folder), codes=(0, UNKEPT))
-        errors = send_errors_ms(folder / "lines.jsonl")
-        seen.append([json.loads(ran.out)["rate"], *(percentile(errors, each) for each in (50, 99, 100))])
-    sent, p50, p99, longest = (statistics.median(each) for each in zip(*seen, strict=True))
-    return [f"{transport}, {rate:,}/s", f"{sent:,.0f}", ms(p50), ms(p99), ms(longest)], p99
+class Punctual(NamedTuple):
+    """What one run at a constant rate came to."""
+
+    rate: float
+    errors_ms: tuple[float, float, float]
+    """p50, p99 and the longest."""
+    flaw: str
+    is_unkept: bool
+    """Whether it said itself that the schedule was not kept."""
 
 
-def schedule(server: Nginx, folder: Path, size: Size) -> tuple[str, list[str]]:
+def kept(server: Nginx, folder: Path, seconds: float, transport: str, rate: int) -> Punctual:
+    """Send at a rate once."""
+    before = server.requests()
+    command = load(server.url, "--rate", f"{rate}/s", "--duration", f"{seconds}s", "--transport", transport)
+    ran = watched.run(command, cwd=folder, env=watched.environment(folder), codes=(0, UNKEPT))
+    errors, told = send_errors_ms(folder / "lines.jsonl"), json.loads(ran.out)
+    counts = {"counted by nginx": server.requests() - before, "lines": len(errors)}
+    flaw = stop_rows.miscount(f"{transport}, {rate:,}/s", counts, told["requests"] - told["unsent"])
+    p50, p99, longest = (percentile(errors, each) for each in (50, 99, 100))
+    return Punctual(told["rate"], (p50, p99, longest), flaw, ran.code == UNKEPT)
+
+
+def schedule(server: Nginx, folder: Path, size: Size) -> Part:
     """Measure the schedule error at each rate."""
-    found = {(each, rate): schedule_row(server, folder, size, each, rate) for each in TRANSPORTS for rate in size.rates}
-    lines = [table(("", "sent/s", "p50 ms", "p99 ms", "max ms"), (row for row, _ in found.values()))]
-    rate, target_ms = PUNCTUAL
-    if rate in size.rates:
-        p99 = found["wire", rate][1]
-        word = "reached" if p99 < target_ms else "NOT REACHED"
-        lines += ["", f"wire, p99 at {rate:,}/s: {ms(p99)} ms, target under {target_ms:g} ms: {word}"]
-    return "\n".join(lines), []
+    runners = {each: partial(kept, server, folder, size.schedule_s, *each) for each in PUNCTUAL_MS}
+    found = {each: [runner() for _ in range(size.runs)] for each, runner in runners.items()}
+    targets = [punctual(*each, runs) for each, runs in found.items()]
+    flaws = [run.flaw for runs in found.values() for run in runs if run.flaw]
+    head = ("", "sent/s", "p50 ms", "p99 ms", "max ms", "said that it was late")
+    return table(head, (_schedule_row(*each, runs) for each, runs in found.items())), targets, flaws
+
+
+def punctual(transport: str, rate: int, runs: Sequence[Punctual]) -> Measured:
+    """Return the row of the table of the targets."""
+    excuse = "late, and said so" if all(run.is_unkept for run in runs) else ""
+    name, p99s = f"schedule error p99, {transport}, {rate:,}/s", [run.errors_ms[1] for run in runs]
+    return Measured(name, p99s, PUNCTUAL_MS[transport, rate], unit="ms", is_most=True, excuse=excuse)
+
+
+def _schedule_row(transport: str, rate: int, runs: Sequence[Punctual]) -> list[str]:
+    errors = [ms(statistics.median(each)) for each in zip(*(run.errors_ms for run in runs), strict=True)]
+    unkept = sum(run.is_unkept for run in runs)
+    sent = statistics.median(run.rate for run in runs)
+    return [f"{transport}, {rate:,}/s", f"{sent:,.0f}", *errors, f"{unkept} of {len(runs)}"]
 
 
 # --- the freeze -----------------------------------------------------------------------------------------------------
 
 
-def freeze(server: Nginx, folder: Path, size: Size) -> tuple[str, list[str]]:
+def freeze(server: Nginx, folder: Path, size: Size) -> Part:
     """Let the server stand still in the middle of a run; return what was told of it, and what ought to have been."""
     found = {each: frozen(server, folder, size.freeze_s, each) for each in TRANSPORTS}
     names = ("p50", "p99", "max")
     head = ("", *(f"intended {name} ms" for name in names), *(f"service {name} ms" for name in names))
     rows = [[each, *(ms(told[kind][name]) for kind in KINDS for name in names)] for each, told in found.items()]
-    return table(head, rows), [flaw for each, told in found.items() for flaw in unseen(each, told, size.freeze_s)]
+    flaws = [flaw for each, told in found.items() for flaw in unseen(each, told, size.freeze_s)]
+    return table(head, rows), [], flaws
 
 
 KINDS = ("latency_ms", "service_ms")
@@ -223,13 +261,54 @@ def unseen(name: str, told: dict[str, dict[str, float]], seconds: float) -> Iter
 
 # --- all of it ------------------------------------------------------------------------------------------------------
 
-MEASURED = {"throughput": throughput, "schedule": schedule, "freeze": freeze}
-PARTS = tuple(MEASURED)
+
+def of_targets(measure: Callable[[Place, Size], Found]) -> Callable[[Nginx, Path, Size], Part]:
+    """Return what measures a row that has no table but that of its targets."""
+
+    def part(server: Nginx, folder: Path, size: Size) -> Part:
+        rows, flaws = measure(Place(server, folder, size.connections, size.runs), size)
+        return targets_table(rows), rows, flaws
+
+    return part
+
+
+MEASURED: dict[str, Callable[[Nginx, Path, Size], Part]] = {
+    "load": throughput,
+    "stop": of_targets(lambda place, size: stop_rows.stop_wire(place, size.campaigns, size.seconds)),
+    "aiohttp": of_targets(lambda place, size: stop_rows.stop_aiohttp(place, size.aiohttp_campaigns)),
+    "plan": of_targets(lambda place, size: stop_rows.plan(place, size.plan_rows)),
+    "startup": of_targets(lambda place, size: stop_rows.startup(place._replace(runs=size.start_runs))),
+    "schedule": schedule,
+    "memory": of_targets(lambda place, size: stop_rows.memory(place, size.memory_rows)),
+    "freeze": freeze,
+}
 TITLES = {
-    "throughput": "Throughput: {size.connections} connections, {size.rounds} rounds of {size.seconds:g} s",
-    "schedule": "Schedule error, from intended to sent: medians of {size.rounds} runs of {size.schedule_s:g} s",
+    "load": "Load: {size.connections} connections, {size.runs} rounds of {size.seconds:g} s",
+    "stop": "Stop over wire: {size.campaigns:,} campaigns, {size.connections} connections, {size.runs} rounds",
+    "aiohttp": "Stop over aiohttp: {size.aiohttp_campaigns:,} campaigns, {size.connections} connections, {size.runs} rounds",
+    "plan": "Plan of {size.plan_rows:,} rows, processor time, {size.runs} rounds",
+    "startup": "Start-up, {size.start_runs} rounds",
+    "schedule": "Schedule error, from intended to sent: medians of {size.runs} runs of {size.schedule_s:g} s",
+    "memory": "Memory of {size.memory_rows:,} rows, one run",
     "freeze": "A freeze of a tenth of {size.freeze_s:g} s, at {rate}/s",
 }
+MINUTES = {
+    "load": 2.7,
+    "stop": 1.1,
+    "aiohttp": 0.9,
+    "plan": 0.4,
+    "startup": 0.2,
+    "schedule": 1.6,
+    "memory": 1.0,
+    "freeze": 0.8,
+}
+"""Of five runs, about, on two cores."""
+ONCE = ("memory", "freeze")
+
+
+def expected_minutes(rows: Sequence[str], runs: int) -> float:
+    """Return about how long these rows take."""
+    return sum(MINUTES[row] * (1 if row in ONCE else runs / 5) for row in rows)
 
 
 def machine(workers: int) -> str:
@@ -244,35 +323,59 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a short run")
-    parser.add_argument("--only", choices=PARTS, action="append", help="only this table; repeatable")
+    parser.add_argument(
+        "--only",
+        choices=MEASURED,
+        action="append",
+        metavar="ROW",
+        help=f"only this row: {', '.join(MEASURED)}; repeatable",
+    )
     parser.add_argument("--connections", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of one run in the throughput table")
+    parser.add_argument("--runs", type=int, default=5, help="of each command of a row")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of one run in the row `load`")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="of nginx")
     parser.add_argument("--append", type=Path, metavar="FILE", help="append the tables to this file")
     return parser.parse_args()
 
 
+def sized(args: argparse.Namespace) -> Size:
+    """Return how much is measured."""
+    if args.smoke:
+        return Size(4, 1, 0.3, 0.5, 2.0, 400, 200, 2000, 2000, 1)
+    return Size(args.connections, args.runs, args.seconds, 5.0, 20.0, 60_000, 20_000, 200_000, 1_000_000, 2 * args.runs)
+
+
+def measure(rows: Sequence[str], size: Size, workers: int) -> Part:
+    """Measure these rows, print the tables on the way, and return them with all targets and flaws."""
+    texts, targets, flaws = list[str](), list[Measured](), list[str]()
+    with tempfile.TemporaryDirectory() as name, counting_nginx(workers) as server:
+        write_files(Path(name))
+        for row in rows:
+            text, found, wrong = MEASURED[row](server, Path(name), size)
+            texts.append(f"{TITLES[row].format(size=size, rate=FROZEN_RATE)}:\n\n{text}")
+            print(f"\n{texts[-1]}", flush=True)
+            targets += found
+            flaws += wrong
+    return "\n\n".join(texts), targets, flaws
+
+
 def main() -> None:
     """Measure, print, and append it to a file if one is named."""
     args = arguments()
-    size = Size(args.connections, args.rounds, args.seconds, 5.0, 20.0, RATES)
-    if args.smoke:
-        size = Size(4, 1, 0.3, 0.5, 2.0, RATES[:1])
-    told, flaws = [f"## {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", machine(args.workers)], []
-    print("\n\n".join(told))
-    with tempfile.TemporaryDirectory() as name, counting_nginx(args.workers) as server:
-        write_files(Path(name))
-        for part in args.only or PARTS:
-            text, wrong = MEASURED[part](server, Path(name), size)
-            told.append(f"{TITLES[part].format(size=size, rate=FROZEN_RATE)}:\n\n{text}")
-            print(f"\n{told[-1]}", flush=True)
-            flaws += wrong if part != "freeze" or not args.smoke else []  # a short freeze is no longer than a hiccup
-    told.append(f"Load average after: {os.getloadavg()[0]:.1f}.")
-    print(f"\n{told[-1]}")
+    rows, size = args.only or tuple(MEASURED), sized(args)
+    when, where = f"## {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", machine(args.workers)
+    print(f"{when}\n\n{where}", flush=True)
+    if not args.smoke:
+        print(f"\nThis takes about {expected_minutes(rows, size.runs):.0f} minutes.", flush=True)
+    text, targets, flaws = measure(rows, size, args.workers)
+    judged = f"The targets; a ratio is that within a round:\n\n{targets_table([each for each in targets if each.bar])}"
+    after = f"Load average after: {os.getloadavg()[0]:.1f}."
+    print(f"\n{judged}\n\n{after}")
     if args.append:
         with args.append.open("a") as file:
-            file.write("\n" + "\n\n".join(told) + "\n")
+            file.write("\n" + "\n\n".join([when, where, judged, text, after]) + "\n")
+    if args.smoke:  # a short freeze is no longer than a hiccup
+        flaws = [flaw for flaw in flaws if "freeze" not in flaw]
     if flaws:
         raise SystemExit("\n".join(flaws))
 

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,19 @@ class User(FastHttpUser):
 """
 
 
+K6_SCRIPT = """\
+import http from 'k6/http';
+
+export default function () {{
+    http.post(__ENV.URL, '{{}}', {{ headers: {headers} }});
+}}
+
+export function handleSummary(data) {{
+    return {{ stdout: JSON.stringify({{ rate: data.metrics.http_reqs.values.rate }}) + '\\n' }};
+}}
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What a generator is to do: for so many seconds, over so many connections; its files are in `folder`."""
@@ -56,6 +70,8 @@ class Job:
     folder: Path
     connections: int
     seconds: float
+    requests: int | None = None
+    """So many instead of the seconds, for those that can."""
 
     @property
     def url(self) -> str:
@@ -77,6 +93,8 @@ class Generator:
     rate: Callable[[Ran, int], float]
     """Finds it in what the command wrote; the second argument is the server's count."""
     needs: str | None = None
+    has_lines: bool = False
+    """Whether it writes a line for each request."""
 
     @property
     def is_ours(self) -> bool:
@@ -96,21 +114,26 @@ def write_files(folder: Path) -> None:
     rows = [f"{each},voice,{ACCOUNT},{STREAM}" for each in ids]
     (folder / "ids.csv").write_text("campaign_id,campaign_type,account_id,stream_id\n" + "\n".join(rows) + "\n")
     (folder / "post.lua").write_text(WRK_SCRIPT + "".join(f'wrk.headers["{k}"] = "{v}"\n' for k, v in HEADERS.items()))
+    (folder / "k6.js").write_text(K6_SCRIPT.format(headers=json.dumps({"Content-Type": "application/json", **HEADERS})))
+    (folder / "body.json").write_text("{}")
     (folder / "locustfile.py").write_text(LOCUST_FILE.format(target=TARGET, headers=HEADERS))
 
 
-def load(host: str, *options: str) -> list[str]:
+LINES = ("--results", "lines.jsonl", "--overwrite")
+
+
+def load(host: str, *options: str, lines: bool = True) -> list[str]:
     """Return the command that runs bulkstop over the ids with all that it can do: outcomes, histogram, a line each."""
-    lines = ("--results", "lines.jsonl", "--overwrite", "--json", "--quiet")
-    return [sys.executable, "-m", "bulkstop", "load", "ids.csv", "--host", host, *lines, *options]
+    told = (*(LINES if lines else ()), "--json", "--quiet")
+    return [sys.executable, "-m", "bulkstop", "load", "ids.csv", "--host", host, *told, *options]
 
 
-def bulkstop(*options: str) -> Callable[[Job], list[str]]:
+def bulkstop(*options: str, lines: bool = True) -> Callable[[Job], list[str]]:
     """Return what makes the command of bulkstop with these options."""
 
     def command(job: Job) -> list[str]:
         closed = ("--closed", "--concurrency", str(job.connections), "--duration", f"{job.seconds}s")
-        return load(job.host, *closed, *options)
+        return load(job.host, *closed, *options, lines=lines)
 
     return command
 
@@ -128,8 +151,7 @@ def _wrk(job: Job) -> list[str]:
 def _hey(job: Job) -> list[str]:
     return [
         "hey",
-        "-z",
-        f"{job.seconds}s",
+        *(("-n", f"{job.requests}") if job.requests else ("-z", f"{job.seconds}s")),
         "-c",
         str(job.connections),
         "-m",
@@ -158,6 +180,22 @@ def _curl(job: Job) -> list[str]:
     ]
 
 
+def _oha(job: Job) -> list[str]:
+    asked = ["-z", f"{job.seconds}s", "-c", str(job.connections), "-m", "POST", "-d", "{}"]
+    return ["oha", "--no-tui", *asked, *_headers("-H"), job.url]
+
+
+def _vegeta(job: Job) -> list[str]:
+    asked = ["-rate=0", f"-duration={job.seconds}s", f"-workers={job.connections}", f"-max-workers={job.connections}"]
+    attack = shlex.join(["vegeta", "attack", *asked, "-body=body.json", *_headers("-header")])
+    return ["sh", "-c", f"echo {shlex.quote(f'POST {job.url}')} | {attack} | vegeta report -type=json"]
+
+
+def _k6(job: Job) -> list[str]:
+    asked = ["--vus", str(job.connections), "--duration", f"{job.seconds}s", "--env", f"URL={job.url}"]
+    return ["k6", "run", "--quiet", *asked, "k6.js"]
+
+
 def _bare_loop(job: Job) -> list[str]:
     script = str(HERE / "bare_loop.py")
     return [sys.executable, script, job.host, "ids.txt", str(job.connections), str(job.seconds)]
@@ -174,7 +212,7 @@ def _said(ran: Ran, counted: int) -> float:
     return float(json.loads(ran.out.splitlines()[-1])["rate"])
 
 
-def _hey_said(ran: Ran, counted: int) -> float:
+def _text_said(ran: Ran, counted: int) -> float:
     found = re.search(r"Requests/sec:\s+([\d.]+)", ran.out)
     return float(found[1]) if found else 0.0
 
@@ -192,17 +230,22 @@ def _locust_said(ran: Ran, counted: int) -> float:
 
 BARE, WRK, HEY = "bare aiohttp loop", "wrk", "hey"
 WIRE, AIOHTTP = "bulkstop, wire", "bulkstop, aiohttp"
+NO_LINES, TWO = "bulkstop, wire, no lines", "bulkstop, wire, 2 processes"
 GENERATORS = (
-    Generator(WIRE, bulkstop("--transport", "wire"), _said),
-    Generator("bulkstop, wire, 2 processes", bulkstop("--transport", "wire", "--processes", "2"), _said),
-    Generator(AIOHTTP, bulkstop("--transport", "aiohttp"), _said),
+    Generator(WIRE, bulkstop("--transport", "wire"), _said, has_lines=True),
+    Generator(NO_LINES, bulkstop("--transport", "wire", lines=False), _said),
+    Generator(TWO, bulkstop("--transport", "wire", "--processes", "2"), _said, has_lines=True),
+    Generator(AIOHTTP, bulkstop("--transport", "aiohttp"), _said, has_lines=True),
     Generator(BARE, _bare_loop, _said),
     Generator(WRK, _wrk, _said, needs="wrk"),
-    Generator(HEY, _hey, _hey_said, needs="hey"),
+    Generator(HEY, _hey, _text_said, needs="hey"),
     Generator("curl --parallel", _curl, _curl_said, needs="curl"),
+    Generator("oha", _oha, _text_said, needs="oha"),
+    Generator("vegeta", _vegeta, _said, needs="vegeta"),
+    Generator("k6", _k6, _said, needs="k6"),
     Generator("Locust FastHttpUser", _locust, _locust_said, needs=LOCUST),
 )
-"""The three of bulkstop come first."""
+"""Those of bulkstop come first."""
 
 
 def versions() -> dict[str, str]:
@@ -212,6 +255,9 @@ def versions() -> dict[str, str]:
         "wrk": _said_by(r"wrk (\S+)", "wrk", "-v"),
         "hey": _said_by(r"(\S+)", "dpkg-query", "-W", "-f", "${Version}", "hey"),  # it does not say it itself
         "curl": _said_by(r"curl (\S+)", "curl", "--version"),
+        "oha": _said_by(r"oha (\S+)", "oha", "--version"),
+        "vegeta": _said_by(r"Version: (\S+)", "vegeta", "-version"),
+        "k6": _said_by(r"k6 (\S+)", "k6", "version"),
         "Locust": _said_by(r"locust (\S+)", LOCUST, "--version"),
     }
     libraries = {name: version(name) for name in ("aiohttp", "httptools", "uvloop")}

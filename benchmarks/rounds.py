@@ -1,0 +1,92 @@
+"""The pure parts of `bench.py`: runs in turn, the ratios within them, their spread, and the table of the targets."""
+
+import statistics
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tables import table
+
+T = TypeVar("T")
+
+
+def in_turn(runners: Mapping[str, Callable[[], T]], number: int) -> dict[str, list[T]]:
+    """Let all run so often, one after the other, and each time another of them first."""
+    runs: dict[str, list[T]] = {name: [] for name in runners}
+    order = deque(runners)
+    for _ in range(number):
+        for name in order:
+            runs[name].append(runners[name]())
+        order.rotate(-1)
+    return runs
+
+
+def ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Return the ratios of two that ran in the same rounds; a round without a figure has none."""
+    return [one / other for one, other in zip(ones, others, strict=False) if other]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the runs of a row came to, and the bar: the least that it must be, or the most if `is_most`."""
+
+    name: str
+    values: Sequence[float]
+    bar: float | None = None
+    stretch: float | None = None
+    unit: str = ""
+    is_most: bool = False
+    excuse: str = ""
+    """Why the row is reached although its figure is not: the command said so itself."""
+
+    @property
+    def median(self) -> float:
+        """The median of all runs."""
+        return statistics.median(self.values)
+
+    def verdict(self) -> str:
+        """Say whether the bar is reached, or even the stretch."""
+        if self.bar is None:
+            return ""
+        if self._meets(self.stretch):
+            return "reached, stretch too"
+        if self._meets(self.bar):
+            return "reached"
+        return self.excuse or "NOT REACHED"
+
+    def _meets(self, bar: float | None) -> bool:
+        return bar is not None and (self.median <= bar if self.is_most else self.median >= bar)
+
+
+def targets_table(rows: Sequence[Measured]) -> str:
+    """Write each row with its median, its lowest and highest run, and its bars."""
+    head = ("", "median", "lowest-highest", "runs", "target", "stretch", "verdict")
+    return table(head, map(_target_row, rows))
+
+
+def _target_row(row: Measured) -> list[str]:
+    sign = "<= " if row.is_most else ">= "
+    bars = ["" if each is None else f"{sign}{each:g}" for each in (row.bar, row.stretch)]
+    spread = f"{figure(min(row.values))}-{figure(max(row.values))}"
+    return [
+        f"{row.name}{row.unit and f', {row.unit}'}",
+        figure(row.median),
+        spread,
+        f"{len(row.values)}",
+        *bars,
+        row.verdict(),
+    ]
+
+
+def figure(value: float) -> str:
+    """Write a figure with about three digits."""
+    return (
+        f"{value:,.0f}"
+        if value >= 100
+        else f"{value:.1f}"
+        if value >= 20
+        else f"{value:.2f}"
+        if value >= 0.1
+        else f"{value:.3f}"
+    )
