@@ -34,7 +34,7 @@ worker_processes {workers};
 daemon off;
 pid nginx.pid;
 error_log error.log;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 8192; }}
 http {{
     access_log off;
     keepalive_requests 100000000;

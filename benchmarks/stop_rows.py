@@ -192,7 +192,8 @@ def startup(place: Place) -> Found:
         imported: [sys.executable, "-c", "import aiohttp"],
     }
     env = watched.environment(place.folder)
-    found = in_turn({name: partial(wall_s, each, dict(env)) for name, each in commands.items()}, place.runs)
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's start finds compiled modules
+    found = in_turn({name: partial(wall_s, each, env) for name, each in commands.items()}, place.runs)
     return list(_starts(found, empty, imported)), []
 
 

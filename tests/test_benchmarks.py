@@ -70,3 +70,65 @@ def test_a_freeze_that_is_hidden_is_told(bench: ModuleType, intended_ms: float, 
     """A freeze of 2 s in 20 s belongs into the p99 of the intended time, and not into that of the service time."""
     told = {"latency_ms": {"p99": intended_ms}, "service_ms": {"p99": service_ms}}
     assert len(list(bench.unseen("wire", told, 20.0))) == said
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the pure parts of the table of the targets as a module."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import rounds
+
+    return rounds
+
+
+def test_each_runs_first_in_turn(rounds: ModuleType) -> None:
+    """All run in each round, and each round begins with another."""
+    ran: list[str] = []
+    runners = {name: (lambda name=name: ran.append(name)) for name in "abc"}
+    found = rounds.in_turn(runners, 3)
+    assert "".join(ran) == "abcbcacab"
+    assert {name: len(runs) for name, runs in found.items()} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_a_round_without_a_figure_has_no_ratio(rounds: ModuleType) -> None:
+    """A peer that said nothing in a round is left out of the ratios."""
+    assert rounds.ratios([10.0, 30.0], [0.0, 20.0]) == [1.5]
+
+
+@pytest.mark.parametrize(
+    ("values", "bars", "is_most", "excuse", "verdict"),
+    [
+        ([0.9, 1.2, 1.0], (1.0, 1.1), False, "", "reached"),
+        ([1.1, 1.2, 1.0], (1.0, 1.1), False, "", "reached, stretch too"),
+        ([0.9, 1.2, 0.8], (1.0, 1.1), False, "", "NOT REACHED"),
+        ([3.9, 5.0, 3.5], (4.0, 3.0), True, "", "reached"),
+        ([4.1, 5.0, 3.5], (4.0, 3.0), True, "late, and said so", "late, and said so"),
+        ([4.1], (None, None), True, "", ""),
+    ],
+)
+def test_the_median_is_judged(
+    rounds: ModuleType,
+    values: list[float],
+    bars: tuple[float | None, float | None],
+    is_most: bool,
+    excuse: str,
+    verdict: str,
+) -> None:
+    """A row is judged by the median of its runs, from the side of its target."""
+    assert rounds.Measured("row", values, *bars, is_most=is_most, excuse=excuse).verdict() == verdict
+
+
+def test_the_spread_is_told(rounds: ModuleType) -> None:
+    """The table of the targets shows the lowest run and the highest beside the median."""
+    row = rounds.Measured("stop / hey", [0.9, 1.25, 1.0], 0.95, 1.1)
+    cells = [cell.strip() for cell in rounds.targets_table([row]).splitlines()[2].strip("|").split("|")]
+    assert cells == ["stop / hey", "1.00", "0.90-1.25", "3", ">= 0.95", ">= 1.1", "reached"]
+
+
+def test_a_lost_campaign_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A count that is not what was to be sent is named with its number."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import stop_rows
+
+    assert stop_rows.miscount("wire", {"lines": 7}, 7) == ""
+    assert stop_rows.miscount("wire", {"lines": 6}, 7) == "wire: 6 lines, not 7"
