@@ -20,7 +20,7 @@ help:
 	@echo "make test-all     also real services, kills, large files, and the newest and lowest versions of what is depended on"
 	@echo "make lint         ruff and mypy only"
 	@echo "make format       let ruff put the code in form"
-	@echo "make bench        \`load\` beside other load generators; adds to benchmarks/RESULTS.md"
+	@echo "make bench        every target of speed beside other tools; adds to benchmarks/RESULTS.md"
 	@echo "make bench-smoke  a short run of each benchmark"
 	@echo "make licenses     list the licence of every package that is needed"
 	@echo "make release-check  build the last commit, check it, and install it on the oldest and the newest Python here"
