@@ -203,7 +203,7 @@ def kept(server: Nginx, folder: Path, seconds: float, transport: str, rate: int)
 def schedule(server: Nginx, folder: Path, size: Size) -> Part:
     """Measure the schedule error at each rate."""
     runners = {each: partial(kept, server, folder, size.schedule_s, *each) for each in PUNCTUAL_MS}
-    found = {each: [runner() for _ in range(size.runs)] for each, runner in runners.items()}
+    found = in_turn(runners, size.runs)
     targets = [punctual(*each, runs) for each, runs in found.items()]
     flaws = [run.flaw for runs in found.values() for run in runs if run.flaw]
     head = ("", "sent/s", "p50 ms", "p99 ms", "max ms", "said that it was late")

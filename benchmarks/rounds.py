@@ -8,12 +8,13 @@ from typing import TypeVar
 
 from tables import table
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
-def in_turn(runners: Mapping[str, Callable[[], T]], number: int) -> dict[str, list[T]]:
+def in_turn(runners: Mapping[K, Callable[[], T]], number: int) -> dict[K, list[T]]:
     """Let all run so often, one after the other, and each time another of them first."""
-    runs: dict[str, list[T]] = {name: [] for name in runners}
+    runs: dict[K, list[T]] = {name: [] for name in runners}
     order = deque(runners)
     for _ in range(number):
         for name in order:
