@@ -54,6 +54,8 @@ class Stopped(NamedTuple):
     sending: float
     whole: float
     flaw: str
+    cpu_us: float
+    """Processor time of a campaign, the start included; it depends less on what else runs."""
 
 
 def bulkstop_run(place: Place, campaigns: int, transport: str) -> Stopped:
@@ -69,7 +71,12 @@ def bulkstop_run(place: Place, campaigns: int, transport: str) -> Stopped:
         "stopped told": manifest["outcomes"].get("stopped", 0),
         "lines": lines,
     }
-    return Stopped(campaigns / manifest["elapsed_s"], campaigns / ran.elapsed_s, miscount(transport, counts, campaigns))
+    return Stopped(
+        campaigns / manifest["elapsed_s"],
+        campaigns / ran.elapsed_s,
+        miscount(transport, counts, campaigns),
+        ran.cpu_s / campaigns * 1e6,
+    )
 
 
 def miscount(name: str, counts: dict[str, int], expected: int) -> str:
@@ -85,7 +92,12 @@ def peer_run(place: Place, job: Job, generator: Generator) -> Stopped:
     counted = place.server.requests() - before
     rate = generator.rate(ran, counted)
     is_counted = job.requests is not None and generator.name == HEY
-    return Stopped(rate, rate, miscount(HEY, {"counted by nginx": counted}, job.requests or 0) if is_counted else "")
+    return Stopped(
+        rate,
+        rate,
+        miscount(HEY, {"counted by nginx": counted}, job.requests or 0) if is_counted else "",
+        ran.cpu_s / max(counted, 1) * 1e6,
+    )
 
 
 def naive_run(place: Place, campaigns: int, loop: str) -> Stopped:
@@ -94,7 +106,15 @@ def naive_run(place: Place, campaigns: int, loop: str) -> Stopped:
     command = [sys.executable, str(HERE / "naive_loop.py"), place.server.url, LIST, str(place.connections), loop]
     ran = watched.run(command, cwd=place.folder, env=watched.environment(place.folder))
     counts = {"counted by nginx": place.server.requests() - before, "told": json.loads(ran.out)["stopped"]}
-    return Stopped(0.0, campaigns / ran.elapsed_s, miscount(f"naive loop, {loop}", counts, campaigns))
+    return Stopped(
+        0.0, campaigns / ran.elapsed_s, miscount(f"naive loop, {loop}", counts, campaigns), ran.cpu_s / campaigns * 1e6
+    )
+
+
+def cpu_rows(what: str, runs: dict[str, list[Stopped]]) -> Iterator[Measured]:
+    """Yield the processor time of each command, for a campaign or a request."""
+    for name, each in runs.items():
+        yield Measured(f"{what}, {name}, CPU", [run.cpu_us for run in each], unit="us")
 
 
 def flaws_of(runs: dict[str, list[Stopped]]) -> list[str]:
@@ -126,7 +146,7 @@ def stop_wire(place: Place, campaigns: int, seconds: float) -> Found:
             for peer in there
         )
         rows.append(Measured(f"stop wire, {campaigns:,}, {kind}", mine, unit="campaigns/s"))
-    return rows, flaws_of(found)
+    return [*rows, *cpu_rows("stop wire", found)], flaws_of(found)
 
 
 def stop_aiohttp(place: Place, campaigns: int) -> Found:
@@ -146,7 +166,8 @@ def stop_aiohttp(place: Place, campaigns: int) -> Found:
         )
         for loop in LOOPS
     ]
-    return [*rows, Measured(f"stop aiohttp, {campaigns:,}, whole", mine, unit="campaigns/s")], flaws_of(found)
+    rows.append(Measured(f"stop aiohttp, {campaigns:,}, whole", mine, unit="campaigns/s"))
+    return [*rows, *cpu_rows("stop aiohttp", found)], flaws_of(found)
 
 
 def read_us(script: str, path: Path, rows: int) -> float:
