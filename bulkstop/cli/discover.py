@@ -24,6 +24,7 @@ from bulkstop.errors import OutputError, SettingsError
 from bulkstop.files.whole import AtomicFile, is_device
 from bulkstop.kore.calls import STATUSES
 from bulkstop.model import SIGNALS, CampaignType
+from bulkstop.report.lists.calling_hours import HoursCost
 from bulkstop.report.lists.discovery import (
     Discovery,
     Expected,
@@ -34,6 +35,7 @@ from bulkstop.report.lists.discovery import (
     to_jsonl,
 )
 from bulkstop.report.verdict import format_not_complete
+from bulkstop.runs.lists.calling_hours import ignore_cost
 from bulkstop.runs.lists.discover import (
     ANY_STATUS,
     RUNNING,
@@ -57,11 +59,16 @@ STATUS_HELP = (
 )
 SHORT_REST_S = 2.0
 """A wait that nobody needs to be told of."""
-MAIN_OPTIONS = ("profile", "output", "overwrite", "wanted", "kinds", "priority", "name", "targets", "expect", "as_json")
+MAIN_OPTIONS = (
+    *("profile", "output", "overwrite", "wanted", "kinds", "priority", "name", "calling_hours"),
+    *("targets", "expect", "as_json"),
+)
 EXAMPLE = """\b
 Examples:
   # List what runs now or is scheduled
   bulkstop discover --status running,Scheduled --profile prod -o running.csv
+  # Stop each campaign at the end of its own calling hours
+  bulkstop discover --calling-hours --profile prod | bulkstop stop - --profile prod --expect 1..50
   # Prove that nothing runs
   bulkstop discover --expect 0 --profile prod -o left.csv
 
@@ -125,6 +132,11 @@ Exit codes:
 @click.option(
     "--name", metavar="GLOB", help="Only campaigns with a matching name, such as 'Promo*'; letter case is ignored."
 )
+@click.option(
+    "--calling-hours",
+    is_flag=True,
+    help="Write by when to stop each campaign, from its calling hours: a call each, unless it is unchanged.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write what was found as one JSON object to standard output.")
 @click.option(
     "--expect",
@@ -147,6 +159,7 @@ def command(
     expect: tuple[int, int] | None,
     *,
     overwrite: bool,
+    calling_hours: bool,
     as_json: bool,
     quiet: bool,
     **_: object,
@@ -174,6 +187,7 @@ def command(
         name=name,
         signals=SIGNALS,
         rests=ignore_rest if quiet else print_rest,
+        hours=None if not calling_hours else ignore_cost if quiet else print_cost,
     )
     if not discovery.is_usable:
         print_err(f"{format_verdict(discovery, output)}\nTo try again: {rebuild_command()}")
@@ -182,7 +196,8 @@ def command(
         print_err(f"bulkstop: not read: {fault}")
     for note in discovery.notes:
         print_err(f"bulkstop: note: {note}")
-    if not write_list(output, WRITERS[form](discovery.rows), file):
+    stops = None if discovery.hours is None else discovery.hours.cells
+    if not write_list(output, WRITERS[form](discovery.rows, stops), file):
         print_err(format_not_complete(f"{describe_count(discovery)}, and no list of it was written"))
         return 3
     lists = len(types) if targets is None else len(targets.scopes)
@@ -257,6 +272,11 @@ def _write_out(data: bytes) -> None:
         raise
     except OSError as error:
         raise OutputError(f"standard output: cannot be written ({error.strerror})") from None
+
+
+def print_cost(cost: HoursCost) -> None:
+    """Say what calling hours take, before they are asked for."""
+    print_err(cost.describe())
 
 
 def print_rest(seconds: float, why: str) -> None:

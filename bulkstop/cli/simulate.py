@@ -17,6 +17,7 @@ from bulkstop.runs import host
 from bulkstop.runs.load.shapes import parse_rate
 from bulkstop.settings.parse import parse_limit, parse_pause
 from bulkstop.simulator import App, Simulator, SimulatorOptions, serve
+from bulkstop.simulator.calling_hours import MIXED
 from bulkstop.simulator.rate_limits import HEADER_FORMS
 from bulkstop.units import parse_percentage
 
@@ -207,6 +208,13 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
     help="Time for which a stopped campaign still starts contacts.",
 )
 @click.option("--analytics/--no-analytics", default=True, show_default=True, help="Allow the app to read contacts.")
+@click.option(
+    "--calling-hours",
+    default=MIXED,
+    show_default=True,
+    metavar="HOURS",
+    help="Calling hours of the campaigns: mixed, none, or of all, such as '9:00 AM-6:00 PM Asia/Kolkata'.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
 @click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Write one JSON line for each request.")
 @click.pass_context

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import orjson
 
 from bulkstop.errors import SettingsError
+from bulkstop.kore.calling_hours import Hours, read_hours
 from bulkstop.kore.contacts import ContactPage, read_contacts
 from bulkstop.kore.exchange import BODY, BODY_CAP, PageRange, Response, TransportFailure
 from bulkstop.kore.interpret import (
@@ -231,6 +232,12 @@ def get_call(scope: Scope, campaign_id: str) -> Call[ListedCampaign]:
         lambda answer: read_campaign(answer, scope, campaign_id),
         PAGE_CAP,
     )
+
+
+def hours_call(scope: Scope, campaign_id: str) -> Call[Hours]:
+    """Ask for the calling hours of one campaign: they stand in no list."""
+    at = get_call(scope, campaign_id).at
+    return Call(scope, at, b"", lambda answer: read_hours(answer, scope, campaign_id), PAGE_CAP)
 
 
 def disable_schedule_call(where: HasScope, name: str) -> Call[Disabled]:

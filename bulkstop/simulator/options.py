@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_
 from bulkstop.errors import SettingsError
 from bulkstop.model import Limit
 from bulkstop.simulator.auth import App
+from bulkstop.simulator.calling_hours import MIXED, check_form
 from bulkstop.simulator.rate_limits import RateLimitHeaders
 from bulkstop.text.likeness import find_near
 
@@ -50,6 +51,7 @@ class Faults(TypedDict, total=False):
     contacts_per_minute: float
     contacts_after_stop_s: float
     analytics: bool
+    calling_hours: str
     seed: int
     log: str | Path | None
 
@@ -71,7 +73,8 @@ class SimulatorOptions:
     of each account is an emergency that runs; `other_status` is a status of some that nobody documented.
     Of them, `churn` change their status after each answered list call. A running campaign contacts somebody
     `contacts_per_minute` times, and goes on for `contacts_after_stop_s` seconds after its stop; without `analytics` the
-    app lacks the scope to ask for that.
+    app lacks the scope to ask for that. `calling_hours` of its campaigns are mixed, none, or the same for all, such as
+    "9:00 AM-6:00 PM Asia/Kolkata".
     """
 
     host: str = "127.0.0.1"
@@ -104,6 +107,7 @@ class SimulatorOptions:
     contacts_per_minute: int | float = 0.0
     contacts_after_stop_s: int | float = 0.0
     analytics: bool = True
+    calling_hours: str = MIXED
     seed: int = 0
     log: str | Path | None = None
 
@@ -144,6 +148,8 @@ class SimulatorOptions:
         _check("port", self.port, 0, 65535)
         if self.retry_after_s is not None:
             _check("retry_after_s", self.retry_after_s, 0, 1e9)
+        if fault := check_form(self.calling_hours):
+            raise SettingsError(f"calling_hours is {self.calling_hours!r}; {fault}")
 
     def _check_credentials(self) -> None:
         if self.client_secret == "":

@@ -12,6 +12,7 @@ from bulkstop.model import CampaignType
 from bulkstop.simulator import answers
 from bulkstop.simulator.answers import Answer
 from bulkstop.simulator.auth import Access
+from bulkstop.simulator.calling_hours import format_strategy
 from bulkstop.simulator.calls import Call, Operation, read_call
 from bulkstop.simulator.campaigns import STOPPED, Campaigns, Place, Population, stamp
 from bulkstop.simulator.contacts import Contacts, read_contacts_call
@@ -202,7 +203,8 @@ class Service:
         campaign = self.campaigns.find(campaign_id, arrival.place, stamp(arrival.unix_s))
         if campaign is None:
             return answers.failure(404, "Campaign not found")
-        return answers.success({"status": "success", "message": "Campaign fetched", "data": format_row(campaign)})
+        data = format_row(campaign) | format_strategy(self._options.calling_hours, campaign_id)
+        return answers.success({"status": "success", "message": "Campaign fetched", "data": data})
 
     def _disable_schedule(self, arrival: _Arrival) -> Answer:
         _expect(arrival, enableSchedule="false")

@@ -5,7 +5,7 @@ import io
 import json
 import signal
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ import orjson
 from bulkstop.errors import BulkstopError
 from bulkstop.impact import is_normal
 from bulkstop.model import CampaignType, ListedCampaign, Scope
+from bulkstop.report.lists import calling_hours
+from bulkstop.report.lists.calling_hours import HoursFound, StopCells
 from bulkstop.report.verdict import format_done, format_not_complete, format_not_expected
 from bulkstop.text import format_count, format_duration, printable
 from bulkstop.text.cells import escape_cell, escape_json_line, to_cell
@@ -66,13 +68,20 @@ class Discovery:
     """Lists of targets that could not be read to their end, and why, a line each; the others were."""
     is_doubtful: bool = False
     """Whether a list was read to its end and may lack some all the same; a note says why."""
+    hours: HoursFound | None = None
+    """What calling hours say of these campaigns, where they were asked for."""
 
     @property
     def exit_code(self) -> int:
-        """The exit code: 0 for lists read to their end, 1 where some may lack campaigns, or were not read."""
+        """The exit code: 0 for lists read to their end, 1 where they lack something, or were not read."""
         if self.signum is not None:
             return 128 + self.signum
-        return 3 if self.fault is not None else 1 if self.failed or self.is_doubtful else 0
+        return 3 if self.fault is not None else 1 if self.failed or self.is_doubtful or self.has_unknown else 0
+
+    @property
+    def has_unknown(self) -> bool:
+        """Whether calling hours were asked for and some are not known."""
+        return self.hours is not None and bool(self.hours.faults)
 
     @property
     def is_usable(self) -> bool:
@@ -118,12 +127,15 @@ def format_verdict(discovery: Discovery, output: str, expected: Expected | None 
     rest = describe_rest(discovery)
     where = "standard output" if output == "-" else output
     count = describe_count(discovery) if expected is None or discovery.failed else expected.describe(discovery)
-    what = f"{count}; {rest}{again}; {describe_calls(discovery)}"
+    hours = "" if discovery.hours is None else f"; stop_at for {discovery.hours.known:,} of {len(discovery.rows):,}"
+    what = f"{count}; {rest}{again}{hours}; {describe_calls(discovery)}"
     if discovery.failed:
         many = format_count(len(discovery.failed), "list")
         return format_not_complete(f"{many} could not be read; {what}; written to {where}")
     if discovery.is_doubtful:
         return format_not_complete(f"more may run than was found, as noted; {what}; written to {where}")
+    if discovery.has_unknown:
+        return format_not_complete(f"calling hours are not known, as noted; {what}; written to {where}")
     if expected is not None and not expected.holds(discovery):
         return format_not_expected(f"{what}; written to {where}")
     return format_done(f"{what}; written to {where}")
@@ -172,13 +184,14 @@ def discovery_to_json(discovery: Discovery) -> dict[str, object]:
         "notes": list(discovery.notes),
         "not_looked_at": list(discovery.unread),
         "not_read": list(discovery.failed),
+        "calling_hours": None if discovery.hours is None else discovery.hours.to_json(),
         "fault": None if discovery.fault is None else printable(str(discovery.fault)),
         "exit_code": discovery.exit_code,
     }
 
 
-def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
-    """Write the list as CSV, header included, each campaign on a line of its own.
+def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]], stops: Sequence[StopCells] | None = None) -> bytes:
+    """Write the list as CSV, header included, each campaign on a line of its own; `stops` has by when, in this order.
 
     What does not print is escaped; `stop` reads the ids and names that the service has. Ids that begin as formulas do
     stand there as they are; any other cell that a spreadsheet would run is marked as text by a `'`.
@@ -187,17 +200,23 @@ def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     every = list(rows)
     with_profiles = any(scope.profile for scope, _ in every)
-    writer.writerow((*COLUMNS, PROFILE) if with_profiles else COLUMNS)
-    for scope, item in every:
+    times: Sequence[tuple[str | None, ...]] = [()] * len(every) if stops is None else stops
+    named = () if stops is None else calling_hours.COLUMNS
+    writer.writerow((*COLUMNS, *named, *((PROFILE,) if with_profiles else ())))
+    for (scope, item), stop in zip(every, times, strict=True):
         campaign_id, *ids = _list_ids(scope, item)
         profile = [_to_cell(scope.profile or "")] if with_profiles else []
-        writer.writerow([escape_cell(campaign_id), *ids, *map(_to_cell, _list_others(item)), *profile])
+        writer.writerow([escape_cell(campaign_id), *ids, *map(_to_cell, _list_others(item)), *stop, *profile])
     return text.getvalue().encode()
 
 
-def to_jsonl(rows: Iterable[tuple[Scope, ListedCampaign]]) -> bytes:
+def to_jsonl(rows: Iterable[tuple[Scope, ListedCampaign]], stops: Sequence[StopCells] | None = None) -> bytes:
     """Write the list as JSON lines, all values as they are; what does not print is escaped."""
-    return b"".join(to_json_line(list_values(scope, item)) for scope, item in rows)
+    every = list(rows)
+    times = [{}] * len(every) if stops is None else [stop._asdict() for stop in stops]
+    return b"".join(
+        to_json_line(list_values(scope, item) | stop) for (scope, item), stop in zip(every, times, strict=True)
+    )
 
 
 def list_values(scope: Scope, item: ListedCampaign) -> dict[str, object]:

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import partial
 from operator import attrgetter
 from typing import TypeVar
 
@@ -19,6 +18,7 @@ from bulkstop.report.lists.discovery import UNTOLD, Discovery, list_carried
 from bulkstop.report.log import log_event
 from bulkstop.runs import host
 from bulkstop.runs.clients import ListedTargets
+from bulkstop.runs.lists.calling_hours import OnCost, add_stop_times
 from bulkstop.runs.lists.listing import ListFilter, Listing
 from bulkstop.runs.lists.roster import Roster, read_roster
 from bulkstop.runs.lists.states import choose_worse, describe_failure, describe_scope
@@ -52,15 +52,23 @@ def discover(
     name: str | None = None,
     signals: Sequence[int] = (),
     rests: OnRest = ignore_rest,
+    hours: OnCost | None = None,
 ) -> Discovery:
     """Read the lists of the settings' account and stream; `name` is a pattern (`Promo*`) that names must match.
 
     With `targets` it reads the lists of these instead: then one that cannot be read keeps none of the others.
+    With `hours`, which are told what that takes, the calling hours of what was found are read as well.
     One of the `signals` ends it at once.
     Raises a BulkstopError, SettingsError for one, when no call could be made at all.
     """
     scopes = list_scopes(settings, types) if targets is None else targets.scopes
-    read = partial(read_discovery, wanted=wanted, scopes=scopes, name=name, rests=rests)
+
+    async def read(parts: Parts) -> Discovery:
+        found = await read_discovery(parts, wanted, scopes, name, rests)
+        if hours is None or not found.is_usable:
+            return found
+        return await add_stop_times(parts, found, on_cost=hours, rests=rests)
+
     return host.run(run_listing(settings, read, signals, targets), fast=False)
 
 

@@ -1,0 +1,115 @@
+"""When a campaign may call, as the answer about it says; pure functions.
+
+Of calling hours the vendor's pages have one sample. What differs from it in a way that can be meant in two ways is a
+fault, never a guess.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.interpret import find_allowance, read_campaign, read_success
+from bulkstop.model import Allowance, Attempt, Scope
+from bulkstop.text import shorten
+
+DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
+MOST_WINDOWS = 100
+"""More than that is not the calling hours of a week."""
+_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*", re.ASCII)
+_ZONE_CHARS = 64
+_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::00)?(?: ?([AP])\.?M\.?)?", re.ASCII | re.IGNORECASE)
+
+
+class Window(NamedTuple):
+    """Minutes of a day, 0 is Monday, between which a campaign may call; an end before the start is on the next day."""
+
+    day: int
+    start: int
+    end: int
+
+
+class CallingHours(NamedTuple):
+    """The windows of a week in a zone by its IANA name, which nobody has looked up yet."""
+
+    timezone: str
+    windows: tuple[Window, ...]
+
+
+class Hours(NamedTuple):
+    """What is told of a campaign's calling hours: they, that it has none, or the `fault` that keeps them unread."""
+
+    found: CallingHours | None = None
+    fault: str | None = None
+    allowance: Allowance | None = None
+
+
+def read_hours(response: Response | TransportFailure, scope: Scope, campaign_id: str) -> Hours | Attempt:
+    """Read the calling hours in the answer that has one campaign whole; one about another is a failure."""
+    item = read_campaign(response, scope, campaign_id)
+    if isinstance(item, Attempt):
+        return item
+    allowance = find_allowance(response)
+    try:
+        return Hours(parse_calling_hours(read_success(response).get("data")), allowance=allowance)
+    except ValueError as fault:
+        return Hours(fault=str(fault), allowance=allowance)
+
+
+def parse_calling_hours(campaign: object) -> CallingHours | None:
+    """Return the calling hours of a campaign, None for one that has none; raises ValueError for what is malformed."""
+    strategy = campaign.get("dialingStrategy") if isinstance(campaign, Mapping) else None
+    if strategy in (None, {}):
+        return None
+    if not isinstance(strategy, Mapping):
+        raise ValueError(f"dialingStrategy is {_show(strategy)}")  # noqa: TRY004 - one kind of error for all of them
+    hours = strategy.get("callingHours")
+    if hours in (None, {}):
+        return None
+    if not isinstance(hours, Mapping):
+        raise ValueError(f"callingHours is {_show(hours)}")  # noqa: TRY004
+    zone, entries = hours.get("timezone"), hours.get("days")
+    if not isinstance(zone, str) or not _ZONE.fullmatch(zone.strip()) or len(zone) > _ZONE_CHARS:
+        raise ValueError(f"timezone is {_show(zone)}")
+    if not isinstance(entries, list) or not 0 < len(entries) <= MOST_WINDOWS:
+        raise ValueError(f"days is {_show(entries)}")
+    is_daily = str(hours.get("frequency")).upper() == "DAILY"
+    windows = [window for entry in entries for window in _read_windows(entry, is_daily=is_daily)]
+    if is_daily and len({window.day for window in windows}) < len(DAYS):
+        raise ValueError("frequency is DAILY, but days does not name every day")
+    return CallingHours(zone.strip(), tuple(dict.fromkeys(windows)))
+
+
+def _read_windows(entry: object, *, is_daily: bool) -> list[Window]:
+    """Read one entry: the window of its day, or of every day where the hours are daily and it names none."""
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"days has {_show(entry)}")  # noqa: TRY004
+    start, end = (_read_minutes(name, entry.get(name)) for name in ("start", "end"))
+    if start == end:
+        raise ValueError(f"start and end are both {_show(entry.get('end'))}")
+    named = entry.get("day")
+    days = range(len(DAYS)) if is_daily and named is None else [_read_day(named)]
+    return [Window(day, start, end) for day in days]
+
+
+def _read_day(value: object) -> int:
+    word = value.strip().upper() if isinstance(value, str) else ""
+    meant = [number for number, day in enumerate(DAYS) if len(word) > 1 and day.startswith(word)]
+    if not meant:
+        raise ValueError(f"day is {_show(value)}")
+    return meant[0]
+
+
+def _read_minutes(name: str, value: object) -> int:
+    match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is not None:
+        hour, minute, half = int(match[1]), int(match[2]), match[3]
+        if minute < 60 and (1 <= hour <= 12 if half else hour < 24):
+            return (hour % 12 + 12 * (half in "Pp") if half else hour) * 60 + minute
+    raise ValueError(f"{name} is {_show(value)}")
+
+
+def _show(value: object) -> str:
+    if value is None:
+        return "missing"
+    return shorten(repr(value))
