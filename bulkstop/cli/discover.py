@@ -205,8 +205,8 @@ def command(
     code = discovery.exit_code or int(proof is not None and not proof.holds(discovery))
     if not quiet or code:
         print_err(format_verdict(discovery, output, proof))
-    if not quiet and discovery.rows and output != "-" and not is_device(output):
-        print_err(f"To stop them: {command_to_stop(output, form, fmt, len(discovery.rows))}")
+    if not quiet and discovery.sendable and output != "-" and not is_device(output):
+        print_err(f"To stop them: {command_to_stop(output, form, fmt, discovery.sendable)}")
     return _print_json(discovery, output, code) if as_json else code
 
 

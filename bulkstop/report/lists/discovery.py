@@ -84,6 +84,11 @@ class Discovery:
         return self.hours is not None and bool(self.hours.faults)
 
     @property
+    def sendable(self) -> int:
+        """How many campaigns `stop` would send a call: not those whose calling hours are not known."""
+        return len(self.rows) - (len(self.hours.faults) if self.hours is not None else 0)
+
+    @property
     def is_usable(self) -> bool:
         """Whether there is a list to be written."""
         return self.signum is None and self.fault is None
