@@ -229,6 +229,26 @@ async def test_other_paths_lead_nowhere(path: str) -> None:
     assert answer.startswith(b"HTTP/1.1 404 ")
 
 
+def test_calling_hours() -> None:
+    """Campaigns have calling hours of all documented kinds, or none; or those that were asked for, as they stand."""
+    paths = [f"{V2}/cd-{number}" for number in range(200)]
+    written = {"frequency": "DAILY", "timezone": "Mars/X", "days": [("MO", "9", "25:00 PM")]}
+    for form, kinds in (("mixed", {None, "DAILY", "WEEKLY", "CUSTOM"}), ("none", {None}), ("9-25:00 PM Mars/X", None)):
+        target, found = service(calling_hours=form), list[dict[str, Any] | None]()
+        for path in paths:
+            answer, _ = target.answer(Request("GET", path, "token", ACCOUNT, b""))
+            assert answer is not None
+            found.append(orjson.loads(answer.body)["data"].get("dialingStrategy", {}).get("callingHours"))
+        if kinds is not None:
+            assert {each and each["frequency"] for each in found} == kinds
+            continue
+        for each in found:
+            assert each is not None
+            assert each | {"days": [tuple(day.values()) for day in each["days"][:1]]} == written
+    with pytest.raises(SettingsError, match="calling_hours is 'always'; give mixed, none, or "):
+        service(calling_hours="always")
+
+
 @pytest.mark.parametrize(
     ("segment", "campaign_id"),
     [("cd%2F1", "cd/1"), ("a%3Fb%23c", "a?b#c"), ("%E2%82%AC", "€"), ("100%25", "100%"), ("a+b", "a+b")],

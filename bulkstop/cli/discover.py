@@ -59,10 +59,7 @@ STATUS_HELP = (
 )
 SHORT_REST_S = 2.0
 """A wait that nobody needs to be told of."""
-MAIN_OPTIONS = (
-    *("profile", "output", "overwrite", "wanted", "kinds", "priority", "name", "calling_hours"),
-    *("targets", "expect", "as_json"),
-)
+MAIN_OPTIONS = ("profile", "output", "overwrite", "wanted", "kinds", "priority", "name", "targets", "expect", "as_json")
 EXAMPLE = """\b
 Examples:
   # List what runs now or is scheduled
@@ -82,7 +79,8 @@ trust the service, write .jsonl, because a spreadsheet may run a cell of a CSV f
 \b
 Exit codes:
   0    the list is written, even if no campaign was found (unless --expect says otherwise)
-  1    the list is written but incomplete (the output names what is missing), or its length is not as --expect says
+  1    the list is written but incomplete (the output names what is missing, such as calling hours that cannot be read),
+       or its length is not as --expect says
   2    usage or settings are wrong; nothing was written
   3    the list could not be read completely, or could not be written
   130  ended by Ctrl-C; 143 by SIGTERM, 129 by a closed terminal; nothing was written

@@ -38,7 +38,7 @@ HEADINGS = {
     "Campaigns": (
         *("running", "wanted", "kinds", "priority", "name", "singly", "calls", "others_count", "id_prefix"),
         *("second_stop", "unknown", "campaigns", "accounts", "streams", "emergency", "other_status", "churn", "seed"),
-        *("contacts", "contacts_after_stop_s"),
+        *("contacts", "contacts_after_stop_s", "calling_hours"),
     ),
     "Load": (
         *("rate", "ramp", "steps", "step_s", "spike", "closed", "length_s", "count", "max_in_flight", "processes"),

@@ -17,7 +17,7 @@ from bulkstop.runs import host
 from bulkstop.runs.load.shapes import parse_rate
 from bulkstop.settings.parse import parse_limit, parse_pause
 from bulkstop.simulator import App, Simulator, SimulatorOptions, serve
-from bulkstop.simulator.calling_hours import MIXED
+from bulkstop.simulator.details.calling_hours import MIXED
 from bulkstop.simulator.rate_limits import HEADER_FORMS
 from bulkstop.units import parse_percentage
 

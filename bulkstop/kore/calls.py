@@ -14,8 +14,8 @@ from urllib.parse import quote
 import orjson
 
 from bulkstop.errors import SettingsError
-from bulkstop.kore.calling_hours import Hours, read_hours
-from bulkstop.kore.contacts import ContactPage, read_contacts
+from bulkstop.kore.details.calling_hours import Hours, read_hours
+from bulkstop.kore.details.contacts import ContactPage, read_contacts
 from bulkstop.kore.exchange import BODY, BODY_CAP, PageRange, Response, TransportFailure
 from bulkstop.kore.interpret import (
     NAME_CHARS,

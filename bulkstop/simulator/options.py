@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_
 from bulkstop.errors import SettingsError
 from bulkstop.model import Limit
 from bulkstop.simulator.auth import App
-from bulkstop.simulator.calling_hours import MIXED, check_form
+from bulkstop.simulator.details.calling_hours import MIXED, check_form
 from bulkstop.simulator.rate_limits import RateLimitHeaders
 from bulkstop.text.likeness import find_near
 

@@ -12,10 +12,10 @@ from bulkstop.model import CampaignType
 from bulkstop.simulator import answers
 from bulkstop.simulator.answers import Answer
 from bulkstop.simulator.auth import Access
-from bulkstop.simulator.calling_hours import format_strategy
 from bulkstop.simulator.calls import Call, Operation, read_call
 from bulkstop.simulator.campaigns import STOPPED, Campaigns, Place, Population, stamp
-from bulkstop.simulator.contacts import Contacts, read_contacts_call
+from bulkstop.simulator.details.calling_hours import format_strategy
+from bulkstop.simulator.details.contacts import Contacts, read_contacts_call
 from bulkstop.simulator.faults import Failures, RollingQuota, latency_s
 from bulkstop.simulator.listing import format_row, list_page, read_listing
 from bulkstop.simulator.options import SimulatorOptions

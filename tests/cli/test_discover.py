@@ -7,8 +7,10 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -418,3 +420,25 @@ def test_unbuffered(tmp_path: Path) -> None:
         run = shell(f"export PYTHONUNBUFFERED=1; set -o pipefail; {discover} | head -c 1", cwd=tmp_path)
     assert (run.code, run.out) == (1, "c")
     assert "DONE" not in run.err
+
+
+def test_each_by_its_calling_hours(tmp_path: Path) -> None:
+    """With --calling-hours the list says by when to stop each, which `stop` plans; unchanged ones cost a call once."""
+    hours = "9:00 AM-12:00 PM,1:30 PM-6:00 PM Asia/Kolkata"
+    with simulator(tmp_path, "--campaigns", "40", "--running", "8", "--calling-hours", hours) as sim:
+        first, again = (
+            discover(sim, *OPEN, "--calling-hours", cwd=tmp_path, XDG_STATE_HOME=str(tmp_path)) for _ in range(2)
+        )
+        asked = [request["operation"] for request in sim.requests()]
+        options = ("--host", sim.url, *OPEN, "--dry-run", "--json")
+        plan = bulkstop("stop", "-", *options, cwd=tmp_path, stdin=first.out)
+    assert (first.code, again.code, again.out) == (0, 0, first.out)
+    assert asked == ["list", "list", *["get"] * 8, "list", "list"]
+    assert first.err.startswith("calling hours of 8 campaigns: 8 calls\n")
+    assert again.err.startswith("calling hours of 8 campaigns: no call; 8 unchanged since they were asked for\n")
+    (stop,) = json.loads(plan.out)["timetable"]
+    assert (stop["zone"], stop["campaigns"]) == ("Asia/Kolkata", 8)
+    rows = [line.rsplit(",", 2)[1:] for line in first.out.splitlines()]
+    local = datetime.fromisoformat(stop["at"]).astimezone(ZoneInfo("Asia/Kolkata"))
+    assert rows == [["stop_at", "timezone"], *[[f"{local:%Y-%m-%d}T18:00", "Asia/Kolkata"]] * 8]
+    assert f"{local:%H:%M:%S}" == "18:00:00"

@@ -16,8 +16,8 @@ from bulkstop.engine.caller import Caller, OnRest, ignore_rest
 from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.engine.limits.estimate import Departures, add_stored
 from bulkstop.errors import BulkstopError
-from bulkstop.kore.calling_hours import CallingHours, Hours, Window
 from bulkstop.kore.calls import hours_call
+from bulkstop.kore.details.calling_hours import CallingHours, Hours, Window
 from bulkstop.model import Attempt, ListedCampaign, Scope
 from bulkstop.report.lists.calling_hours import UNKNOWN, HoursCost, HoursFound, StopCells
 from bulkstop.report.lists.discovery import Discovery

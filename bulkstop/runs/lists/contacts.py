@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from bulkstop.engine.caller import Caller
 from bulkstop.errors import BulkstopError
 from bulkstop.kore.calls import CONTACTS_PAGE, Call, contacts_call
-from bulkstop.kore.contacts import Contact, ContactPage
+from bulkstop.kore.details.contacts import Contact, ContactPage
 from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.kore.interpret import read_clock_ahead_s
 from bulkstop.kore.session import Perform

@@ -10,7 +10,7 @@ import orjson
 from bulkstop.files.places import open_regular
 from bulkstop.files.state_folder import find_state_folder, make_private_folder
 from bulkstop.files.whole import write_atomically
-from bulkstop.kore.calling_hours import DAYS, CallingHours, Hours, Window
+from bulkstop.kore.details.calling_hours import DAYS, CallingHours, Hours, Window
 from bulkstop.redact import REDACTOR
 
 FILE = "calling-hours.json"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bulkstop.kore.contacts import read_time
+from bulkstop.kore.details.contacts import read_time
 from bulkstop.model import DONE, WORTH_A_RETRY, Outcome, Result, Scope
 
 MAY_HAVE_STOPPED = (DONE | WORTH_A_RETRY) - {Outcome.THROTTLED}

@@ -6,6 +6,7 @@ import pytest
 
 from bulkstop.errors import ListError
 from bulkstop.model import CampaignType, ListedCampaign, Scope
+from bulkstop.report.lists.calling_hours import HoursFound, StopCells
 from bulkstop.report.lists.discovery import Discovery, Expected, format_verdict
 
 SMS = Scope("a1", "st-1", "st-1", CampaignType.SMS)
@@ -33,6 +34,12 @@ ONE = (SMS, ListedCampaign("cd-1", CampaignType.SMS, is_recurring=True))
         (
             {"rows": (ONE,), "fault": ListError("HTTP\t503")},
             "NOT COMPLETE: the list could not be read completely; HTTP\ufffd503; nothing was written",
+        ),
+        (
+            {"rows": (ONE,), "calls": 2, "hours": HoursFound((StopCells("unknown"),), faults=("cd-1: end is 9",))},
+            RECURRING.replace("DONE: ", "NOT COMPLETE: calling hours are not known, as noted; ").replace(
+                "1 call", "stop_at for 0 of 1; 2 calls"
+            ),
         ),
         ({"signum": 2, "fault": ListError("cut")}, "NOT COMPLETE: ended by SIGINT; nothing was written"),
     ],

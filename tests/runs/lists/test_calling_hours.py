@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bulkstop.kore.calling_hours import CallingHours, Window
+from bulkstop.kore.details.calling_hours import CallingHours, Window
 from bulkstop.kore.exchange import Response
 from bulkstop.model import CampaignType, ListedCampaign, Scope
 from bulkstop.report.lists.calling_hours import UNKNOWN, HoursCost, StopCells

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulkstop.kore.calling_hours import CallingHours, Hours, Window
+from bulkstop.kore.details.calling_hours import CallingHours, Hours, Window
 from bulkstop.redact import REDACTOR
 from bulkstop.runs.lists import hours_cache
 from bulkstop.runs.lists.hours_cache import HoursCache, Key

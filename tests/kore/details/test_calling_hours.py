@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkstop.kore.calling_hours import CallingHours, Hours, Window, parse_calling_hours, read_hours
+from bulkstop.kore.details.calling_hours import CallingHours, Hours, Window, parse_calling_hours, read_hours
 from bulkstop.kore.exchange import Response
 from bulkstop.model import Attempt, CampaignType, Outcome, Scope
 

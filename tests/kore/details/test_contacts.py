@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bulkstop.kore.contacts import Contact, ContactPage, read_contacts, read_time
+from bulkstop.kore.details.contacts import Contact, ContactPage, read_contacts, read_time
 from bulkstop.kore.exchange import Response
 from bulkstop.model import Attempt, Outcome
 
