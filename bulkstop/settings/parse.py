@@ -18,7 +18,10 @@ YES = ("true", "yes", "on", "1", "t", "y")
 NO = ("false", "no", "off", "0", "f", "n")
 ALGORITHMS = ("HS256", "HS512", "RS256", "RS512")
 UNITS_S = in_seconds("ms", "s", "m", "min", "h") | {"": 1.0}
-COLUMNS = ("campaign_id", "campaign_type", "account_id", "stream_id", "iid", "priority", "name", "profile")
+COLUMNS = (
+    *("campaign_id", "campaign_type", "account_id", "stream_id", "iid", "priority", "name", "profile"),
+    *("stop_at", "timezone"),
+)
 """The fields of a list that a column can be named for."""
 _PLACES = ("{streamId}", "{iid}", "{accountId}")
 """What any path template may hold."""

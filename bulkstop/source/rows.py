@@ -14,6 +14,7 @@ from bulkstop.ids import POSSIBLE, id_fault
 from bulkstop.model import Campaign, CampaignType, Defaults, Outcome, Result, Row, Scope
 from bulkstop.naming import name_setting
 from bulkstop.source.clean import Cleaned, clean_id, is_likely, strip_unseen
+from bulkstop.source.due.stop_at import STOP_AT, TIMEZONE, is_time_column, time_column
 from bulkstop.source.understood import Finding, Understood
 from bulkstop.text import SHOWN_CHARS, format_count, replace_controls, shorten
 
@@ -116,6 +117,7 @@ class Layout:
 def find_layout(names: tuple[str, ...], choice: ColumnChoice = ColumnChoice()) -> Layout:  # noqa: B008 - immutable
     """Return where the cells under these names belong; raise ValueError when two of them mean the same."""
     chosen = {key_of(name): field for field, name in choice.chosen.items()}
+    names = _name_times(names, chosen)
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         meaning = chosen.get(key_of(name)) or field_of(name)
@@ -127,6 +129,28 @@ def find_layout(names: tuple[str, ...], choice: ColumnChoice = ColumnChoice()) -
     return Layout(len(names), taken[0], taken[FIELDS.index("name")], itemgetter(*taken), others)
 
 
+def _name_times(names: tuple[str, ...], chosen: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names, with the columns chosen for `stop_at` and `timezone` called so, and no other.
+
+    Raises ValueError when two columns that were not chosen say the same.
+    """
+    meant = [chosen.get(key_of(name)) or time_column(name) for name in names]
+    named = list(names)
+    for column in (STOP_AT, TIMEZONE) if STOP_AT in meant else ():
+        places = [place for place, meaning in enumerate(meant) if meaning == column]
+        if column in chosen.values():
+            for place in places:
+                is_chosen = key_of(names[place]) in chosen
+                named[place] = column if is_chosen else f"{names[place]} (column {place + 1})"
+        elif len(places) > 1:
+            raise ValueError(_explain_both(column, places, names))
+    return tuple(named)
+
+
+def _explain_both(field: str, places: Sequence[int], names: Sequence[str]) -> str:
+    return f"{' and '.join(repr(names[place]) for place in places)} both give the {field}; keep one"
+
+
 def _only(field: str, places: Sequence[int], names: Sequence[str]) -> int:
     if not places:
         return len(names)  # the place past the last column, where Layout.values puts None
@@ -134,7 +158,7 @@ def _only(field: str, places: Sequence[int], names: Sequence[str]) -> int:
         exact = [place for place in places if names[place].strip().lower() == field]
         places = exact or [place for place in places if key_of(names[place]) != "id"] or places
     if len(places) > 1 and field in _NEEDED:
-        raise ValueError(f"{' and '.join(repr(names[place]) for place in places)} both give the {field}; keep one")
+        raise ValueError(_explain_both(field, places, names))
     return places[0]
 
 
@@ -180,9 +204,11 @@ class RowParser:
             return
         layout = layout or self.layout(tuple(names))
         meanings = zip(layout.values([*range(len(names))]), FIELDS, strict=True)
-        places = sorted((place, meaning) for place, meaning in meanings if isinstance(place, int))
+        others = tuple(name for name, _ in layout.others)
+        times = [(place, time_column(name) or "") for name, place in layout.others if is_time_column(name, others)]
+        places = sorted([*times, *((place, meaning) for place, meaning in meanings if isinstance(place, int))])
         self.understood.columns = {meaning: names[place] for place, meaning in places}
-        self.understood.others = tuple(name for name, _ in layout.others)
+        self.understood.others = others
         if not self.choice.id_column:
             self.understood.id_not_taken = tuple(name for name in self.understood.others if field_of(name) == FIELDS[0])
 

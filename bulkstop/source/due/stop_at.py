@@ -15,6 +15,7 @@ FORMS = "such as 18:00 with a column timezone, 2026-03-02T18:00+01:00 or 18:00 E
 MOST_AHEAD_S = 366 * 86_400.0
 """A year: whoever means more than that has mistyped."""
 _KEYS = {"stopat": STOP_AT, "timezone": TIMEZONE}
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _PARTS = re.compile(
     r"(?:(?P<date>\d{4}-\d{2}-\d{2})(?:[Tt]| +))?"
     r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.\d{1,9})?)?"
@@ -32,13 +33,14 @@ class StopTime(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _column_of(name: str) -> str | None:
+def time_column(name: str) -> str | None:
+    """Tell which of STOP_AT and TIMEZONE a column or key of this name is, or None."""
     return _KEYS.get("".join(filter(str.isalnum, name)).lower())
 
 
 def is_time_column(name: str, names: Iterable[str]) -> bool:
     """Tell whether a column, one of these, says by when campaigns are to be stopped."""
-    return _column_of(name) is not None and STOP_AT in map(_column_of, names)
+    return time_column(name) is not None and STOP_AT in map(time_column, names)
 
 
 def read_stop_time(row: Mapping[str, object] | None, now: float) -> StopTime | None:
@@ -49,7 +51,7 @@ def read_stop_time(row: Mapping[str, object] | None, now: float) -> StopTime | N
     """
     said: dict[str, object] = {}
     for name in row or ():
-        if (column := _column_of(name)) is not None and row is not None and row[name] not in (None, ""):
+        if (column := time_column(name)) is not None and row is not None and row[name] not in (None, ""):
             said[column] = row[name]
     if not str(said.get(STOP_AT, "")).strip():
         return None
@@ -68,7 +70,8 @@ def find_stop_time(text: str, zone_name: str | None, now: float) -> StopTime:
     """
     match = _PARTS.fullmatch(text)
     if match is None:
-        raise ValueError(f"stop_at is {shorten(text)!r}; write it {FORMS}")
+        lacks = ", which has no time of the day" if _DAY.fullmatch(text) else ""
+        raise ValueError(f"stop_at is {shorten(text)!r}{lacks}; write it {FORMS}")
     zone, name = _read_zone(match["offset"], match["zone"] or zone_name, text)
     clock = _read_time(text, match["hour"], match["minute"], match["second"], match["half"])
     if match["date"]:

@@ -8,6 +8,7 @@ from bulkstop.ids import LIKELY, POSSIBLE
 from bulkstop.model import CampaignType, Row
 from bulkstop.naming import name_setting
 from bulkstop.source.clean import clean_id, is_likely
+from bulkstop.source.due.stop_at import STOP_AT, time_column
 from bulkstop.source.forms.remarks import is_comment
 from bulkstop.source.rows import FIELDS, Layout, RowParser, field_of, find_layout, key_of, near_column, read_type
 from bulkstop.source.understood import Finding
@@ -282,6 +283,7 @@ def _distinct(names: Sequence[str]) -> Iterator[str]:
     # A cell that is carried along must not hide another of the same name.
     seen: set[str] = set()
     for number, name in enumerate(names, start=1):
-        own = f"{name} (column {number})".lstrip() if not name or (name in seen and not field_of(name)) else name
+        is_meant = field_of(name) is not None or time_column(name) == STOP_AT
+        own = f"{name} (column {number})".lstrip() if not name or (name in seen and not is_meant) else name
         seen.add(own)
         yield own

@@ -95,6 +95,25 @@ def test_without_a_header() -> None:
     assert (rows[-1].error or "").startswith("does not begin with a campaign id")
 
 
+def test_columns_of_the_time_to_stop() -> None:
+    """A column that is named for the time, or its zone, is that; one that is only called so keeps its number."""
+    header, cells = "id,Ende,Zone,stop_at", f"{ONE},18:00,UTC,x"
+    (row,), understood = table(header, cells, columns=("stop_at=ende", "timezone=Zone"))
+    assert row.row == {"stop_at": "18:00", "timezone": "UTC", "stop_at (column 4)": "x"}
+    assert understood.columns == {"campaign_id": "id", "stop_at": "Ende", "timezone": "Zone"}
+    (row,), understood = table(f"{ONE},18:00Z", columns=("stop_at=2",))
+    assert row.row == {"stop_at": "18:00Z"}
+    assert understood.columns == {"campaign_id": "column 1", "stop_at": "column 2"}
+
+
+@pytest.mark.parametrize("header", ["id,stop_at,Stop At", "id,stop_at,stop_at"])
+def test_two_columns_of_the_time_to_stop(header: str) -> None:
+    """Which of two columns says by when to stop is never guessed; zones alone mean nothing."""
+    with pytest.raises(InputError, match=r"both give the stop_at; keep one, or say which: .*stop_at=NAME"):
+        table(header, f"{ONE},18:00Z,19:00Z")
+    assert ids(table("id,timezone,Time Zone", f"{ONE},x,y")[0]) == [ONE]
+
+
 def test_no_header_that_is_said() -> None:
     """With --no-header any first column has the ids, or the one of a number."""
     rows, _ = table("A17,x", "B18,y", "id,name", "C19,z", has_header=False)

@@ -4,6 +4,7 @@ import io
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -12,6 +13,7 @@ import pytest
 from bulkstop.errors import InputError
 from bulkstop.model import Campaign, Defaults, Outcome, Result, Row
 from bulkstop.source import read
+from bulkstop.source.plan import Plan
 from bulkstop.source.rows import ColumnChoice
 from bulkstop.source.understood import Finding, Understood
 
@@ -21,9 +23,9 @@ MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 LINKS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 _STATES = ("visible", "hidden")
-_STYLES = '<cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs>'
-DATE = 1
-"""The style of dates, in the style sheet below."""
+_STYLES = '<cellXfs count="3"><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="46"/></cellXfs>'
+DATE, DURATION = 1, 2
+"""The styles of dates and of durations, in the style sheet above."""
 
 Cell = str | int | float | bool | tuple[int, float] | None
 """What stands in a cell; a pair is a style with a number."""
@@ -124,6 +126,30 @@ def test_a_sheet(rows: Rows) -> None:
     assert second.row == {"campaign_id": f"{OTHER_ID}\u200b", "note": "2025-12-09"}
     assert (understood[0].form, understood[0].sheet) == ("xlsx", "Campaigns")
     assert understood[0].counts == {Finding.BLANK_ROWS: 1, Finding.CLEANED: 1}
+
+
+@pytest.mark.parametrize(
+    ("cell", "moment"),
+    [
+        ("18:00", "2026-03-02T17:00:00.000Z"),
+        ((DATE, 46083.75), "2026-03-02T17:00:00.000Z"),
+        ((DATE, 0.75), "2026-03-02T17:00:00.000Z"),
+        ((DURATION, 0.75), "2026-03-02T17:00:00.000Z"),
+        ((DATE, 17 / 24 + 20 / 1440), "2026-03-02T16:20:00.000Z"),
+        ((DATE, 46083 + 17 / 24 + 20 / 1440), "2026-03-02T16:20:00.000Z"),
+        ((DATE, 46083), "stop_at is '2026-03-02', which has no time of the day"),
+        (0.75, "stop_at is not text"),
+    ],
+)
+def test_times_to_stop(rows: Rows, cell: Cell, moment: str) -> None:
+    """A cell with a time, or a date and a time, says by when to stop; one that has no time of the day does not."""
+    sheet = table(["id", "Ende", "timezone"], [ID, cell, "Europe/Berlin"])
+    choice = ColumnChoice.of(None, ("stop_at=Ende",))
+    noon = datetime(2026, 3, 2, 12, 0, tzinfo=UTC).timestamp()
+    with Plan(iter(rows(write_workbook({"Campaigns": sheet}), choice=choice)), now=noon) as plan:
+        said = [each.stop_at for account_id in plan.accounts for each in plan.campaigns(account_id)]
+        said += [each.error for each in plan.held_results()]
+    assert str(said[0]).startswith(moment)
 
 
 @pytest.mark.parametrize(
