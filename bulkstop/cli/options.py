@@ -253,8 +253,13 @@ def read_settings(ctx: click.Context) -> Settings:
 def _open_first_profile(options: Mapping[str, Any], variables: Mapping[str, Any], config: str | None) -> Profile | None:
     """Return the profile of the first target that names one: without one of its own a command takes that."""
     path = options.get("targets") or variables.get("targets")
-    named = next((each.profile for each in read_targets(path) if each.profile), None) if path else None
-    return None if named is None else open_profile(named, config)
+    target = next((each for each in read_targets(path) if each.profile), None) if path else None
+    if target is None or target.profile is None:
+        return None
+    try:
+        return open_profile(target.profile, config)
+    except SettingsError as fault:
+        raise SettingsError(f"{target.where}: {fault}") from None
 
 
 def read_profiles(ctx: click.Context) -> Profiles:

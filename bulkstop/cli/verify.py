@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bulkstop.cli import discover
-from bulkstop.cli.again import NO_DEADLINE, CarriedDeadline, rebuild_command
+from bulkstop.cli.again import FOUND, NO_DEADLINE, CarriedDeadline, rebuild_command
 from bulkstop.cli.discover import WRITERS, choose_format, print_rest
 from bulkstop.cli.files import check_written, name_free_results, use_store
 from bulkstop.cli.options import (
@@ -151,6 +151,8 @@ def command(
         targets.add_lists(scopes)
     others = choose_others(profiles, targets.by_scope) if profiles.others else None
     verification = read_back(targets, settings, others=others, singly=singly, others_count=others_count, quiet=quiet)
+    if (tell := ctx.meta.get(FOUND)) is not None:
+        tell(verification)
     for note in verification.notes:
         print_err(f"bulkstop: note: {note}")
     if verification.fault:

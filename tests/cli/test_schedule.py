@@ -96,6 +96,19 @@ def test_guard(here: Here, sim: Simulated, three: list[str]) -> None:
     assert len(sim.ids()) == before
 
 
+def test_read_back(here: Here, sim: Simulated, three: list[str]) -> None:
+    """What was read back after a firing is in the history: its verdict for a person, its facts for a machine."""
+    write(here.folder, sim.url)
+    path = here.folder / "bulkstop.toml"
+    path.write_text(path.read_text().replace("verify = false", 'verify = "1s"'))
+    run = here("schedule", "run", "eod")
+    assert run.code == 0, run.err
+    assert "DONE: none of 3 runs" in here("schedule", "history").out
+    *_, last = map(json.loads, here("schedule", "history", "--json").out.splitlines())
+    assert last["event"] == "verified"
+    assert (last["verification"]["campaigns"], last["verification"]["exit_code"]) == (3, 0)
+
+
 def test_command(here: Here, sim: Simulated, three: list[str]) -> None:
     """What a command writes is the list; it is kept beside the results."""
     write(here.folder, sim.url)

@@ -52,6 +52,15 @@ def services(tmp_path: Path) -> Iterator[dict[str, Simulated]]:
         yield {"north": north, "south": south}
 
 
+def test_missing_profile(tmp_path: Path) -> None:
+    """A target whose profile does not exist is told with its file and line."""
+    (tmp_path / "bulkstop.toml").write_text('[profile.north]\nhost = "north.example"\n')
+    (tmp_path / "bulkstop.toml").chmod(0o600)
+    (tmp_path / "targets.csv").write_text("profile,stream_id\nnorht,st-1\n")
+    found = bulkstop("discover", "--targets", "targets.csv", cwd=tmp_path)
+    assert (found.code, "targets.csv line 2: " in found.err, "norht" in found.err) == (2, True, True), found.err
+
+
 def test_each_account_with_its_own_credentials(services: dict[str, Simulated], tmp_path: Path) -> None:
     """One list comes out, `stop` calls for each row with the credentials of its profile, and `verify` proves it."""
     found = bulkstop("discover", "--targets", "targets.csv", "-o", "list.jsonl", cwd=tmp_path, BULKSTOP_TOKEN=None)

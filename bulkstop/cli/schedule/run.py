@@ -14,7 +14,7 @@ from bulkstop.cli.options import GroupedCommand
 from bulkstop.cli.schedule.notify import Notifier, make_notifier
 from bulkstop.cli.schedule.reading import is_config_named, read_one, with_config
 from bulkstop.cli.terminal import end_at_signals
-from bulkstop.runs.schedule.firing import Conductor, Work
+from bulkstop.runs.schedule.firing import Conductor, ReadBack, Work
 from bulkstop.runs.schedule.notices import Notice, NoticeKind
 from bulkstop.runs.schedule.settings import Schedule
 
@@ -120,11 +120,11 @@ def _make_conductor(
         )
         return stopping.call(ctx, "stop", words, way_on=way_on, behind=lambda: notifier.notify(behind))
 
-    def verify(results: str) -> int:
+    def verify(results: str) -> ReadBack:
         words = [*stopping.write_verify(schedule, results, is_named=is_named), *(["--quiet"] if quiet else [])]
-        code = stopping.call(ctx, "verify", words, way_on=way_on)
+        code, read = stopping.call_verify(ctx, words, way_on=way_on)
         sys.stdout.flush()
-        return code
+        return stopping.describe_read_back(code, read)
 
     note = (lambda text: None) if quiet else speak
     return Conductor(schedule, stop, verify, notifier.notify, speak, note)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulkstop.cli.again import WAY_ON
+from bulkstop.cli.again import FOUND, WAY_ON
 from bulkstop.cli.options import read_settings
 from bulkstop.cli.stop.options import read_stop_options, refuse_no_source
 from bulkstop.cli.stop.progress import BEHIND
@@ -19,8 +20,11 @@ from bulkstop.cli.terminal import print_err
 from bulkstop.engine.ending import owned
 from bulkstop.errors import BulkstopError, InputError
 from bulkstop.files.whole import write_atomically
-from bulkstop.runs.schedule.firing import Work
+from bulkstop.runs.schedule.firing import ReadBack, Work
 from bulkstop.runs.schedule.settings import Schedule
+
+if TYPE_CHECKING:
+    from bulkstop.report.lists.verification import Verification
 
 LIST = ".list"
 """How the name ends of a list that a command has made, after that of its results."""
@@ -114,6 +118,24 @@ def call(
         process = owned()
         return 128 + ((process.signum if process else None) or 2)
     return code if isinstance(code, int) else 0
+
+
+def call_verify(ctx: click.Context, words: Sequence[str], *, way_on: str) -> "tuple[int, Verification | None]":
+    """Run `verify` as if it had been typed; return its exit code, and what it found unless it could not begin."""
+    found: list[Any] = []
+    ctx.meta[FOUND] = found.append
+    code = call(ctx, "verify", words, way_on=way_on)
+    return code, found[0] if found else None
+
+
+def describe_read_back(code: int, found: "Verification | None") -> ReadBack:
+    """Return what the journal keeps of a verification: which campaigns still run stands in the list beside it."""
+    from bulkstop.report.lists.verification import format_verdict  # what is not due need not wait for it
+
+    if found is None:
+        return ReadBack(code, "could not be read back")
+    facts = found.as_dict() | {"not_looked_at": len(found.unread), "findings": len(found.findings)}
+    return ReadBack(code, format_verdict(found), facts)
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """One firing: is it due, is it the only one, what became of it."""
 
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bulkstop.errors import OutputError
 from bulkstop.files.state_folder import make_private_folder
@@ -44,6 +45,14 @@ class Work(NamedTuple):
     """Whether what failed is sent again."""
 
 
+class ReadBack(NamedTuple):
+    """What was read back after a stop: the exit code of `verify`, its verdict, and its facts as JSON values."""
+
+    exit_code: int
+    verdict: str = ""
+    facts: Mapping[str, Any] | None = None
+
+
 def read_clock() -> datetime:
     """Return the time."""
     return datetime.now(UTC)
@@ -55,7 +64,7 @@ class Conductor:
 
     schedule: Schedule
     stop: Callable[[Work], int]
-    verify: Callable[[str], int]
+    verify: Callable[[str], ReadBack]
     tell: Callable[[Notice], None]
     say: Callable[[str], None]
     note: Callable[[str], None]
@@ -195,8 +204,8 @@ class Conductor:
         results = occasion.results(self.schedule.results)
         deadline = self.schedule.find_deadline(occasion.firing)
         resumes = Path(results).exists()
-        if is_again and Path(f"{results}.gz").exists():
-            self.say(f"bulkstop: {results}.gz: is compressed (keep); gunzip it to go on with it")
+        if is_again and not resumes and Path(f"{results}.gz").exists():
+            self.say(f"bulkstop: {results}.gz: is compressed (keep); unpack it first: gunzip {shlex.quote(results)}.gz")
             return 2
         if is_again and resumes and find_end(results) == 0:
             self.note(f"{occasion.title}: all is stopped; nothing is left to send")
@@ -246,9 +255,12 @@ class Conductor:
             f"{occasion.title}: what still runs is read back in {format_duration(self.schedule.verify_s)} (verify)"
         )
         self.sleep(self.schedule.verify_s)
-        code = self.verify(results)
-        self._note(make_entry(Event.VERIFIED, occasion, self.now(), exit_code=code, results=results))
-        return code
+        read = self.verify(results)
+        entry = make_entry(
+            Event.VERIFIED, occasion, self.now(), exit_code=read.exit_code, results=results, note=read.verdict
+        )
+        self._note(replace(entry, verification=read.facts))
+        return read.exit_code
 
     def _keep(self) -> None:
         """Tidy up; what fails there is said, and is no failure of the firing."""

@@ -3,12 +3,13 @@
 import json
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from bulkstop.errors import OutputError
 from bulkstop.files.places import open_place
@@ -51,6 +52,8 @@ class Entry:
     note: str = ""
     host: str = ""
     pid: int = 0
+    verification: Mapping[str, Any] | None = None
+    """What `verify` found, as its --json has it, without the campaigns one by one."""
 
     @property
     def occasion(self) -> Occasion:

@@ -70,9 +70,9 @@ def _instance_ids(sample: Sample) -> Iterator[str]:
 def _odd_ids(plan: Plan) -> Iterator[str]:
     sample = plan.looks.odd_ids
     if sample.count:
-        do = "does" if sample.count == 1 else "do"
+        look = "does not look like a campaign id" if sample.count == 1 else "do not look like campaign ids"
         yield (
-            f"{sample.count:,} of {format_count(plan.to_send, 'id')} {do} not look like campaign ids "
+            f"{sample.count:,} of {format_count(plan.to_send, 'id')} {look} "
             f"({CAMPAIGN_ID} and groups of hex digits): {_first(sample)}; is it the right column?"
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.errors import OutputError
-from bulkstop.runs.schedule.firing import Conductor, Work
+from bulkstop.runs.schedule.firing import Conductor, ReadBack, Work
 from bulkstop.runs.schedule.journal import Entry, Event, Journal
 from bulkstop.runs.schedule.keeping import keep_results
 from bulkstop.runs.schedule.keys import Overlap
@@ -53,9 +53,9 @@ class World:
         Path(work.results).touch()
         return self.script(work)
 
-    def verify(self, results: str) -> int:
+    def verify(self, results: str) -> ReadBack:
         """Read back what the script says."""
-        return self.verdict
+        return ReadBack(self.verdict, "DONE: none of 3 runs", {"campaigns": 3})
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
@@ -83,6 +83,7 @@ def test_usual(world: World) -> None:
     assert world.work[0].deadline == datetime(2026, 12, 1, 17, 30, tzinfo=UTC)
     assert Path(world.work[0].results).name == "eod-2026-12-01-1800.results.jsonl"
     assert world.events() == [Event.STARTED, Event.ENDED, Event.VERIFIED]
+    assert Journal(str(world.folder), "eod").read()[-1].verification == {"campaigns": 3}
     assert world.kinds() == [NoticeKind.STARTED, NoticeKind.ENDED]
     assert world.conduct().fire() == 0
     world.at += timedelta(hours=3)
@@ -102,6 +103,18 @@ def test_failures(world: World, code: int, kinds: list[NoticeKind]) -> None:
     assert world.conduct().fire_again() == code
     assert world.work[1].is_again
     assert world.work[1].occasion == world.work[0].occasion
+
+
+def test_again_of_compressed_results(world: World) -> None:
+    """Results that were compressed are not run over: they have to be unpacked first, and can then be gone on with."""
+    world.script = lambda work: 1
+    assert world.conduct().fire() == 1
+    path = Path(world.work[0].results)
+    path.rename(packed := f"{path}.gz")
+    assert world.conduct().fire_again() == 2
+    assert "unpack it first: gunzip " in world.said[-1]
+    Path(packed).rename(path)
+    assert world.conduct().fire_again() == 1
 
 
 def test_still_running(world: World) -> None:

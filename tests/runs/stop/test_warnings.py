@@ -60,7 +60,7 @@ def test_instance_ids() -> None:
 def test_ids_of_no_known_shape() -> None:
     """Ids that begin neither way are told with the question that helps most."""
     assert warned([campaign("st-1"), *plain(9)]) == [
-        "1 of 10 ids does not look like campaign ids (cd- and groups of hex digits): st-1; is it the right column?"
+        "1 of 10 ids does not look like a campaign id (cd- and groups of hex digits): st-1; is it the right column?"
     ]
     (line,) = warned([campaign(f"{n}") for n in range(4)])
     assert line == (
