@@ -15,7 +15,7 @@ from bulkstop.runs.clients import Others
 from bulkstop.runs.notify import Notifier, RunNotices, has_receivers
 from bulkstop.runs.options import RunOptions, check_callable, check_kind, check_names, check_options, read_expected
 from bulkstop.runs.parts import Around, GetToken, Hooks, Parts, open_parts
-from bulkstop.runs.stop.forecast import find_earliest_end
+from bulkstop.runs.stop.forecast import find_earliest_end, read_ages
 from bulkstop.runs.stop.plan import check_usable, make_plan
 from bulkstop.runs.stop.prepare import Source, prepare, read_destination, read_plan
 from bulkstop.runs.stop.run import Prepare, Run
@@ -119,7 +119,8 @@ class Engine:
         plan = await read_plan(source, partial(make_plan, settings=self.settings, fmt=format, profiles=self._profiles))
         self._plans = [each for each in self._plans if not each.is_closed]
         self._plans.append(plan)
-        plan.warnings = tuple(find_warnings(plan, self.settings, None, self._profiles))
+        ages = await read_ages(plan, self.settings, profiles=self._profiles) if plan.stop_times else {}
+        plan.warnings = tuple(find_warnings(plan, self.settings, None, self._profiles, ages))
         plan.ends_at = find_earliest_end(plan, self.settings, self._profiles)
         if strict:
             check_usable(plan)

@@ -5,7 +5,7 @@ import itertools
 import json
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -41,7 +41,7 @@ from bulkstop.report.stop.progress import Bar
 from bulkstop.report.stop.summary import StopSummary
 from bulkstop.runs import host
 from bulkstop.runs.stop import history
-from bulkstop.runs.stop.forecast import forecast_accounts
+from bulkstop.runs.stop.forecast import forecast_accounts, read_ages
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.plan import describe_plan
 from bulkstop.runs.stop.warnings import find_warnings
@@ -157,6 +157,7 @@ def show_plan(
                 settings,
                 history.load_last_run(options.profile, settings.host),
                 read_profiles(click.get_current_context()),
+                _read_ages(plan, use_store(settings), listed.accounts),
             ),
         ],
         retry=options.outcomes_to_retry,
@@ -173,6 +174,13 @@ def show_plan(
         for warning in facts.warnings:
             log_event(Warned(warning)) if options.log_json else print_err(f"warning: {warning}")
     return facts
+
+
+def _read_ages(plan: Plan, settings: Settings, known: Accounts | None) -> Mapping[str, Sequence[float]]:
+    """Return when the calls were made that the quota still counts, where a time to stop depends on them."""
+    if not plan.stop_times:
+        return {}
+    return host.run(read_ages(plan, settings, known, read_profiles(click.get_current_context())), fast=False)
 
 
 def list_other_hosts(plan: Plan, settings: Settings) -> dict[str, str]:

@@ -46,9 +46,7 @@ def forecast_accounts(
     Raises SettingsError when the quota store cannot be used.
     """
     bound, accounts = _sort_by_terms(plan, settings, profiles), plan.accounts
-    ages = host.run(_read_ages(bound), fast=False)
-    if known is not None and not ages:
-        ages = {name: known.read_ages(name) for its, names in bound if its.quota for name in names}
+    ages = host.run(read_ages(plan, settings, known, profiles), fast=False)
     forecasts: dict[str, Forecast] = {}
     for its, names in bound:
         forecast = _Forecaster(its, seconds_left)
@@ -87,12 +85,20 @@ def find_earliest_end(plan: Plan, settings: Settings, profiles: Profiles | None 
     return datetime.now(UTC) + timedelta(seconds=last_s)
 
 
-async def _read_ages(bound: Sequence[tuple[Settings, Sequence[str]]]) -> dict[str, Sequence[float]]:
-    ages: dict[str, Sequence[float]] = {}
-    for settings, names in bound:
-        async with open_quota_store(settings) as store:
+async def read_ages(
+    plan: Plan, settings: Settings, known: Accounts | None = None, profiles: Profiles | None = None
+) -> dict[str, Sequence[float]]:
+    """Return how many seconds ago the calls of each account were made, as a store remembers them.
+
+    Without a store they are those of the accounts that are `known`. Raises SettingsError when the store cannot be used.
+    """
+    bound, ages = _sort_by_terms(plan, settings, profiles), dict[str, Sequence[float]]()
+    for its, names in bound:
+        async with open_quota_store(its) as store:
             if store is not None:
                 ages |= zip(names, await store.read_ages([account_id_of(name) for name in names]), strict=True)
+    if known is not None and not ages:
+        ages = {name: known.read_ages(name) for its, names in bound if its.quota for name in names}
     return ages
 
 

@@ -1,10 +1,12 @@
 """What a person should look at twice before a run, one line each; nothing here stops it."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from bulkstop.engine.limits.estimate import Stored, add_stored
 from bulkstop.engine.limits.timetable import find_late
 from bulkstop.model import Order, Outcome, WarningKind
 from bulkstop.naming import name_setting
@@ -21,8 +23,17 @@ NAMED = 3
 ID_CHARS_SHOWN = 60
 
 
-def find_warnings(plan: Plan, settings: Settings, last: LastRun | None, profiles: Profiles | None = None) -> list[str]:
-    """Say what is unusual about a plan, the worst first; `last` is the last run of the same profile, if it is known."""
+def find_warnings(
+    plan: Plan,
+    settings: Settings,
+    last: LastRun | None,
+    profiles: Profiles | None = None,
+    ages: Mapping[str, Sequence[float]] = MappingProxyType({}),
+) -> list[str]:
+    """Say what is unusual about a plan, the worst first; `last` is the last run of the same profile, if it is known.
+
+    `ages` are how many seconds ago the calls of each account were made that its quota still counts.
+    """
     warnings = {
         WarningKind.LARGER_LIST: _much_larger(plan, last),
         WarningKind.INSTANCE_IDS: _instance_ids(plan.looks.instance_ids),
@@ -34,7 +45,7 @@ def find_warnings(plan: Plan, settings: Settings, last: LastRun | None, profiles
         WarningKind.ALL_PROTECTED: _all_protected(plan),
         WarningKind.UNUSED_RULES: _unused_rules(plan),
         WarningKind.PLAIN_HTTP: _open_to_the_network(settings),
-        WarningKind.LATE_STOPS: _late_stops(plan, settings, profiles),
+        WarningKind.LATE_STOPS: _late_stops(plan, settings, profiles, ages),
         WarningKind.NO_STOP_AT: _no_stop_at(plan),
     }
     return [line for kind, lines in warnings.items() for line in _hold_against(kind, lines, plan, settings)]
@@ -143,7 +154,9 @@ def _unused_rules(plan: Plan) -> Iterator[str]:
         yield printable(f"{rules} {match} no campaign of this list: {first}{more}")
 
 
-def _late_stops(plan: Plan, settings: Settings, profiles: Profiles | None) -> Iterator[str]:
+def _late_stops(
+    plan: Plan, settings: Settings, profiles: Profiles | None, ages: Mapping[str, Sequence[float]]
+) -> Iterator[str]:
     """Say how many campaigns cannot be stopped by their times, each by the quota of its own profile."""
     now, late, past = time.time(), 0, 0
     for account_id in plan.stop_times.accounts:
@@ -152,6 +165,7 @@ def _late_stops(plan: Plan, settings: Settings, profiles: Profiles | None) -> It
             its = profiles.others.get(plan.first(account_id).profile or "", settings)
         moments = plan.stop_times.moments(account_id)
         places = make_quota(its).places(0.0, 0.0) if its.quota else []
+        places = add_stored(places, Stored(now, tuple(now - age for age in ages.get(account_id, ()))))
         gone = sum(moment < now for moment in moments)
         late, past = late + sum(find_late(moments, places, now)) - gone, past + gone
     if past:

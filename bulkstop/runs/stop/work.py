@@ -1,8 +1,10 @@
 """What a run has to do: its lanes, and the pool that works through them."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -92,17 +94,25 @@ def make_work(
 def make_lanes(to_send: ToSend, accounts: Accounts, stop_times: StopTimes | None = None) -> Iterator[Lane]:
     """Yield the lane of every account, within what the account may do; an account with stop times has one for these."""
     for account_id, left in to_send.accounts.items():
-        if stop_times is None or not stop_times.moments(account_id):
-            yield accounts.lane(account_id, to_send.campaigns(account_id), left=left)
+        moments = () if stop_times is None else stop_times.moments(account_id)
+        if moments and not isinstance(to_send, Plan):  # no place of the quota is kept for what a list has at rest
+            moments = _list_moments(to_send.campaigns(account_id))
+        if moments:
+            yield from _make_timed_lanes(to_send, accounts, moments, account_id, left)
         else:
-            yield from _make_timed_lanes(to_send, accounts, stop_times, account_id, left)
+            yield accounts.lane(account_id, to_send.campaigns(account_id), left=left)
+
+
+def _list_moments(campaigns: Iterable[Campaign]) -> Sequence[float]:
+    texts = (each.stop_at for each in campaigns)
+    return array("d", (datetime.fromisoformat(text).timestamp() for text in texts if text))
 
 
 def _make_timed_lanes(
-    to_send: ToSend, accounts: Accounts, stop_times: StopTimes, account_id: str, left: int
+    to_send: ToSend, accounts: Accounts, moments: Sequence[float], account_id: str, left: int
 ) -> Iterator[Lane]:
     """Yield the lane of the campaigns of an account that have a stop time, and that of those that have none."""
-    moments = stop_times.moments(account_id)
+    timed = len(moments)
     by_text: dict[str, list[float]] = {}
     for moment, leaves_at in zip(moments, accounts.plan_backwards(account_id, moments), strict=True):
         by_text.setdefault(utc_text(moment), []).append(leaves_at)
@@ -111,7 +121,6 @@ def _make_timed_lanes(
     def due_of(campaign: Campaign) -> float:
         return elapsed_s() + timetable.leave_at(campaign.stop_at or "") - time.time()
 
-    timed = sum(each.stop_at is not None for each in to_send.campaigns(account_id))
     first = takewhile(lambda each: each.stop_at is not None, to_send.campaigns(account_id))
     others = dropwhile(lambda each: each.stop_at is not None, to_send.campaigns(account_id))
     lane = accounts.lane(account_id, first, left=timed, due_of=due_of)

@@ -1,11 +1,12 @@
 """What a person is told to look at twice before a run."""
 
+import time
 from typing import Any
 
 import pytest
 
 from bulkstop.errors import SettingsError
-from bulkstop.model import Campaign, CampaignType, Outcome, Result, Row, WarningKind
+from bulkstop.model import Campaign, CampaignType, Outcome, Result, Row, WarningKind, utc_text
 from bulkstop.runs.stop.history import LastRun
 from bulkstop.runs.stop.warnings import find_warnings
 from bulkstop.runs.wiring import check_accounts
@@ -55,6 +56,29 @@ def test_instance_ids() -> None:
         "a stop needs campaign ids (cd-...), so the service may not find them"
     )
     assert warned([campaign("cid-1"), *plain(9)])[0].startswith("1 id looks like an instance id (cid-...): cid-1;")
+
+
+def late(stop_at: float, ages: dict[str, list[float]], number: int = 2, quota: str = "60/60s") -> list[str]:
+    """Return the warnings about campaigns that are all to be stopped by this moment."""
+    row = {"stop_at": utc_text(stop_at)}
+    rows = [campaign(f"cd-{n}")._replace(row=row) for n in range(number)]
+    with Plan(rows) as plan:
+        return find_warnings(plan, Settings(host="platform.example.com", quota=quota), None, ages=ages)
+
+
+def test_late_stops() -> None:
+    """What cannot be stopped by its time is counted, with the calls that a store remembers of its account."""
+    soon = time.time() + 30
+    assert late(soon, {}) == []
+    assert late(soon, {ACCOUNT: [5.0] * 40}) == []
+    assert late(soon, {"other": [5.0] * 60}) == []
+    (line,) = late(soon, {ACCOUNT: [5.0] * 60})
+    assert line.startswith("2 campaigns will be stopped after stop_at: the quota lets no more leave by then")
+    assert late(soon, {ACCOUNT: [45.0] * 60}) == []
+    assert late(soon, {}, 62) == [line]
+    assert late(soon, {ACCOUNT: [5.0] * 60}, quota="none") == []
+    (line,) = late(time.time() - 60, {})
+    assert line == "the stop_at of 2 campaigns has passed; stopped at once"
 
 
 def test_ids_of_no_known_shape() -> None:

@@ -1,0 +1,67 @@
+"""`stop` of a list with times to stop by, together with other options."""
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.cli.conftest import Here
+from tests.processes import Simulated, results
+
+pytestmark = pytest.mark.real
+WORDS = ("--account-id", "a1", "--stream-id", "s1", "--yes", "-o", "r.jsonl")
+
+
+def stop(here: Here, sim: Simulated, *words: str, after: tuple[float | None, ...] = ()) -> int:
+    """Stop a list of campaigns that are due so many seconds after now; without any, the list that is there."""
+    if after:
+        now = datetime.now(UTC)
+        times = ("" if each is None else (now + timedelta(seconds=each)).isoformat() for each in after)
+        lines = "".join(f"cd-{uuid.uuid4()},voice,{at}\n" for at in times)
+        (here.folder / "timed.csv").write_text(f"campaign_id,type,stop_at\n{lines}")
+    run = here("stop", "timed.csv", "--host", sim.url, *WORDS, *words)
+    (here.folder / "err").write_text(run.err)
+    return run.code
+
+
+def outcomes(here: Here) -> dict[int, str]:
+    """Return the latest outcome of each row, by its line."""
+    return {row["line"]: row["outcome"] for row in results(here.folder / "r.jsonl")}
+
+
+def test_finish_by_and_resume(here: Here, sim: Simulated) -> None:
+    """What is due after the time to finish by is left, and is stopped by its time by --resume."""
+    assert stop(here, sim, "--finish-by", "+1s", after=(None, -60, 8)) == 4
+    assert outcomes(here) == {2: "stopped", 3: "stopped", 4: "not_sent"}
+    assert stop(here, sim, "--resume") == 0
+    row = results(here.folder / "r.jsonl")[-1]
+    assert (row["line"], row["outcome"]) == (4, "stopped")
+    assert row["started_at"] < row["finished_at"] < row["stop_at"]
+    due = datetime.fromisoformat(row["stop_at"]) - datetime.fromisoformat(row["started_at"])
+    assert timedelta(seconds=4) < due < timedelta(seconds=6)
+
+
+def test_waves(here: Here, sim: Simulated) -> None:
+    """Waves begin with what is due first, and each row still has its line."""
+    assert stop(here, sim, "--waves", "1,100%", "--soak", "100ms", after=(7, None, -60, 6)) == 0
+    rows = results(here.folder / "r.jsonl")
+    assert sorted(outcomes(here)) == [2, 3, 4, 5]
+    assert [row["line"] for row in rows if row["stop_at"] and row["line"] != 4] == [5, 2]
+    assert all(row["finished_at"] < row["stop_at"] for row in rows if row["line"] in (2, 5))
+
+
+def test_two_profiles(here: Here, sim: Simulated) -> None:
+    """Each profile's rows are planned within its own quota: the plan warns of those alone that cannot be met."""
+    profile = '[profile.{}]\nhost = "{}"\naccount_id = "{}"\nstream_id = "s1"\nquota = ["{}"]\n'
+    here.folder.joinpath("bulkstop.toml").write_text(
+        profile.format("slow", sim.url, "a1", "2/1h") + profile.format("fast", sim.url, "a2", "none")
+    )
+    (here.folder / "bulkstop.toml").chmod(0o600)
+    at = (datetime.now(UTC) + timedelta(minutes=10)).isoformat()
+    rows = "".join(f"cd-{uuid.uuid4()},voice,{name},{at}\n" for name in ("slow", "fast") for _ in range(5))
+    (here.folder / "timed.csv").write_text(f"id,type,profile,stop_at\n{rows}")
+    words = ("--profile", "slow", "--dry-run", "--json", "--quota-store", "memory")
+    plan = json.loads(here("stop", "timed.csv", *words, variables={"BULKSTOP_QUOTA": None}).out)
+    late = "3 campaigns will be stopped after stop_at: the quota lets no more leave by then"
+    assert [each for each in plan["warnings"] if "stop_at" in each] == [late]
