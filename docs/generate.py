@@ -40,7 +40,7 @@ def render(page: str) -> str:
 def write_commands() -> Iterator[str]:
     """Yield a section for each command: what it does, its options below their headings, its examples."""
     for name, command in every_command():
-        with click.Context(command, info_name=f"bulkstop {name}") as ctx:
+        with click.Context(command, info_name=f"bulkstop {name}", **commands.context_settings) as ctx:
             yield f"## bulkstop {name}"
             yield ""
             yield f"`{escape(' '.join([ctx.command_path, *command.collect_usage_pieces(ctx)]))}`"
@@ -58,13 +58,21 @@ def write_commands() -> Iterator[str]:
 
 
 def _write_options(command: click.Command, ctx: click.Context) -> Iterator[str]:
-    options = [param for param in command.get_params(ctx) if isinstance(param, click.Option) and not param.hidden]
+    options = [param for param in command.params if isinstance(param, click.Option) and not param.hidden]
+    options.append(_make_help_option(ctx))
     by_heading: dict[str, list[click.Option]] = {}
     for option in options:
         by_heading.setdefault(heading_of(option.name or ""), []).append(option)
     for heading, below in by_heading.items():
         rows = [_option_row(each) for each in below]
         yield from write_table((heading, "what it does", "default"), rows)
+
+
+def _make_help_option(ctx: click.Context) -> click.Option:
+    """Return the option --help anew: a command keeps the one that it made in the first context, with its names."""
+    about = click.Command("help").get_help_option(ctx)
+    assert about is not None  # noqa: S101 - every command has one
+    return about
 
 
 def _flags_of(option: click.Option) -> str:

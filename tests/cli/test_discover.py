@@ -435,7 +435,7 @@ def test_each_by_its_calling_hours(tmp_path: Path) -> None:
     assert (first.code, again.code, again.out) == (0, 0, first.out)
     assert asked == ["list", "list", *["get"] * 8, "list", "list"]
     assert first.err.startswith("calling hours of 8 campaigns: 8 calls\n")
-    assert again.err.startswith("calling hours of 8 campaigns: no call; 8 unchanged since they were asked for\n")
+    assert again.err.startswith("calling hours of 8 campaigns: no call; 8 unchanged since the last time\n")
     (stop,) = json.loads(plan.out)["timetable"]
     assert (stop["zone"], stop["campaigns"]) == ("Asia/Kolkata", 8)
     rows = [line.rsplit(",", 2)[1:] for line in first.out.splitlines()]

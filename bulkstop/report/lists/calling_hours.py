@@ -33,7 +33,7 @@ class HoursCost(NamedTuple):
     def describe(self) -> str:
         """Say it in one line, before the first of these calls is made."""
         known = self.campaigns - self.calls
-        before = f"; {known:,} unchanged since they were asked for" if known else ""
+        before = f"; {known:,} unchanged since the last time" if known else ""
         least = f", at least {format_duration(self.least_s)} with the quota" if self.least_s >= 1 else ""
         return f"calling hours of {format_count(self.campaigns, 'campaign')}: {_count_calls(self.calls)}{least}{before}"
 

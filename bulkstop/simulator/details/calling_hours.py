@@ -1,6 +1,5 @@
 """The calling hours that campaigns have."""
 
-import re
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -11,16 +10,15 @@ _ZONES: Final = ("Asia/Kolkata", "Europe/Berlin", "America/New_York", "America/L
 _DAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _DAY: Final = (("9:00 AM", "6:00 PM"),)
 _TWICE_A_DAY: Final = (("9:00 AM", "12:00 PM"), ("1:30 PM", "6:00 PM"))
-_WRITTEN: Final = re.compile(r"(?P<windows>[^,-]+-[^,-]+(?:,[^,-]+-[^,-]+)*) (?P<zone>\S+)")
 
 
 def format_strategy(form: str, campaign_id: str) -> dict[str, object]:
     """Return the `dialingStrategy` of a campaign by an option that `check_form` lets through, if it has one."""
     if form == NONE:
         return {}
-    if (match := _WRITTEN.fullmatch(form)) is not None:
-        pairs = [part.split("-") for part in match["windows"].split(",")]
-        return _format("DAILY", match["zone"], _DAYS, [(start.strip(), end.strip()) for start, end in pairs])
+    if (written := _parse(form)) is not None:
+        windows, zone = written
+        return _format("DAILY", zone, _DAYS, windows)
     number = zlib.crc32(campaign_id.encode())
     zone, kind = _ZONES[number % len(_ZONES)], number // len(_ZONES) % 10
     if kind == 0:
@@ -32,9 +30,17 @@ def format_strategy(form: str, campaign_id: str) -> dict[str, object]:
 
 def check_form(form: str) -> str | None:
     """Say what is wrong with an option for calling hours; those that make no sense are served as they are."""
-    if form in (MIXED, NONE) or _WRITTEN.fullmatch(form):
+    if form in (MIXED, NONE) or _parse(form) is not None:
         return None
     return f"give {MIXED}, {NONE}, or all campaigns the same, such as '9:00 AM-6:00 PM Asia/Kolkata'"
+
+
+def _parse(form: str) -> tuple[list[tuple[str, str]], str] | None:
+    """Return the windows and the zone that an option names, None for another form."""
+    windows, _, zone = form.rpartition(" ")
+    pairs = [tuple(each.strip() for each in part.split("-")) for part in windows.split(",")]
+    is_written = zone and all(len(pair) == 2 and all(pair) for pair in pairs)
+    return ([(pair[0], pair[1]) for pair in pairs], zone) if is_written else None
 
 
 def _format(frequency: str, zone: str, days: Iterable[str], windows: Sequence[tuple[str, str]]) -> dict[str, object]:

@@ -138,7 +138,7 @@ async def test_the_next_night(tmp_path: Path) -> None:
     assert (service.asked, second.hours.calls) == (["cd-3"], 1)
     assert [cost.describe() for cost in costs] == [
         "calling hours of 2 campaigns: 2 calls",
-        "calling hours of 3 campaigns: 1 call; 2 unchanged since they were asked for",
+        "calling hours of 3 campaigns: 1 call; 2 unchanged since the last time",
     ]
 
 
