@@ -90,6 +90,8 @@ SWEPT = {
     "cli/check.py: bulkstop check campaigns.csv --profile prod": HELP,
     "cli/discover.py: bulkstop discover --status running,Scheduled --profile prod -o running.csv": HELP,
     "cli/discover.py: bulkstop discover --expect 0 --profile prod -o left.csv": HELP,
+    "cli/discover.py: bulkstop discover --calling-hours --profile prod | bulkstop stop - --profile prod "
+    "--expect 1..50": ("names a command that waits for the quota; test_discover.py gives such a list to stop"),
     "cli/discover.py: --status Active,Preparing reads only these, in a call or two. In an incident, use `bulkstop stop "
     "--running`.": "names a command",
     "cli/hold/command.py: bulkstop hold --until 08:00 --profile prod --max-campaigns 200 --dry-run": HELP,
@@ -429,7 +431,7 @@ def test_help(desk: Path) -> None:
     with simulator(desk, "--campaigns", "60") as sim:
         (desk / "bulkstop.toml").write_text(CONFIG.format(sim.url).replace('"it\'s prod"', "prod"))
         codes: dict[str, int] = {}
-        (write, prove), others = (
+        (write, prove, _), others = (
             examples.pop("discover"),
             ("stop", "hold", "check", "token", "report", "verify", "load"),
         )
