@@ -431,7 +431,7 @@ def test_help(desk: Path) -> None:
     with simulator(desk, "--campaigns", "60") as sim:
         (desk / "bulkstop.toml").write_text(CONFIG.format(sim.url).replace('"it\'s prod"', "prod"))
         codes: dict[str, int] = {}
-        (write, prove, _), others = (
+        (write, _, prove), others = (
             examples.pop("discover"),
             ("stop", "hold", "check", "token", "report", "verify", "load"),
         )
