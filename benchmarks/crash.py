@@ -221,11 +221,12 @@ class Watch:
 
     def lines(self) -> int:
         """Count them, without the header of CSV; a file that is not there has none."""
-        if not self._path.exists():
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._at)
+                new = file.read()
+        except FileNotFoundError:
             return 0
-        with self._path.open("rb") as file:
-            file.seek(self._at)
-            new = file.read()
         self._at += new.rfind(b"\n") + 1
         self._count += new.count(b"\n")
         return max(0, self._count - (self._path.suffix == ".csv"))
@@ -450,7 +451,8 @@ def tried(folder: Path, kind: Kind, rng: random.Random, rows: int, startup_s: fl
             if not job.kill_at(moment):
                 break  # the kill came too late, and the job is at its end
             killed[job.processes - 1] = moment.name, job.is_torn and before != (job.lines, True)
-            if kind.tears and job.lines and not job.is_torn:
+            # A run that has all its lines may have noted its end: it writes no more, so nothing could be torn.
+            if kind.tears and 0 < job.lines < rows and not job.is_torn:
                 tear(job.results, rng)
                 torn_by_hand += 1
         flaws = job.flaws(job.finish())

@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -369,13 +369,14 @@ class Attempt(NamedTuple):
     has_left: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Result:
     """One row's end: the fields are the columns of the result line, in order.
 
     Times are UTC, such as 2026-01-02T03:04:05.678Z; `latency_ms`, of the last attempt, is in milliseconds.
     `schedule` is None where nobody asked for schedules to be disabled, or the campaign was not stopped. `stop_at` is
     the moment by which it was to be stopped, None for one that had no time.
+    Nobody changes one; it is not frozen, nor has it slots, as both would make it and its line several times as dear.
     """
 
     campaign_id: str
@@ -431,7 +432,30 @@ Row = Campaign | Result
 """A row of an input: a campaign, or the `invalid` line that says why it is none."""
 Source = Iterator[Row]
 Send = Callable[[Campaign], Awaitable[Attempt]]
-Report = Callable[[Result], None]
+Answer = Attempt | BaseException | Coroutine[object, object, Attempt]
+"""What became of a call: an attempt, what it raised, or what is still to be awaited for the attempt."""
+Done = Callable[[Answer], None]
+"""Is told what became of a call; raises nothing."""
+
+
+class Cancellable(Protocol):
+    """A call that can be cut off: who waits for it is told so before `cancel` returns."""
+
+    def cancel(self) -> object:
+        """Cut it off."""
+        ...
+
+
+AtOnce = Callable[[Campaign, Done], Cancellable | None]
+"""Begins a call that needs nothing before it, and returns what cuts it off; None, and no call, for any other."""
+
+
+def never_at_once(_campaign: Campaign, _done: Done) -> None:
+    """Begin no call at once."""
+
+
+Report = Callable[[Sequence[Result]], None]
+"""Writes results, all of them or none."""
 OnResult = Callable[[Result], Awaitable[object] | object]
 """Is given each result; one that is asynchronous is awaited, so it paces the run."""
 
@@ -439,7 +463,10 @@ OnResult = Callable[[Result], Awaitable[object] | object]
 def utc_text(unix_s: float) -> str:
     """Write a time as a result line has it: UTC, ISO 8601, milliseconds, Z."""
     second = int(unix_s // 1)
-    return f"{_second_text(second)}.{int((unix_s - second) * 1000):03}Z"
+    return _second_text(second) + _MILLISECONDS[int((unix_s - second) * 1000)]
+
+
+_MILLISECONDS = tuple(f".{number:03}Z" for number in range(1000))
 
 
 @lru_cache(maxsize=8)

@@ -423,7 +423,7 @@ def left(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         for row, outcome in zip(
             ROWS, [Outcome.STOPPED, Outcome.TIMEOUT, Outcome.NOT_SENT, Outcome.UNKNOWN], strict=False
         ):
-            record.write(result_of(row, outcome, "run-1"))
+            record.write([result_of(row, outcome, "run-1")])
         raise ZeroDivisionError
     return Left(request.param, path.read_bytes(), json.loads(Path(manifest_path(str(path))).read_text()))
 
@@ -497,7 +497,7 @@ def go_on(path: Path, *, trust: bool) -> None:
     stats = Stats()
 
     def write(result: Result) -> None:
-        record.write(result)
+        record.write([result])
         stats.add(result)
 
     with RunJournal(str(path), mode=Mode.RESUME, trust=trust) as record, record.plan(ROWS, AT) as plan:
@@ -810,7 +810,7 @@ class NotSent:
                 for row in plan.campaigns(account)
             )
             for result in (*plan.held_results(), *later):
-                prepared.report(result)
+                prepared.report([result])
                 stats.add(result)
             signum = signal.SIGINT if plan.to_send else None
             settled = dict(plan.settled)

@@ -18,7 +18,7 @@ from bulkstop.engine.guards.scopes import OPEN, Group
 from bulkstop.engine.limits.quota import AllOf, EvenPacer, Quota
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Tries
-from bulkstop.model import Attempt, Campaign, Limit, PaceFinding, Wait, WaitReason
+from bulkstop.model import Attempt, Campaign, Cancellable, Limit, PaceFinding, Wait, WaitReason
 
 WAITING_RETRIES = 8192
 """The most campaigns that wait for a try, for room in their group or for a list, over all lanes; a full lane draws no
@@ -88,6 +88,7 @@ class Turn:
     answered_at: float | None = None
     last: Attempt | None = None
     follow_up: FollowUp | None = None
+    call: Cancellable | None = None
 
 
 class Lane:

@@ -1,7 +1,5 @@
 """What a line says of a campaign, made of its turn and the last attempt at it."""
 
-import asyncio
-
 from bulkstop.engine.lanes import Turn
 from bulkstop.model import Attempt, Campaign, Outcome, Result, utc_text
 
@@ -25,12 +23,6 @@ def broken_off_attempt(turn: Turn, error: BaseException) -> Attempt:
     """Return what is known of a call out of which something else than an answer came: nothing."""
     why = _BROKEN if isinstance(error, Exception) else _CUT_OFF
     return Attempt(Outcome.UNKNOWN, error=f"{why}; {STOP_DOUBT if turn.follow_up is None else turn.follow_up.doubt}")
-
-
-def is_stray(error: BaseException) -> bool:
-    """Tell a cancellation that came out of a call from one that this task was asked for."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling()
 
 
 def make_result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float | None) -> Result:

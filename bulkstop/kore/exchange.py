@@ -1,10 +1,11 @@
 """What a transport takes, what it gives back."""
 
-from collections.abc import Awaitable, Mapping
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from bulkstop.model import Outcome, RetryHint
+from bulkstop.model import Cancellable, Outcome, RetryHint
 
 BODY = b"{}"
 BODY_CAP = 64 * 1024
@@ -39,6 +40,12 @@ class TransportFailure(NamedTuple):
     may_have_arrived: bool = False
 
 
+Came = Response | TransportFailure | CancelledError
+"""What came of an exchange; one that was cut off has nothing else."""
+Told = Callable[[Came], object]
+"""Is told once what came of an exchange, and not before the call that begins it has returned; raises nothing."""
+
+
 class PageRange(NamedTuple):
     """Where a page begins and how long it is, in the words of the list call."""
 
@@ -54,6 +61,16 @@ class Post(Protocol):
         self, target: str, headers: Mapping[str, str], body: bytes, cap: int, /
     ) -> Awaitable[Response | TransportFailure]:
         """Make one exchange and read up to `cap` bytes of its answer; without a body (b"") it is a GET."""
+        ...
+
+
+class Begin(Protocol):
+    """What begins an exchange at once if nothing is to be awaited before; returns what cuts it off, else None."""
+
+    def __call__(
+        self, target: str, headers: Mapping[str, str], body: bytes, cap: int, told: Told, /
+    ) -> Cancellable | None:
+        """Begin an exchange of which up to `cap` bytes are read, if that can be done now."""
         ...
 
 

@@ -82,6 +82,14 @@ def interpret(
     return _with_claim(attempt, response, campaign_id)
 
 
+def read_stopped(response: Response) -> Attempt | None:
+    """Return the success that an answer proves, with none of its texts; None where it proves none."""
+    status = json_object(response.body).get("status")
+    if not 200 <= response.status < 300 or not isinstance(status, str) or status.lower() != "stopped":
+        return None
+    return Attempt(Outcome.STOPPED, RetryHint.NO, response.status, response.latency_ms)
+
+
 def failure(
     response: Response | TransportFailure, *, wall: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Attempt:

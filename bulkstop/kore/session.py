@@ -1,17 +1,20 @@
 """One try of a call: a token, an exchange, a meaning."""
 
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
-from bulkstop.kore.calls import V2, Call, Paths, headers, stop_call
-from bulkstop.kore.exchange import Post, Response, TransportFailure
-from bulkstop.kore.interpret import find_allowance
+from bulkstop.kore.calls import V2, Call, Paths, headers, stop_call, target
+from bulkstop.kore.exchange import BODY, BODY_CAP, Begin, Came, Post, Response, TransportFailure
+from bulkstop.kore.interpret import find_allowance, interpret, read_stopped
 from bulkstop.kore.redaction import redact_response
-from bulkstop.kore.token import Tokens
-from bulkstop.model import Attempt, Campaign, Outcome, RetryHint, Send
+from bulkstop.kore.token import Token, Tokens
+from bulkstop.model import AtOnce, Attempt, Campaign, Cancellable, Done, Outcome, RetryHint, Send
 
 _TOKEN_CHARS = 8  # masking a word such as "test" would tear an answer apart
+
+_KNOWN = 64
 
 T = TypeVar("T")
 
@@ -49,10 +52,85 @@ def make_stop(perform: Perform, *, classify: Classify | None = None) -> Send:
     """Make the Send that stops a campaign; `classify` is asked first what a response means."""
 
     def send(campaign: Campaign) -> Awaitable[Attempt]:
-        call = stop_call(campaign)
-        return perform(call if classify is None else call._replace(read=partial(_classify, classify, call.read)))
+        return perform(_stop_call(campaign, classify))
 
     return send
+
+
+def make_stop_at_once(
+    begin: Begin, tokens: Tokens, paths: Paths = V2, *, classify: Classify | None = None, is_brief: bool = False
+) -> AtOnce:
+    """Make what stops a campaign as `make_stop` does, where neither a token nor a connection is to be awaited.
+
+    Where it `is_brief`, a stop has its status and its latency only, and nothing of its text that would be masked.
+    """
+    stopped = Stopped(is_brief=is_brief)
+
+    def told(campaign: Campaign, token: Token, done: Done, came: Came) -> None:
+        if isinstance(came, CancelledError):
+            done(came)
+            return
+        try:
+            attempt = None if classify is not None else stopped.read(token.value, came)
+            if attempt is None:
+                call = _stop_call(campaign, classify)
+                attempt = call.read(redact_token(token.value, came))
+        except Exception as error:  # noqa: BLE001 - a slip in a `Classify` is told as that
+            done(error)
+            return
+        done(renewed(attempt, token) if refuses_token(attempt) else attempt)
+
+    async def renewed(attempt: Attempt, token: Token) -> Attempt:
+        return attempt._replace(again=RetryHint.NOW) if await tokens.renew(token) else attempt
+
+    def at_once(campaign: Campaign, done: Done) -> Cancellable | None:
+        token = tokens.cached
+        if token is None:
+            return None
+        fields = headers(campaign, token.value)
+        return begin(target(campaign, paths), fields, BODY, BODY_CAP, partial(told, campaign, token, done))
+
+    return at_once
+
+
+class Stopped:
+    """Reads answers that say "Stopped", of which a service gives nearly all alike: to the byte, but for their times.
+
+    What was read of a body stands for any that is the same; it was masked, for that token.
+    """
+
+    def __init__(self, *, is_brief: bool) -> None:
+        self._is_brief = is_brief
+        self._token = ""
+        self._known: dict[bytes, Attempt] = {}
+
+    def read(self, token: str, came: Response | TransportFailure) -> Attempt | None:
+        """Return what an answer proves if it is such a one, else None."""
+        if isinstance(came, TransportFailure) or came.rate_limit or came.location is not None or came.status != 200:
+            return None
+        if token != self._token or len(self._known) >= _KNOWN:
+            self._token, self._known = token, {}
+        known = self._known.get(came.body)
+        if known is None:
+            known = read_stopped(came) if self._is_brief else interpret(redact_response(came, _secrets(token)))
+            if known is None or known.outcome is not Outcome.STOPPED:
+                return None
+            self._known[came.body] = known
+        return Attempt(
+            Outcome.STOPPED,
+            RetryHint.NO,
+            200,
+            came.latency_ms,
+            known.message,
+            known.updated_at,
+            known.campaign_instance_id,
+            known.campaign_execution_type,
+        )
+
+
+def _stop_call(campaign: Campaign, classify: Classify | None) -> Call[Attempt]:
+    call = stop_call(campaign)
+    return call if classify is None else call._replace(read=partial(_classify, classify, call.read))
 
 
 def _classify(
@@ -81,4 +159,8 @@ def redact_token(token: str, response: Response | TransportFailure) -> Response 
     """Mask the token where a server repeats it: its words go into the result line."""
     if isinstance(response, TransportFailure):
         return response
-    return redact_response(response, (token,) if len(token) >= _TOKEN_CHARS else ())
+    return redact_response(response, _secrets(token))
+
+
+def _secrets(token: str) -> tuple[str, ...]:
+    return (token,) if len(token) >= _TOKEN_CHARS else ()

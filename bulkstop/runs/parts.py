@@ -1,6 +1,7 @@
 """What all calls of an engine share: its token, its connections, what each account may do."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -8,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from bulkstop.errors import BulkstopError, CredentialsError, SettingsError
 from bulkstop.events import Observe
-from bulkstop.kore.exchange import Transport
+from bulkstop.kore import session
+from bulkstop.kore.exchange import Begin, Transport
 from bulkstop.kore.session import Classify, Perform, make_perform
 from bulkstop.kore.token import Tokens, TokenSource, called_source
-from bulkstop.model import Send
-from bulkstop.report.log import log_event
+from bulkstop.model import AtOnce, Send, never_at_once
+from bulkstop.report.log import LOG, log_event
 from bulkstop.runs.clients import Client, Connect, Others, open_clients, open_terms, route_calls
 from bulkstop.runs.host import fit_open_files
 from bulkstop.runs.wiring import (
@@ -66,6 +68,8 @@ class Parts:
     runs: "set[Run]" = field(default_factory=set)
     clients: Mapping[str, Client | SettingsError | CredentialsError] = field(default_factory=dict)
     """What makes the calls of the other profiles, or what keeps it from that."""
+    begin: Begin | None = None
+    """What begins an exchange without a task, where all calls go over one transport that can."""
 
     async def check_credentials(self) -> None:
         """Raise a BulkstopError when no token can be had: without any there is nothing to begin with."""
@@ -118,13 +122,24 @@ async def open_parts(
         accounts = Accounts(settings, store, terms=terms)
         if hooks.accounts is not None:
             accounts = hooks.accounts.reopen(store, terms)
-        yield Parts(settings, tokens, perform, accounts, hooks, asyncio.get_running_loop(), clients=clients)
+        begin = None if clients else getattr(transport, "begin", None)
+        yield Parts(
+            settings, tokens, perform, accounts, hooks, asyncio.get_running_loop(), clients=clients, begin=begin
+        )
 
 
 def make_stop_send(parts: Parts) -> Send:
     """Make what stops a campaign, once a try, with what the hooks put around it."""
     send = make_send(parts.perform, classify=parts.hooks.classify)
     return send if parts.hooks.around is None else parts.hooks.around(send)
+
+
+def make_stop_at_once(parts: Parts, *, is_brief: bool = False) -> AtOnce:
+    """Make what stops a campaign without a task, for what neither a hook nor a log is to see; none for other calls."""
+    if parts.begin is None or parts.hooks.around is not None or LOG.isEnabledFor(logging.DEBUG):
+        return never_at_once
+    paths, classify = make_paths(parts.settings), parts.hooks.classify
+    return session.make_stop_at_once(parts.begin, parts.tokens, paths, classify=classify, is_brief=is_brief)
 
 
 @asynccontextmanager

@@ -154,7 +154,7 @@ class TestCheck:
         """A file that is being written can be told, and is left alone."""
         with RunJournal(str(path), mode=Mode.NEW) as record, record.plan(["list.csv"], with_token()) as plan:
             record.open(plan, with_token(), [], "run")
-            record.write(result_of(next(plan.campaigns("acc"))))
+            record.write([result_of(next(plan.campaigns("acc")))])
             before = path.read_bytes()
             told = report(str(path))
             assert path.read_bytes() == before
@@ -171,7 +171,7 @@ class TestCheck:
         """Raise after one line."""
         with RunJournal(str(path)) as record, record.plan(["list.csv"], with_token()) as plan:
             record.open(plan, with_token(), [], "run")
-            record.write(result_of(next(plan.campaigns("acc"))))
+            record.write([result_of(next(plan.campaigns("acc")))])
             raise ZeroDivisionError
 
 

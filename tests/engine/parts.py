@@ -19,7 +19,21 @@ from bulkstop.engine.readback import IsEnough, ListedState, ListProgress, Readin
 from bulkstop.engine.retry import Retry
 from bulkstop.errors import BulkstopError
 from bulkstop.events import Observe, ignore
-from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Report, Result, RetryHint, Send
+from bulkstop.model import (
+    AtOnce,
+    Attempt,
+    Campaign,
+    CampaignType,
+    Cancellable,
+    Done,
+    Limit,
+    Outcome,
+    Report,
+    Result,
+    RetryHint,
+    Send,
+    never_at_once,
+)
 from tests.virtual_time import VirtualLoop, run
 
 MIDNIGHT = 1_764_892_800.0
@@ -83,13 +97,8 @@ class Service:
 
     async def send(self, campaign: Campaign) -> Attempt:
         """Serve one call."""
-        call = Call(campaign, now_s())
-        self.log.append(call)
-        self._tries[campaign.campaign_id] += 1
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        call, (latency_s, answer) = self.take_call(campaign)
         try:
-            latency_s, answer = self._script(campaign, self._tries[campaign.campaign_id])
             await asyncio.sleep(latency_s)
         finally:
             self.in_flight -= 1
@@ -98,9 +107,49 @@ class Service:
             raise answer
         return answer
 
+    def begin(self, campaign: Campaign, done: Done) -> Cancellable | None:
+        """Serve one call of every campaign but each third without a task, as an AtOnce."""
+        return Served(self, campaign, done) if campaign.line % 3 else None
+
+    def take_call(self, campaign: Campaign) -> tuple[Call, Reply]:
+        """Note a call that comes in, and say what it gets."""
+        call = Call(campaign, now_s())
+        self.log.append(call)
+        self._tries[campaign.campaign_id] += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        return call, self._script(campaign, self._tries[campaign.campaign_id])
+
     def began_s(self, account_id: str) -> list[float]:
         """Return the times at which the calls of an account came in."""
         return [call.began_s for call in self.log if call.campaign.account_id == account_id]
+
+
+class Served:
+    """A call that is answered by a timer; a renewed token is told as something still to be awaited."""
+
+    def __init__(self, service: Service, campaign: Campaign, done: Done) -> None:
+        self._service, self._done = service, done
+        self._call, (latency_s, self._answer) = service.take_call(campaign)
+        self._timer = asyncio.get_running_loop().call_later(latency_s, self._end)
+
+    def cancel(self) -> None:
+        """Say that it was cut off."""
+        self._timer.cancel()
+        self._service.in_flight -= 1
+        self._done(asyncio.CancelledError())
+
+    def _end(self) -> None:
+        self._service.in_flight -= 1
+        self._call.ended_s = now_s()
+        answer = self._answer
+        is_renewed = isinstance(answer, Attempt) and answer.again is RetryHint.NOW
+        self._done(_later(answer) if is_renewed else answer)
+
+
+async def _later(answer: Attempt | BaseException) -> Attempt:
+    assert isinstance(answer, Attempt)
+    return answer
 
 
 def always(answer: Attempt, latency_s: float = 0.0) -> Service:
@@ -207,6 +256,7 @@ class Job:
         limits: Sequence[Limit] = (),
         concurrency: int = 32,
         attempts: int = 5,
+        at_once: AtOnce = never_at_once,
         report: Report | None = None,
         admission: Admission | None = None,
         breaker: Breaker | None = None,
@@ -243,6 +293,7 @@ class Job:
             report or self._report,
             retry=Retry(attempts),
             concurrency=concurrency,
+            at_once=at_once,
             read_list=read_list or (read_nothing if lists is None else lists.read),
             follow=follow,
             at_rest=at_rest,
@@ -254,10 +305,11 @@ class Job:
             wall=clock_time,
         )
 
-    def _report(self, result: Result) -> None:
-        self.results.append(result)
-        self.times.append(now_s())
-        self._seen(result)
+    def _report(self, results: Sequence[Result]) -> None:
+        for result in results:
+            self.results.append(result)
+            self.times.append(now_s())
+            self._seen(result)
 
     def to_its_end(self, *acts: tuple[float, Callable[[], object]]) -> BulkstopError | None:
         """Run with acts at given times; check that each campaign has one line, and return the fault of the run."""

@@ -4,7 +4,7 @@ import asyncio
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
@@ -22,7 +22,7 @@ from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.results import BROKEN, CUT_OFF, NOT_TRIED, NOT_TRIED_AGAIN
 from bulkstop.engine.retry import BACKOFF_BASE_S, THROTTLES, Retry
 from bulkstop.errors import CredentialsError, InputError, OutputError
-from bulkstop.model import Attempt, Campaign, Limit, Outcome, Result, RetryHint, Send, utc_text
+from bulkstop.model import Attempt, Campaign, Limit, Outcome, Result, RetryHint, Send, never_at_once, utc_text
 from tests.engine.parts import (
     AT_REST,
     BUSY,
@@ -119,10 +119,10 @@ def test_idle_workers_cost_nothing() -> None:
 
 
 def test_the_pool_tells_how_many_calls_are_in_flight() -> None:
-    """What the first signal announces is what the service sees, at every moment."""
+    """What the first signal announces is what the service sees, or is just on its way to see."""
 
     def script(one: Campaign, call: int) -> Reply:
-        assert job.pool.in_flight == service.in_flight
+        assert service.in_flight <= job.pool.in_flight <= 6
         return Reply(one.line % 4 / 4, BUSY if call < 3 and one.line % 2 else STOPPED)
 
     service = Service(script)
@@ -146,14 +146,16 @@ quotas = st.sampled_from([[], [Limit(2, 3)], [Limit(1, 1), Limit(3, 10)]])
     quotas,
     st.integers(1, 6),
     st.integers(1, 4),
+    st.booleans(),
 )
 def test_every_campaign_is_reported_once(
-    sizes: list[int], script: list[Reply], limits: list[Limit], concurrency: int, attempts: int
+    sizes: list[int], script: list[Reply], limits: list[Limit], concurrency: int, attempts: int, over_wire: bool
 ) -> None:
     """Whatever the answers: one line a campaign, tries within bounds, calls within bounds, and the run ends."""
     service = Service(lambda one, call: script[(one.line * 5 + call) % len(script)])
     rows = [one for number, size in enumerate(sizes) for one in campaigns(size, f"a{number}")]
-    job = Job(rows, service, limits=limits, concurrency=concurrency, attempts=attempts)
+    at_once = service.begin if over_wire else never_at_once
+    job = Job(rows, service, limits=limits, concurrency=concurrency, attempts=attempts, at_once=at_once)
     run(job.pool.run())
     job.check()
     assert service.most_in_flight <= concurrency
@@ -161,6 +163,24 @@ def test_every_campaign_is_reported_once(
     for result in job.results:
         answers = [script[((result.line or 0) * 5 + call) % len(script)].answer for call in range(1, 200)]
         assert settled(answers, attempts) == (result.outcome, result.attempts)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=9), st.integers(1, 6), st.booleans())
+def test_a_line_is_written_before_its_place_sends_again(
+    latencies: list[int], concurrency: int, over_wire: bool
+) -> None:
+    """Whoever is killed at any moment has sent no more campaigns without a line than there are places."""
+    without_line: list[int] = []
+
+    def script(one: Campaign, call: int) -> Reply:
+        without_line.append(len(service.log) - len(job.results))
+        return Reply(latencies[one.line % len(latencies)] / 8, STOPPED)
+
+    service = Service(script)
+    at_once = service.begin if over_wire else never_at_once
+    job = Job(campaigns(40), service, concurrency=concurrency, at_once=at_once)
+    assert job.to_its_end() is None
+    assert max(without_line) == concurrency
 
 
 def settled(answers: list[Attempt | BaseException], attempts: int) -> tuple[Outcome, int]:
@@ -449,6 +469,7 @@ def test_waiting_retries_are_bounded() -> None:
     st.integers(1, 6),
     st.integers(0, 100).map(lambda n: n / 8),
     st.none() | st.integers(0, 40).map(lambda n: n / 8),
+    st.booleans(),
 )
 def test_drain_and_abort_leave_one_true_line_a_campaign(
     sizes: list[int],
@@ -457,11 +478,13 @@ def test_drain_and_abort_leave_one_true_line_a_campaign(
     concurrency: int,
     drain_s: float,
     grace_s: float | None,
+    over_wire: bool,
 ) -> None:
     """Whenever it happens: nothing leaves after the drain, the end waits for calls alone, every line is true."""
     service = Service(lambda one, call: script[(one.line * 5 + call) % len(script)])
     rows = [one for number, size in enumerate(sizes) for one in campaigns(size, f"a{number}")]
-    job = Job(rows, service, limits=limits, concurrency=concurrency, attempts=3)
+    at_once = service.begin if over_wire else never_at_once
+    job = Job(rows, service, limits=limits, concurrency=concurrency, attempts=3, at_once=at_once)
     acts: list[tuple[float, Callable[[], object]]] = [(drain_s, job.pool.drain)]
     if grace_s is not None:
         acts.append((drain_s + grace_s, job.pool.abort))
@@ -608,8 +631,8 @@ def test_a_send_that_cleans_up_slowly_is_waited_for() -> None:
 def test_a_report_may_end_the_run(end: str) -> None:
     """Whoever sees a result may stop the run on the spot; each row still has its one line."""
 
-    def report(result: Result) -> None:
-        job.results.append(result)
+    def report(results: Sequence[Result]) -> None:
+        job.results += results
         getattr(job.pool, end)()
 
     job = Job(campaigns(20), always(STOPPED, 0.5).send, concurrency=4, report=report)
@@ -622,22 +645,25 @@ def test_a_report_may_end_the_run(end: str) -> None:
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 40), st.booleans(), st.lists(replies, min_size=1, max_size=9))
-def test_a_result_that_cannot_be_written_ends_the_sending(written: int, heals: bool, script: list[Reply]) -> None:
+@given(st.integers(0, 40), st.booleans(), st.lists(replies, min_size=1, max_size=9), st.booleans())
+def test_a_result_that_cannot_be_written_ends_the_sending(
+    written: int, heals: bool, script: list[Reply], over_wire: bool
+) -> None:
     """On a full disk nothing more leaves; what was sent and is not written is kept, and the fault is raised last."""
     tried: list[Result] = []
     failed_s: list[float] = []
     full = OutputError("out.jsonl: no space left on device")
 
-    def report(result: Result) -> None:
-        tried.append(result)
-        if len(job.results) >= written and not (heals and failed_s):
+    def report(results: Sequence[Result]) -> None:
+        tried.extend(results)
+        if len(job.results) + len(results) > written and not (heals and failed_s):
             failed_s.append(asyncio.get_running_loop().time())
             raise full
-        job.results.append(result)
+        job.results += results
 
     service = Service(lambda one, call: script[(one.line * 5 + call) % len(script)])
-    job = Job(accounts(["a", "b"], 20), service, concurrency=6, report=report, attempts=3)
+    at_once = service.begin if over_wire else never_at_once
+    job = Job(accounts(["a", "b"], 20), service, concurrency=6, report=report, attempts=3, at_once=at_once)
     loop = VirtualLoop()
     with pytest.raises(OutputError) if written < 40 else nullcontext():
         run(job.pool.run(), loop=loop)
@@ -716,9 +742,9 @@ def test_a_report_that_breaks_its_promise_costs_no_other_line() -> None:
     """A callback with a slip ends the sending, is offered every other row, and its own exception is raised."""
     offered: list[Result] = []
 
-    def report(result: Result) -> None:
-        offered.append(result)
-        raise ValueError(result.campaign_id)
+    def report(results: Sequence[Result]) -> None:
+        offered.extend(results)
+        raise ValueError(results[0].campaign_id)
 
     job = Job(accounts(["a", "b"], 10), always(STOPPED, 0.5).send, concurrency=4, report=report)
     with pytest.raises(ValueError, match="cd-a-1"):
@@ -731,10 +757,10 @@ def test_a_report_that_breaks_its_promise_costs_no_other_line() -> None:
 def test_an_interrupt_within_a_report_loses_no_result() -> None:
     """Of a line during whose writing the process was interrupted nobody knows whether it was written: it is kept."""
 
-    def report(result: Result) -> None:
-        if result.line == 2:
+    def report(results: Sequence[Result]) -> None:
+        if results[0].line == 2:
             raise KeyboardInterrupt
-        job.results.append(result)
+        job.results += results
 
     job = Job(campaigns(4), always(STOPPED, 0.5).send, concurrency=1, report=report)
     with pytest.raises(KeyboardInterrupt):

@@ -233,14 +233,15 @@ def sending(session: Session, service: Remembering) -> Send:
 def reporting(session: Session) -> Report:
     """Make the Report of a session, whose disk may be full."""
 
-    def report(result: Result) -> None:
+    def report(results: Sequence[Result]) -> None:
         if session.is_dead:
             return
-        session.offered.append(result)
-        if session.cut is not None and session.cut.how is How.FULL and len(session.written) >= session.cut.after:
+        session.offered += results
+        lines = len(session.written) + len(results)
+        if session.cut is not None and session.cut.how is How.FULL and lines > session.cut.after:
             session.was_cut = True
             raise OutputError("out.jsonl: no space left on device")
-        session.written.append(result)
+        session.written += results
 
     return report
 
@@ -308,8 +309,11 @@ def check_sent_again(sessions: Sequence[Session], setting: Setting) -> None:
             one for one in before.sent - in_flight if not is_over(calls_of(one, before.calls), setting.attempts)
         }
         unsaid = {line.campaign_id for line in before.offered if line not in before.written}
-        assert again <= in_flight | between_tries | unsaid
+        said = {line.campaign_id for line in before.offered}
+        just_answered = before.sent - in_flight - said if before.is_dead else set()  # killed before the line
+        assert again <= in_flight | between_tries | unsaid | just_answered
         arrived = {call.campaign.campaign_id for call in before.calls if call.answer is None and call.arrived}
+        arrived |= just_answered - between_tries
         assert len(again & arrived) <= setting.concurrency
 
 

@@ -5,11 +5,9 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from bulkstop.kore import network
-from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.exchange import Told, TransportFailure
 from bulkstop.kore.wire.response import Reader, RemoteProtocolError
 from bulkstop.model import Outcome
-
-PendingResponse = asyncio.Future[Response | TransportFailure]
 
 
 class ConnectionOwner(Protocol):
@@ -31,10 +29,9 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_began",
         "_clock",
-        "_loop",
         "_owner",
-        "_pending",
         "_reader",
+        "_told",
         "_transport",
         "_unfit",
         "idle_since",
@@ -43,38 +40,46 @@ class Connection(asyncio.Protocol):
     def __init__(self, owner: ConnectionOwner, clock: Callable[[], float]) -> None:
         self.idle_since = 0.0
         self._owner, self._clock = owner, clock
-        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._reader = Reader()
-        self._pending: PendingResponse | None = None
+        self._told: Told | None = None
         self._began = 0.0
         self._unfit = "the connection broke before the request; nothing was sent"
 
     @property
     def busy_since(self) -> float | None:
         """When the exchange began that is under way, if one is."""
-        return None if self._pending is None else self._began
+        return None if self._told is None else self._began
 
     def is_fit(self) -> bool:
         """Tell whether a request can be written."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, request: bytes, cap: int, began: float) -> PendingResponse:
-        """Write a request; of its answer up to `cap` bytes of body are wanted, and its latency is since `began`."""
-        self._pending = pending = self._loop.create_future()
+    def send(self, request: bytes, cap: int, began: float, told: Told) -> None:
+        """Write a request; of its answer up to `cap` bytes of body are wanted, and its latency is since `began`.
+
+        Only on a connection that is not fit `told` is told at once.
+        """
         self._began = began
         if self._transport is None or self._transport.is_closing():
-            self._settle(TransportFailure(Outcome.CONNECTION_ERROR, self._unfit, self._passed_ms()))
+            told(TransportFailure(Outcome.CONNECTION_ERROR, self._unfit, self._passed_ms()))
         else:
+            self._told = told
             self._reader.begin(cap)
             self._transport.write(request)
-        return pending
 
-    def drop(self, pending: PendingResponse) -> None:
+    def drop(self, told: Told) -> None:
         """End the connection if it still waits for an answer that nobody wants any more."""
-        if self._pending is pending:
-            self._pending = None
+        if self._told is told:
+            self._told = None
             self.abort()
+
+    def cancel(self) -> None:
+        """Cut the exchange off: end the connection, and say so to whoever waits for an answer."""
+        told, self._told = self._told, None
+        if told is not None:
+            told(asyncio.CancelledError())
+        self.abort()  # only then, as in `_end`
 
     def time_out(self, after_s: float) -> None:
         """End the connection, and with it the exchange under way."""
@@ -84,7 +89,7 @@ class Connection(asyncio.Protocol):
         """End the connection: in good order, unless something is still under way."""
         if self._transport is None:
             return
-        if self._pending is not None:
+        if self._told is not None:
             self._break("closed")
         elif self._transport.get_write_buffer_size():
             self._transport.abort()
@@ -103,7 +108,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in a piece of an answer; what comes unasked would pass for the next one."""
-        if self._pending is None:
+        if self._told is None:
             self._unfit = network.SPOKE_UNASKED
             self.abort()
             return
@@ -116,7 +121,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """Take the server's word that nothing more will come: some answers end so."""
         try:
-            if self._pending is not None and self._reader.end():
+            if self._told is not None and self._reader.end():
                 self._succeed()
             else:
                 self._break("closed by the server")
@@ -133,14 +138,16 @@ class Connection(asyncio.Protocol):
         self._owner.discard(self)
 
     def _succeed(self) -> None:
-        now = self._clock()
-        reader = self._reader
-        self._settle(reader.take(int((now - self._began) * 1e6 + 0.5) / 1000))  # quicker than round()
-        if reader.is_last:
-            self.abort()
-        else:
+        now, reader, told = self._clock(), self._reader, self._told
+        response = reader.take(int((now - self._began) * 1e6 + 0.5) / 1000)  # quicker than round()
+        self._told = None
+        if not reader.is_last:  # who is told may send again at once, over this connection
             self.idle_since = now
             self._owner.release(self)
+        if told is not None:
+            told(response)
+        if reader.is_last:
+            self.abort()
 
     def _break(self, why: str) -> None:
         self._fail(network.explain_break(why, self._reader.status))
@@ -149,13 +156,10 @@ class Connection(asyncio.Protocol):
         self._end(network.lost_answer(why, self._passed_ms(), self._reader.status))
 
     def _end(self, failure: TransportFailure) -> None:
-        self._settle(failure)
+        told, self._told = self._told, None
+        if told is not None:
+            told(failure)
         self.abort()  # only then: an abort may disconnect at once, never, or raise
-
-    def _settle(self, response: Response | TransportFailure) -> None:
-        pending, self._pending = self._pending, None
-        if pending is not None and not pending.done():  # it is done when it was cancelled
-            pending.set_result(response)
 
     def _passed_ms(self) -> float:
         return round((self._clock() - self._began) * 1000, 3)

@@ -12,7 +12,7 @@ from bulkstop.kore.connect.fields import LocalProtocolError
 from bulkstop.kore.connect.proxy import ProxyGate
 from bulkstop.kore.connect.route import find_route
 from bulkstop.kore.connect.tls import TlsFiles
-from bulkstop.kore.exchange import BODY, BODY_CAP, Response, TransportFailure
+from bulkstop.kore.exchange import BODY, BODY_CAP, Came, Response, Told, TransportFailure
 from bulkstop.kore.redaction import redact_response
 from bulkstop.kore.wire.connection import Connection
 from bulkstop.kore.wire.pool import ConnectionPool
@@ -87,6 +87,19 @@ class WireTransport:
             self._gate.judge(response)
             return response
 
+    def begin(self, target: str, headers: Mapping[str, str], body: bytes, cap: int, told: Told) -> Connection | None:
+        """Begin what `post` does, if a connection is at rest; with a proxy that has no tunnel `post` alone does it."""
+        if self._gate is not None or self._passwords or self._pool is None or self._requests is None:
+            return None
+        began = self._clock()
+        try:
+            request = self._requests.write(target, headers, body)
+        except LocalProtocolError:  # which `post` tells of
+            return None
+        if (connection := self._pool.take_idle(began)) is not None:
+            connection.send(request, cap, began, told)
+        return connection
+
     async def _exchange(
         self, target: str, headers: Mapping[str, str], body: bytes, cap: int
     ) -> Response | TransportFailure:
@@ -101,11 +114,17 @@ class WireTransport:
             return TransportFailure(Outcome.CONNECTION_ERROR, str(error), self._ms_since(began), again=RetryHint.NO)
         except ConnectError as error:
             return TransportFailure(error.outcome, str(error), self._ms_since(began), again=error.again)
-        pending = connection.send(request, cap, began)
+        answer: asyncio.Future[Response | TransportFailure] = asyncio.get_running_loop().create_future()
+
+        def told(came: Came) -> None:
+            if not isinstance(came, asyncio.CancelledError) and not answer.done():  # it is done when it was cancelled
+                answer.set_result(came)
+
+        connection.send(request, cap, began, told)
         try:
-            response = await pending
+            response = await answer
         except asyncio.CancelledError:
-            connection.drop(pending)
+            connection.drop(told)
             raise
         if self._passwords and isinstance(response, Response):  # a proxy may repeat its own
             return redact_response(response, self._passwords)

@@ -6,9 +6,11 @@ import fcntl
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
+from functools import partial
 from hashlib import sha256
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -54,7 +56,7 @@ class Mark(NamedTuple):
 
 
 class Ledger:
-    """Appends result lines to a file, each in one write to the kernel, so that a killed run has lost none.
+    """Appends result lines to a file, each write with one call of the kernel, so that a killed run has lost none.
 
     Every second a thread of its own makes what is new durable and gives its Mark to `vouch`. The kernel locks the file
     for this process, so that no other run writes it and a crash frees it. A new file is private to the user. The file
@@ -182,13 +184,14 @@ class Ledger:
             self._begin_file()
         self.is_begun = True
         if self._is_csv and not self._size:
-            self._put(csv_header(), None)
+            self._put([csv_header()], ())
 
-    def write(self, result: Result) -> None:
-        """Append one line; raises OutputError when it is not written whole."""
+    def write(self, *results: Result) -> None:
+        """Append a line for each; raises OutputError, and has appended none, when they are not written whole."""
         if not self.is_begun:
             self.begin()
-        self._put(to_csv(result, self._columns) if self._is_csv else to_json(result), result)
+        to_line = partial(to_csv, columns=self._columns) if self._is_csv else to_json
+        self._put(list(map(to_line, results)), results)
 
     def close(self) -> None:
         """Make durable and vouch for what is written, then free the file; what goes wrong then stands in `fault`."""
@@ -236,19 +239,17 @@ class Ledger:
             raise self.fault from None
         self.start_thread()
 
-    def _put(self, data: bytes, result: Result | None) -> None:
+    def _put(self, lines: Sequence[bytes], results: Sequence[Result]) -> None:
         if self.outbox is not None:
             self.fault = self.fault or self._outbox_fault(self.outbox)
         if self.fault is not None:
             raise self.fault
-        if self.outbox is not None:
-            self._put_out(self.outbox, data, result)
-        else:
-            self._append(data, 0 if result is None else 1)
-
-    def _put_out(self, outbox: Outbox[Result | None], data: bytes, result: Result | None) -> None:
-        if not outbox.put(data, result) and result is not None:
-            self._miss(result)
+        if self.outbox is None:
+            self._append(lines, len(results))
+            return
+        for line, result in zip_longest(lines, results):
+            if not self.outbox.put(line, result) and result is not None:
+                self._miss(result)
 
     def _miss(self, result: Result) -> None:
         """Count a line that nobody has read, and keep its result if it tells of a call."""
@@ -256,9 +257,10 @@ class Ledger:
         if result.outcome is not Outcome.NOT_SENT:  # those could be the whole list
             self.unwritten.append(result)
 
-    def _append(self, data: bytes, lines: int) -> None:
+    def _append(self, lines: Sequence[bytes], results: int) -> None:
         if self._unseen >= LOOK_EVERY_LINES:
             self.look()
+        data = lines[0] if len(lines) == 1 else b"".join(lines)
         with self._lock:
             try:
                 done = os.write(self._fd, data)
@@ -267,18 +269,18 @@ class Ledger:
             except BaseException as error:
                 self._cut()
                 if not isinstance(error, OSError):
-                    raise  # a second Ctrl-C strikes right after a write: the line is told as unwritten, so it goes
+                    raise  # a second Ctrl-C strikes right after a write: the lines are told as unwritten, so they go
                 self.fault = self._write_fault(error)
                 raise self.fault from None
             self._hash.update(data)
             self._size += len(data)
-            self._lines += lines
+            self._lines += results
             self._head = self._head or data[:HEAD_BYTES]
-            self._recent.append(data)
-            self._unseen += 1
+            self._recent += lines
+            self._unseen += len(lines)
 
     def _cut(self) -> None:
-        """Take away the beginning of a line that did not go in whole."""
+        """Take away the lines of a write that did not go in whole."""
         try:
             if os.fstat(self._fd).st_size > self._size:  # a file that was cut meanwhile would be filled with zeros
                 os.ftruncate(self._fd, self._size)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from bulkstop.engine.tasks import Sleepers
+from bulkstop.engine.tasks import Sleeper
 from bulkstop.model import Scope
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.text import printable
@@ -18,7 +18,7 @@ class WatchedAccount:
     """An account that is looked at every so often, whatever becomes of the others."""
 
     account_id: str
-    sleepers: Sleepers
+    sleeper: Sleeper
     looked_at: float = -math.inf
     whole_at: float = -math.inf
     unread: str | None = None
@@ -37,7 +37,7 @@ class WatchedAccounts:
 
     def __post_init__(self) -> None:
         """Make one for each."""
-        self.by_id = {each: WatchedAccount(each, Sleepers(self.now, 0.0)) for each in self.ids}
+        self.by_id = {each: WatchedAccount(each, Sleeper(self.now)) for each in self.ids}
 
     @property
     def are_several(self) -> bool:
@@ -52,7 +52,7 @@ class WatchedAccounts:
     def wake_all(self) -> None:
         """Have each look at what has changed."""
         for each in self.by_id.values():
-            each.sleepers.wake_all()
+            each.sleeper.wake()
 
     def add_left(self, account_ids: Iterable[str | None]) -> None:
         """Note rows that are to be stopped, each by its account."""
@@ -66,7 +66,7 @@ class WatchedAccounts:
         if account is not None and account.left:
             account.left -= 1
             if not account.left:
-                account.sleepers.wake_all()
+                account.sleeper.wake()
 
 
 def list_accounts(scopes: Iterable[Scope]) -> list[str]:

@@ -12,7 +12,7 @@ from functools import partial
 from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.engine.shutdown import Shutdown
 from bulkstop.engine.steering.early_end import EarlyEnd
-from bulkstop.engine.tasks import Tasks
+from bulkstop.engine.tasks import run_concurrently
 from bulkstop.errors import BulkstopError, CredentialsError, GuardError, RefusedError
 from bulkstop.events import HoldEnded, Observe, Sighted
 from bulkstop.model import DONE, ListedCampaign, Outcome, Report, Result, Row, Scope, unsent_result
@@ -146,11 +146,10 @@ class Hold:
         last: Discovery | None = None
         try:
             self._close_rows(whole)
-            async with Tasks() as tasks:
-                if (sighting := self._begin(first)) is not None:
-                    tasks.start(self._guarded(self._stop(sighting, is_first=True)))
-                for account in every_account:
-                    tasks.start(self._guarded(self._keep_watch(account)))
+            jobs = [partial(self._keep_watch, account) for account in every_account]
+            if (sighting := self._begin(first)) is not None:
+                jobs.insert(0, partial(self._stop, sighting, is_first=True))
+            await run_concurrently([partial(self._guarded, job) for job in jobs], len(jobs))
             last = await self._look_last(every_account)
         except BulkstopError as fault:
             self._fault = self._fault or fault
@@ -163,10 +162,10 @@ class Hold:
             if self._goes_on and (found := await self._look_now([account])) is not None:
                 await self._act(found)
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
         """Have a fault of one account end the whole hold: it is a guard, or a file that cannot be written."""
         try:
-            await work
+            await job()
         except BulkstopError as fault:
             self._end_by(fault)
 
@@ -196,17 +195,17 @@ class Hold:
         """Write the lines of the rows that a hold which was ended by force has left without: none is stopped again."""
         self._rows = whole.rows
         for result in whole.held_results():
-            self._report(replace(result, run_id=self.id))
+            self._report([replace(result, run_id=self.id)])
         for account_id in whole.accounts:
             for campaign in whole.campaigns(account_id):
-                self._report(replace(unsent_result(campaign, Outcome.UNKNOWN, CUT_OFF), run_id=self.id))
+                self._report([replace(unsent_result(campaign, Outcome.UNKNOWN, CUT_OFF), run_id=self.id)])
 
     async def _sleep(self, account: WatchedAccount) -> None:
         """Sleep until an account is to be looked at: not before all that was seen in it has its line."""
         due = account.looked_at + self._watch.every_s
         while self._goes_on and (account.left or self._now() < due):
             end = self._now() + self._watch.left_s()
-            await account.sleepers.sleep_until(end if account.left else min(due, end))
+            await account.sleeper.sleep_until(end if account.left else min(due, end))
 
     async def _look_now(self, accounts: Sequence[WatchedAccount], *, is_last: bool = False) -> Discovery | None:
         """Look at the lists; None when that was cut off. What cannot be read is told once, and so is its return."""
@@ -289,12 +288,13 @@ class Hold:
     async def _send(self, sighting: Sighting, plan: Plan, *, is_first: bool) -> None:
         left, done = {row.line: row for row in sighting.rows}, 0
 
-        def report(result: Result) -> None:
+        def report(results: Sequence[Result]) -> None:
             nonlocal done
-            self._report(result)
-            done += result.outcome in DONE
-            if left.pop(result.line, None) is not None:
-                self._accounts.end_one(result.account_id)
+            self._report(results)
+            for result in results:
+                done += result.outcome in DONE
+                if left.pop(result.line, None) is not None:
+                    self._accounts.end_one(result.account_id)
 
         outboxes = self._journal.outboxes
         prepared = Prepared(plan, report, self._journal.watch, outboxes=outboxes)
@@ -338,13 +338,14 @@ class Hold:
     def _report_unsent(self, rows: Iterable[Row], report: Report) -> None:
         for row in rows:
             result = row if isinstance(row, Result) else unsent_result(row, Outcome.NOT_SENT, "the run could not begin")
-            report(replace(result, run_id=self.id))
+            report([replace(result, run_id=self.id)])
 
-    def _report(self, result: Result) -> None:
-        self._journal.write(result)
-        self._sightings.record(result)
-        self.stats.add(result)
-        self._shutdown.lines += 1
+    def _report(self, results: Sequence[Result]) -> None:
+        self._journal.write(results)
+        for result in results:
+            self._sightings.record(result)
+            self.stats.add(result)
+        self._shutdown.lines += len(results)
 
     def _tell_sighting(self, sighting: Sighting, plan: Plan, done: int) -> None:
         names = [printable(row.campaign_id or "") for row in sighting.rows[:NAMED]]

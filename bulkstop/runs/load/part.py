@@ -15,7 +15,7 @@ from bulkstop.runs.clients import Connect
 from bulkstop.runs.host import every
 from bulkstop.runs.load.recorder import Outputs, Recorder
 from bulkstop.runs.load.run import Load, send_load
-from bulkstop.runs.parts import make_stop_send, open_load_parts
+from bulkstop.runs.parts import make_stop_at_once, make_stop_send, open_load_parts
 from bulkstop.settings import Settings
 from bulkstop.workers.link import Lines, ParentLink, Ready
 
@@ -102,7 +102,14 @@ async def run_worker(
             begin_at = await link.wait_for_begin()
             with _each_second(recorder, begin_at + load.warmup_s):
                 fault = await send_load(
-                    load, campaigns, make_stop_send(parts), recorder, link.attach, parts.settings, begin_at
+                    load,
+                    campaigns,
+                    make_stop_send(parts),
+                    recorder,
+                    link.attach,
+                    parts.settings,
+                    begin_at,
+                    at_once=make_stop_at_once(parts, is_brief=True),
                 )
             recorder.report(max(0.0, time.monotonic() - begin_at - load.warmup_s))
     return fault

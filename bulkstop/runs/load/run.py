@@ -13,7 +13,7 @@ from bulkstop.engine.load.arrivals import Arrivals, ClosedModel, OpenModel, Sche
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import LoadBegan
-from bulkstop.model import Campaign, Endable, Send
+from bulkstop.model import AtOnce, Campaign, Endable, Send
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
 from bulkstop.report.load.summary import LoadPlan, LoadSummary, warn_few_files
 from bulkstop.report.load.thresholds import Threshold, Verdict
@@ -22,7 +22,7 @@ from bulkstop.runs.clients import Connect
 from bulkstop.runs.load.abort import watch_recent
 from bulkstop.runs.load.recorder import NOWHERE, Outputs, Recorder, Say, report_progress
 from bulkstop.runs.load.sending import generate_load
-from bulkstop.runs.parts import Hooks, Parts, make_stop_send, open_load_parts
+from bulkstop.runs.parts import Hooks, Parts, make_stop_at_once, make_stop_send, open_load_parts
 from bulkstop.runs.wiring import make_load_transport
 from bulkstop.settings import Settings
 
@@ -172,11 +172,14 @@ async def execute(
             if warning := warn_few_files(load.plan(settings), settings.concurrency):
                 say(warning)
             log_event(LoadBegan(run_id, settings.host, load.planned, settings.concurrency))
+            at_once = make_stop_at_once(parts, is_brief=True)
             with (
                 report_progress(progress, recorder.metrics, time.monotonic() + load.warmup_s),
                 nullcontext() if recent is None else recent.watch(),
             ):
-                fault = await send_load(load, campaigns, make_stop_send(parts), recorder, attach, settings)
+                fault = await send_load(
+                    load, campaigns, make_stop_send(parts), recorder, attach, settings, at_once=at_once
+                )
     return sum_up(load, settings, recorder, run_id, shutdown.signum, fault, in_flight=settings.concurrency)
 
 
@@ -210,6 +213,8 @@ async def send_load(
     attach: Callable[[Endable], None],
     settings: Settings,
     begin_at: float | None = None,
+    *,
+    at_once: AtOnce,
 ) -> BulkstopError | None:
     """Let the requests of a load leave, `settings.concurrency` at a time; return what ended that early."""
     return await generate_load(
@@ -221,4 +226,5 @@ async def send_load(
         max_in_flight=settings.concurrency,
         length_s=load.sending_s(settings.grace_s),
         begin_at=begin_at,
+        at_once=at_once,
     )

@@ -15,7 +15,7 @@ from bulkstop.engine.load.refusals import Refusals
 from bulkstop.engine.shutdown import Shutdown, handle_signals
 from bulkstop.errors import BulkstopError
 from bulkstop.events import SearchBegan
-from bulkstop.model import Campaign, Endable, Outcome, Send
+from bulkstop.model import AtOnce, Campaign, Endable, Outcome, Send
 from bulkstop.naming import name_setting
 from bulkstop.report.load.limit import NO_HOLD, SPARE, Hold, LimitSummary, Probe, SearchPlan
 from bulkstop.report.load.metrics import MAX_LATE_S, Metrics
@@ -27,7 +27,7 @@ from bulkstop.runs.load.recorder import Say
 from bulkstop.runs.load.run import LOST, choose_max_in_flight
 from bulkstop.runs.load.sending import generate_load
 from bulkstop.runs.load.watch import Rest, Watch
-from bulkstop.runs.parts import make_stop_send, open_load_parts
+from bulkstop.runs.parts import make_stop_at_once, make_stop_send, open_load_parts
 from bulkstop.runs.wiring import make_load_transport
 from bulkstop.settings import Settings
 from bulkstop.text import format_count, format_duration
@@ -172,7 +172,8 @@ async def execute(
         async with open_load_parts(settings, search.room, connect=connect) as parts:
             await parts.tokens.get()
             log_event(SearchBegan(run_id, settings.host, search.start))
-            prober = _Prober(search, campaigns, make_stop_send(parts), shutdown, parts.settings, tell, note)
+            sends = make_stop_send(parts), make_stop_at_once(parts, is_brief=True)
+            prober = _Prober(search, campaigns, sends, shutdown, parts.settings, tell, note)
             with suppress(_Ended):
                 await prober.search()
     return prober.summary(run_id)
@@ -199,14 +200,15 @@ class _Prober:
         self,
         search: Search,
         campaigns: Iterator[Campaign],
-        send: Send,
+        sends: tuple[Send, AtOnce],
         shutdown: Shutdown,
         settings: Settings,
         tell: Callable[[Probe], object],
         note: Say,
     ) -> None:
         self._search, self._settings = search, settings
-        self._campaigns, self._send, self._shutdown = campaigns, send, shutdown
+        self._campaigns, self._shutdown = campaigns, shutdown
+        self._send, self._at_once = sends
         self._tell, self._note = tell, note
         self._rates = RateSearch(search.start, bottom=LEAST_REQUESTS / search.step_s, top=search.top)
         self._probes: list[Probe] = []
@@ -446,6 +448,7 @@ class _Prober:
             attach,
             max_in_flight=min(self._settings.concurrency, self._wanted_places(schedule)),
             length_s=schedule.length_s + self._search.patience_s,
+            at_once=self._at_once,
         )
 
     def _check(self, metrics: Metrics) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bulkstop.engine.load.arrivals import Arrivals
-from bulkstop.engine.load.generator import TICK_S, Busy, Generator
+from bulkstop.engine.load.generator import Busy, Generator
+from bulkstop.engine.tasks import TICK_S
 from bulkstop.errors import BulkstopError
-from bulkstop.model import Campaign, Endable, Send
+from bulkstop.model import AtOnce, Campaign, Endable, Send, never_at_once
 from bulkstop.runs.host import every
 from bulkstop.runs.load.recorder import Recorder
 
@@ -26,6 +27,7 @@ async def generate_load(
     max_in_flight: int,
     length_s: float | None,
     begin_at: float | None = None,
+    at_once: AtOnce = never_at_once,
 ) -> BulkstopError | None:
     """Let a request leave for each arrival in the next `length_s` seconds; return what ended that early.
 
@@ -38,6 +40,7 @@ async def generate_load(
         send,
         recorder.note,
         max_in_flight=max_in_flight,
+        at_once=at_once,
         make_room=recorder.make_room,
         busy=busy,
     )

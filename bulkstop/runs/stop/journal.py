@@ -238,12 +238,13 @@ class RunJournal:
         if not is_device(self.path):
             check_writable(manifest_path(self.path))
 
-    def write(self, result: Result) -> None:
-        """Append the line of a result; raises OutputError when it is not written whole."""
+    def write(self, results: Sequence[Result]) -> None:
+        """Append the lines of results; raises OutputError, and has appended none, when they are not written whole."""
         assert self._ledger is not None, "written before open"  # noqa: S101 - a slip of the caller
-        self._ledger.write(result)
-        if result.outcome in FAILED and is_final(result):
-            self.failed[result.outcome] += 1
+        self._ledger.write(*results)
+        for result in results:
+            if result.outcome in FAILED and is_final(result):
+                self.failed[result.outcome] += 1
 
     def watch(self) -> None:
         """Raise OutputError when the file is not there any more as it was written: what follows would be lost."""

@@ -58,14 +58,14 @@ EVENTS_KEPT = 10_000
 
 
 class Prepared(NamedTuple):
-    """A plan, and where its results go: `report` writes each, `watch` raises when they have no place any more.
+    """A plan, and where its results go: `report` writes them, `watch` raises when they have no place any more.
 
     `end` closes what they are written to, and returns the summary with what went wrong in doing so. While one of the
     `outboxes` is full nothing leaves. `fault` says why the plan does not hold the whole list.
     """
 
     plan: Plan
-    report: Report = lambda result: None
+    report: Report = lambda results: None
     watch: Callable[[], None] = lambda: None
     end: Callable[[StopSummary], StopSummary] = lambda summary: summary
     outboxes: Sequence[Outbox[Any]] = ()
@@ -367,18 +367,19 @@ class Run:
     async def _send_all(self, prepared: Prepared, shutdown: Shutdown | None, progress: Progress | None) -> None:
         plan, settings = prepared.plan, self._parts.settings
 
-        def report(result: Result) -> None:
-            prepared.report(result)
-            self.stats.add(result)
+        def report(results: Sequence[Result]) -> None:
+            prepared.report(results)
+            for result in results:
+                self.stats.add(result)
+                self._delivery.give(result)
             if shutdown is not None:
-                shutdown.lines += 1
-            self._delivery.give(result)
+                shutdown.lines += len(results)
 
         known = await self._get_ready(plan)
         if shutdown is not None:
             shutdown.attach(self)
         for result in plan.held_results():
-            report(replace(result, run_id=self.id))
+            report([replace(result, run_id=self.id)])
             if (room := self._make_room()) is not None:
                 await room
             if self._delivery.is_behind and (finishing := self._delivery.keep_up()) is not None:

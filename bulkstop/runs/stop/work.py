@@ -18,7 +18,7 @@ from bulkstop.engine.retry import Retry
 from bulkstop.events import Observe
 from bulkstop.kore.session import Perform
 from bulkstop.model import Campaign, Outcome, Report, unsent_result, utc_text
-from bulkstop.runs.parts import Parts, make_stop_send
+from bulkstop.runs.parts import Parts, make_stop_at_once, make_stop_send
 from bulkstop.runs.wiring import Accounts, make_guards
 from bulkstop.source.due.stop_times import StopTimes
 from bulkstop.source.plan import Plan
@@ -79,6 +79,7 @@ def make_work(
         report,
         retry=Retry(settings.attempts, max_retry_after_s=settings.max_retry_after_s),
         concurrency=settings.concurrency,
+        at_once=make_stop_at_once(parts),
         read_list=_read_list_of(parts.perform, accounts),
         follow=follow,
         at_rest=lanes_at_rest,
@@ -142,8 +143,8 @@ def _narrow(
     left = narrow_plan(
         plan,
         known,
-        lambda campaign: report(known.result(campaign, run_id)),
-        lambda campaign, why: report(replace(unsent_result(campaign, Outcome.NOT_SENT, why), run_id=run_id)),
+        lambda campaign: report([known.result(campaign, run_id)]),
+        lambda campaign, why: report([replace(unsent_result(campaign, Outcome.NOT_SENT, why), run_id=run_id)]),
     )
     if not known.disable_schedule:
         return left, follow_nothing, tuple

@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import pytest
 import uvloop
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bulkstop.engine.load.arrivals import ClosedModel, OpenModel, constant
 from bulkstop.engine.load.generator import Busy, Generator, Sample
 from bulkstop.errors import BulkstopError, CredentialsError
-from bulkstop.model import Attempt, Campaign, Outcome, Send
+from bulkstop.model import AtOnce, Attempt, Campaign, Outcome, Send, never_at_once
 from tests.engine.parts import STOPPED, always, campaign, now_s
 from tests.virtual_time import VirtualLoop, run
 
@@ -30,6 +30,8 @@ class Scene:
         places: int = 1000,
         note: Callable[[Sample], None] | None = None,
         busy: Callable[[], float] = lambda: 0.0,
+        at_once: AtOnce = never_at_once,
+        make_room: Callable[[], Awaitable[None] | None] = lambda: None,
     ) -> None:
         self.samples: list[Sample] = []
         self.generator = Generator(
@@ -38,6 +40,8 @@ class Scene:
             send,
             note or self.samples.append,
             max_in_flight=places,
+            at_once=at_once,
+            make_room=make_room,
             now=now_s,
             tick_s=0.0,
             busy=busy,
@@ -221,13 +225,16 @@ class TestWhoseFault:
 class TestEnd:
     """However a run ends, what was in flight is noted."""
 
+    @pytest.mark.parametrize("over_wire", [False, True])
     @pytest.mark.parametrize(
         ("end", "places", "stopped", "unknown"), [("drain", 99, 31, 0), ("drain", 2, 6, 0), ("abort", 99, 21, 10)]
     )
-    def test_told_to_end(self, end: str, places: int, stopped: int, unknown: int) -> None:
+    def test_told_to_end(self, end: str, places: int, stopped: int, unknown: int, over_wire: bool) -> None:
         """Drained it waits for what is in flight, aborted it cuts that off; nothing more leaves, held up or not."""
         service = always(STOPPED, latency_s=1.0)
-        scene = Scene(constant(10, 60), service.send, places=places).run(until_s=3.05 if places > 2 else 2.55, end=end)
+        scene = Scene(
+            constant(10, 60), service.send, places=places, at_once=service.begin if over_wire else never_at_once
+        ).run(until_s=3.05 if places > 2 else 2.55, end=end)
         assert len(service.log) == stopped + unknown
         outcomes = [sample.attempt.outcome for sample in scene.samples]
         assert outcomes == [Outcome.STOPPED] * stopped + [Outcome.UNKNOWN] * unknown
@@ -235,15 +242,29 @@ class TestEnd:
             "in flight when the run was cut off; the stop may have arrived"
         }
 
+    def test_no_room(self) -> None:
+        """Aborted it waits for no room for what it noted, neither before nor after that."""
+        latencies = itertools.count(1)
+
+        async def send(_: Campaign) -> Attempt:
+            await asyncio.sleep(next(latencies))
+            return STOPPED
+
+        async def room() -> None:
+            await asyncio.Event().wait()
+
+        scene = Scene([0.0] * 4, send, make_room=room).run(until_s=2.5, end="abort")
+        assert [sample.attempt.outcome for sample in scene.samples] == [Outcome.STOPPED] * 2 + [Outcome.UNKNOWN] * 2
+
     def test_drain_in_the_last_moment(self) -> None:
-        """Nothing leaves after it was drained, not even what was on its way to leave."""
+        """Nothing leaves after it was drained, however much is due by then."""
         scene: Scene
 
         async def send(_: Campaign) -> Attempt:
             scene.generator.drain()
             return STOPPED
 
-        scene = Scene([0.0] * 5, send, places=5)
+        scene = Scene([0.0] * 5, send, places=1)
         assert len(scene.run().samples) == 1
 
     def test_before_it_has_begun(self) -> None:

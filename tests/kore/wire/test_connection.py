@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from bulkstop.kore.exchange import Response, TransportFailure
+from bulkstop.kore.exchange import Came, Response, TransportFailure
 from bulkstop.kore.wire.connection import Connection
 from bulkstop.model import Outcome
 
@@ -51,6 +51,7 @@ class Transport(asyncio.Transport):
 
 
 Abort = Callable[[Connection], object]
+HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 def disconnect(connection: Connection) -> None:
@@ -82,14 +83,45 @@ async def test_told_first(abort: Abort, end: Abort, outcome: Outcome, error: str
     """An exchange is told what ended it, whatever the abort then does."""
     connection = Connection(Owner(), lambda: 1.0)
     transport = Transport(connection, abort)
-    pending = connection.send(b"", 100, 0.0)
+    told = list[Came]()
+    connection.send(b"", 100, 0.0, told.append)
     with suppress(AttributeError):
         end(connection)
-    assert pending.done()
-    response = pending.result()
-    assert not isinstance(response, Response)
+    (response,) = told
+    assert isinstance(response, TransportFailure)
     assert (response.outcome, transport.aborts) == (outcome, 1)
     assert response.error.startswith(error)
+
+
+@pytest.mark.parametrize("abort", [disconnect, hang, fail])
+async def test_cut_off(abort: Abort) -> None:
+    """Whoever waits for an answer is told once that it was cut off, and the connection ends."""
+    connection = Connection(Owner(), lambda: 1.0)
+    transport = Transport(connection, abort)
+    told = list[Came]()
+    connection.send(b"", 100, 0.0, told.append)
+    with suppress(AttributeError):
+        connection.cancel()
+    assert list(map(type, told)) == [asyncio.CancelledError]
+    assert transport.aborts == 1
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", HEAD + b"0\r\n\r\n"])
+@pytest.mark.parametrize("end", [lambda each: each.eof_received(), lambda each: each.connection_lost(None)])
+async def test_end_without_a_byte(answer: bytes, end: Abort) -> None:
+    """A connection that ends before an answer has begun tells nothing of the answer before it."""
+    connection = Connection(Owner(), lambda: 1.0)
+    Transport(connection, hang)
+    told = list[Came]()
+    connection.send(b"", 100, 0.0, told.append)
+    connection.data_received(answer)
+    connection.send(b"", 100, 0.0, told.append)
+    end(connection)
+    first, second = told
+    assert isinstance(first, Response)
+    assert isinstance(second, TransportFailure)
+    assert (second.outcome, second.may_have_arrived) == (Outcome.CONNECTION_ERROR, True)
+    assert "200" not in second.error
 
 
 async def test_one_that_is_gone() -> None:
@@ -97,8 +129,9 @@ async def test_one_that_is_gone() -> None:
     owner = Owner()
     connection = Connection(owner, lambda: 1.0)
     transport = Transport(connection, fail)
-    pending = connection.send(b"", 100, 0.0)
+    told = list[Came]()
+    connection.send(b"", 100, 0.0, told.append)
     connection.connection_lost(ConnectionResetError(104, ""))
     error = "the connection broke (ECONNRESET)"
-    assert pending.result() == TransportFailure(Outcome.CONNECTION_ERROR, error, 1000.0, may_have_arrived=True)
+    assert told == [TransportFailure(Outcome.CONNECTION_ERROR, error, 1000.0, may_have_arrived=True)]
     assert (owner.has_ended, transport.aborts, connection.is_fit()) == (1, 0, False)

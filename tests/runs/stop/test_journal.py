@@ -75,7 +75,7 @@ def carried_out(journal: RunJournal, plan: Plan, outcome_of: Outcomes, settings:
     fault: BulkstopError | None = None
     for result in results:
         try:
-            journal.write(result)
+            journal.write([result])
             stats.add(result)
         except OutputError as error:
             fault = fault or error
@@ -128,14 +128,14 @@ def write_and_die(path: Path, vouched: int, more: int) -> None:
     assert ledger is not None
     if vouched:
         for _ in range(vouched):
-            record.write(result_of(next(campaigns_left), run_id=run_id))
+            record.write([result_of(next(campaigns_left), run_id=run_id)])
         while manifest(path)[-1].get("ledger", {}).get("lines") != ledger.mark.lines:
             pass
     ledger_module.SYNC_EVERY_S = WAIT_S
     if ledger._keeper is not None:
         ledger._keeper.stop()
     for _ in range(more):
-        record.write(result_of(next(campaigns_left), run_id=run_id))
+        record.write([result_of(next(campaigns_left), run_id=run_id)])
     os.write(ledger._fd, b'{"campaign_id":"torn')
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -257,7 +257,7 @@ class TestManifest:
         """Raise after one line."""
         with RunJournal(str(path)) as record, record.plan(["list.csv"], with_token()) as plan:
             record.open(plan, with_token(), [], "run")
-            record.write(result_of(next(plan.campaigns("acc"))))
+            record.write([result_of(next(plan.campaigns("acc")))])
             raise ZeroDivisionError
 
     def test_odd_names(self, path: Path) -> None:
@@ -381,7 +381,7 @@ class TestResume:
             record.open(plan, settings, [], "run")
             stats = Stats()
             for each in map(result_of, plan.campaigns("acc")):
-                record.write(each)
+                record.write([each])
                 stats.add(each)
             assert record.end(StopSummary(stats, plan.rows, 1, 0.5, "run", **how)).exit_code in (3, 143)
         before = path.read_bytes()
@@ -409,7 +409,7 @@ class TestResume:
             stats = Stats()
             for each in plan.campaigns("acc"):
                 cut = replace(result_of(each, Outcome.NOT_FOUND), finished_at=None if each.line < 4 else AT)
-                record.write(cut)
+                record.write([cut])
                 stats.add(cut)
             record.end(StopSummary(stats, plan.rows, 1, 0.5, "run"))
         assert run(path).exit_code == 1
@@ -873,7 +873,7 @@ class TestOverlap:
         settings = with_token()
         with RunJournal(str(path)) as record, record.plan(["list.csv"], settings) as plan:
             record.open(plan, settings, [], "run")
-            record.write(result_of(next(plan.campaigns("acc"))))
+            record.write([result_of(next(plan.campaigns("acc")))])
             (section,) = manifest(path)
             who = f"process {os.getpid()} of {section['user']} on {section['machine']}, since {section['began_at']}"
             self.refused(path, f" ({who})")

@@ -28,6 +28,7 @@ from bulkstop.model import (
     Limit,
     ListedCampaign,
     Outcome,
+    Report,
     Result,
     RetryHint,
     Scope,
@@ -134,7 +135,7 @@ class Scene:
     answers: Script = lambda campaign, call: Disabled(campaign.campaign_id)
     claim: Ask | None = None
     admission: Admission | None = None
-    report: Callable[[Result], None] = lambda result: None
+    report: Report = lambda results: None
     attempts: int = 5
 
     log: list[Made] = field(default_factory=list)
@@ -237,11 +238,12 @@ class Scene:
             made.rest_s = answer.retry_after_s or 0.0
         return answer
 
-    def _report(self, result: Result) -> None:
-        self.report(result)
-        self.results.append(result)
-        if result.outcome in (Outcome.STOPPED, Outcome.ALREADY_STOPPED) and result.started_at:
-            self._stopped -= 1
+    def _report(self, results: Sequence[Result]) -> None:
+        self.report(results)
+        self.results += results
+        for result in results:
+            if result.outcome in (Outcome.STOPPED, Outcome.ALREADY_STOPPED) and result.started_at:
+                self._stopped -= 1
 
 
 def _check_limit(log: Sequence[Made], limit: Limit) -> None:
@@ -272,7 +274,7 @@ def test_after_its_stop_and_before_its_line() -> None:
     """What recurs is disabled once, after its stop; the line comes last and says so."""
     at_line: list[str] = []
     scene = Scene(campaigns(3), concurrency=1, recurring=lambda each: each.line != 2)
-    scene.report = lambda result: at_line.append(scene.kinds())
+    scene.report = lambda results: at_line.append(scene.kinds())
     ran(scene)
     assert at_line == ["Sd", "SdS", "SdSSd"]
     assert list(scene.said().values()) == ["disabled", "none", "disabled"]
@@ -607,7 +609,7 @@ def test_a_guard_ends_the_run() -> None:
 def test_a_full_disk_at_rest() -> None:
     """When lines can no longer be written nothing more leaves, and what was done is kept to be told."""
 
-    def full(result: Result) -> None:
+    def full(results: Sequence[Result]) -> None:
         raise OutputError("no space left")
 
     scene = Scene([], resting=campaigns(5), concurrency=2, report=full)
@@ -626,7 +628,7 @@ def test_a_full_disk_at_rest() -> None:
 def test_a_full_disk_after_a_stop() -> None:
     """What could not be written is told with what became of the schedule."""
 
-    def full(result: Result) -> None:
+    def full(results: Sequence[Result]) -> None:
         raise OutputError("no space left")
 
     scene = Scene(campaigns(1), report=full)
