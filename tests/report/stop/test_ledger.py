@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -575,3 +576,16 @@ class TestHashes:
         path.write_bytes(b"abc")
         with path.open("rb") as file:
             assert [size for size, _ in hashes(file.fileno(), [2, 3, 4])] == [2, 3]
+
+
+def test_memory_of_recent_lines(tmp_path: Path) -> None:
+    """A line that is remembered takes little more room than its bytes, whatever the library made it in."""
+    with Ledger(str(tmp_path / "r.jsonl")) as ledger:
+        tracemalloc.start()
+        try:
+            for _ in range(2_000):
+                ledger.write(PLAIN)
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert kept < 2_000 * (len(LINE) + 200)
