@@ -336,7 +336,7 @@ class TestUnreadOutput:
             with os.fdopen(reads, closefd=False) as file:
                 lines = file.read().splitlines()
         requests = re.search(r"^ +rate .*: ([\d,]+) requests in", err, re.MULTILINE)
-        missing = re.search(r"--results -: ([\d,]+) lines could not be written, as nobody reads them", err)
+        missing = re.search(r"--results -: ([\d,]+) lines could not be written, because nobody reads them", err)
         assert requests is not None
         counts = [int(match[1].replace(",", "")) for match in (requests, missing) if match]
         assert len(lines) + sum(counts[1:]) == counts[0]
