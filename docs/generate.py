@@ -92,6 +92,8 @@ def _option_row(option: click.Option) -> tuple[str, str, str]:
 def _default_of(option: click.Option) -> str:
     if isinstance(option.show_default, str):
         return option.show_default
+    if option.is_flag and not option.default:  # older versions of click say False, where newer ones have none
+        return ""
     return shown(option.default) if isinstance(option.default, str | int | float | tuple | list) else ""
 
 
