@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from bulkstop.cli.options import GroupedCommand
-from bulkstop.cli.schedule.reading import is_config_named, read_all, with_config
+from bulkstop.cli.schedule.reading import choose, is_config_named, read_all, with_config
 from bulkstop.cli.schedule.stopping import find_fault
 from bulkstop.cli.terminal import print_err, print_last
 from bulkstop.runs.schedule.firing import Work
@@ -27,14 +27,16 @@ Exit codes:
 
 
 @click.command("check", cls=GroupedCommand, epilog=EXAMPLE)
+@click.argument("names", nargs=-1, metavar="[NAME ...]")
 @with_config
 @click.pass_context
-def command(ctx: click.Context, /, **_: object) -> int:
+def command(ctx: click.Context, /, names: tuple[str, ...], **_: object) -> int:
     """Check all schedules, with the profiles and the options of `stop` that they use; call no service."""
     schedules, now = read_all(ctx), datetime.now(UTC)
-    faults = list(schedules.faults)
+    chosen = choose(ctx, names) if names else schedules.found.values()
+    faults = [] if names else list(schedules.faults)
     lines = []
-    for schedule in schedules.found.values():
+    for schedule in chosen:
         if fault := _find_fault(ctx, schedule, now):
             faults.append(f"{schedule.path}: schedule.{schedule.name}: {fault}")
         else:

@@ -1,6 +1,7 @@
 """Who is told how a firing goes: the webhooks and dead man's switches that its schedule names."""
 
 import os
+from contextlib import suppress
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -63,17 +64,18 @@ class Silent:
 
 
 class Background:
-    """Tells the receivers of a schedule from threads beside the run, so that it waits for none of them."""
+    """Notifies the receivers of a schedule from threads beside the run, so that the run waits for none of them."""
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
         self._threads: list[Thread] = []
 
     def notify(self, notice: Notice) -> None:
-        """Let a notice leave."""
+        """Send a notice."""
         thread = Thread(target=self._tell, args=(notice,), name="notice", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        with suppress(RuntimeError):  # the machine has no thread left; a notice never fails a run
+            thread.start()
+            self._threads.append(thread)
 
     def close(self) -> None:
         """Wait for what is on its way, at most `CLOSE_S` in all."""
