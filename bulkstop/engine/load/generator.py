@@ -61,13 +61,12 @@ class Busy:
 
 
 class _Request(NamedTuple):
-    """A request that is on its way: when it was due, how long it waited for a place, and what cuts it off."""
+    """A request that is on its way: when it was due, and how long it waited for a place."""
 
     campaign: Campaign
     due_at: float
     held_s: float
     started: float
-    call: Cancellable | None
 
 
 class Generator:
@@ -110,6 +109,7 @@ class Generator:
         self._is_cut_off = False
         self._numbers = count()
         self._open: dict[int, _Request] = {}
+        self._cuts: dict[int, Cancellable] = {}
         self._tasks = Tasks()
         self._calls = Calls(send, at_once, self._tasks)
         self._alarm = Alarm(self._go_on, now, tick_s)
@@ -180,7 +180,7 @@ class Generator:
         self._is_cut_off = True
         self.drain()
         self._tasks.cancel()
-        for call in [each.call for each in self._open.values() if each.call is not None]:
+        for call in list(self._cuts.values()):
             call.cancel()
 
     def _go_on(self) -> None:
@@ -207,7 +207,7 @@ class Generator:
         if self._arrivals.due_at == math.inf:
             self._mark_free(now)  # nothing is left that could want a place
         campaign = next(self._campaigns)
-        self._open[number] = request = _Request(campaign, due_at, held_s, now, None)
+        self._open[number] = _Request(campaign, due_at, held_s, now)
         if len(self._open) > self.most_in_flight:
             self.most_in_flight = len(self._open)
         try:
@@ -216,7 +216,7 @@ class Generator:
             self._told(number, fault)
         else:
             if call is not None:
-                self._open[number] = request._replace(call=call)
+                self._cuts[number] = call
 
     def _told(self, number: int, answer: Answer) -> None:
         """Note what became of a request, and let its place send the next."""
@@ -228,7 +228,8 @@ class Generator:
         else:
             self._tasks.start(answer, partial(self._told, number))
             return
-        campaign, due_at, held_s, started, _ = self._open.pop(number)
+        self._cuts.pop(number, None)
+        campaign, due_at, held_s, started = self._open.pop(number)
         began = self._began
         try:
             if attempt is None:

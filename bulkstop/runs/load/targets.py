@@ -1,7 +1,7 @@
 """Which campaigns the requests of a load test are for: those of a list, again and again, or made-up ones."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import count, cycle, islice
@@ -89,7 +89,7 @@ def check_number(settings: Settings, planned: int | None) -> None:
 
 def make_targets(settings: Settings, stem: str, first: int = 0, step: int = 1) -> Iterator[Campaign]:
     """Make campaigns up whose ids begin with `stem`; of these give every `step`-th from number `first` on."""
-    targets = (_make_target(settings, stem, number) for number in count(first + 1, step))
+    targets = _make_up(settings, stem, count(first + 1, step))
     protected = read_protection(settings.protect)
     return filter(lambda each: protected.of(each) is None, targets) if protected.rules else targets
 
@@ -104,25 +104,21 @@ def make_stem(settings: Settings, prefix: str = PREFIX) -> str:
             why = "not given; made-up campaigns need one, or give INPUT; nothing was sent"
             raise SettingsError(f": {why}", setting=name)
     stem = f"{prefix}{uuid.uuid4().hex[:8]}"
-    if (fault := _make_target(settings, stem, 1).fault_with(any_id=settings.any_id)) is not None:
+    first, *others = _make_up(settings, stem, range(1, LOOKED_AT + 1))
+    if (fault := first.fault_with(any_id=settings.any_id)) is not None:
         *names, last = map(name_setting, ("id_prefix", "account_id", "stream_id", "iid"))
         raise SettingsError(f"{', '.join(names)} or {last}: {fault}; nothing was sent")
     protected = read_protection(settings.protect)
-    rules = [protected.of(_make_target(settings, stem, number)) for number in range(1, LOOKED_AT + 1)]
+    rules = list(map(protected.of, (first, *others)))
     if all(rules):
         why = f"made-up campaigns are {rules[0]}; give another {name_setting('id_prefix')}; nothing was sent"
         raise SettingsError(f": {why}", setting="protect")
     return stem
 
 
-def _make_target(settings: Settings, stem: str, number: int) -> Campaign:
-    stream_id = settings.stream_id or ""
-    return Campaign.of_row(
-        f"{stem}-{number:08}",
-        settings.type or CampaignType.VOICE,
-        settings.account_id or "",
-        stream_id,
-        settings.iid or stream_id,
-        "made up",
-        number,
-    )
+def _make_up(settings: Settings, stem: str, numbers: Iterable[int]) -> Iterator[Campaign]:
+    """Make up a campaign for each number."""
+    kind, stream_id = settings.type or CampaignType.VOICE, settings.stream_id or ""
+    where = settings.account_id or "", stream_id, settings.iid or stream_id
+    for number in numbers:
+        yield Campaign.of_row(f"{stem}-{number:08}", kind, *where, "made up", number)
