@@ -17,7 +17,7 @@ from bulkstop.source import read
 from bulkstop.source.rows import ColumnChoice, field_of
 
 MOST_OTHERS = 200
-"""So many columns of the first lists are carried along at most: each takes room in every row."""
+"""Most columns of the input lists that are kept: each takes room in every row."""
 
 
 @dataclass(frozen=True, slots=True)

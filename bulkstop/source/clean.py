@@ -13,7 +13,7 @@ INSTANCE_ID = "cid-"
 MOST_CHARS = 4096
 """The longest text that is cleaned: longer than an id, a URL before it and a note behind it."""
 USUAL_CHARS = 40
-"""So long is an id of the vendor at most: a longer one may be several, one right behind the other."""
+"""Longest id of the vendor; a longer one may be several ids without anything between them."""
 
 _is_usual = LIKELY.fullmatch
 _PLAIN_BLANKS = " \t\r\n\v\f"

@@ -49,7 +49,7 @@ _PRIORITY, _PROFILE = "priority", "profile"
 SCOPE_FIELDS = ("campaign_type", "account_id", "stream_id", "iid", "profile")
 """What a list says in few ways, so that each of them needs to be understood once."""
 MOST_SCOPES = 4096
-"""So many ways are remembered, in about 2 MB."""
+"""Number of scopes that are remembered; they take about 2 MB."""
 BY_HAND = "campaigns"
 """The source of campaigns that were made by hand, and have no key."""
 _KINDS = {

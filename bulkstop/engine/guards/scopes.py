@@ -19,7 +19,7 @@ from bulkstop.naming import name_setting
 from bulkstop.text import format_count, shorten
 
 FIRST = 5
-"""So many refusals in a row close a group."""
+"""Number of refusals in a row that closes a group."""
 
 _SAYS_NOTHING = LEFT | {Outcome.THROTTLED, Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.CONNECTION_ERROR}
 """What a busy or broken service answers tells nothing of a group."""

@@ -8,7 +8,7 @@ from bulkstop.model import Outcome
 from bulkstop.text import printable
 
 DISTINCT = 20
-"""So many different texts are rows apart; a server that words each of its answers anew shall not fill the memory."""
+"""Most different texts that get a row each; a server whose every answer differs must not fill the memory."""
 CHARS = 200
 SHOWN = 3
 OTHER = "other"

@@ -11,7 +11,7 @@ from bulkstop.text import format_count, format_duration, printable
 
 COLUMN = 10
 NORMAL_99 = 2.576
-"""So many standard deviations around the mean lie 99 of 100 values."""
+"""Number of standard deviations around the mean that contain 99 of 100 values."""
 NAMES = tuple(map(percentile_name, PERCENTILES))
 
 

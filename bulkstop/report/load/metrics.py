@@ -25,9 +25,9 @@ READING_SHARE = 0.2
 READING_SLACK = 0.1
 """... or by this part of how late a request may leave, which is a millisecond."""
 FEW_LOOKS = 3
-"""So many looks at the event loop may find it late however few there are."""
+"""Number of late looks at the event loop that are always allowed."""
 ROOM_SHARE = 0.01
-"""So many requests may wait for a place, whyever."""
+"""Share of the requests that may wait for a place, whatever the cause."""
 QUICK = 10.0
 """A percentile that says what answers take when nothing waits: while a queue grows, the first of it are quick."""
 SLOT_S = 0.1

@@ -10,7 +10,7 @@ from bulkstop.text import shorten
 
 SLOWEST = 3
 LATEST = 200
-"""So many answers, about, the mean latency is of."""
+"""About how many answers the mean latency covers."""
 
 FAILURES_SHOWN = 5
 REASONS_KEPT = 100

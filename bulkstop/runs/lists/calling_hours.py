@@ -34,7 +34,7 @@ OnCost = Callable[[HoursCost], object]
 """Is told what the calling hours of a list take, before the first call for them."""
 
 FAILED_AT_FIRST, FAILED_IN_A_ROW = 3, 10
-"""So many calls of an account that fail, before any has succeeded or one after the other, and it is asked no more."""
+"""Number of failed calls, before the first success or in a row, after which an account is asked no more."""
 DAYS_AHEAD = 8
 """Among the days from yesterday to a week from now one has the next end of any calling hours."""
 

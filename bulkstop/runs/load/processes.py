@@ -35,7 +35,7 @@ from bulkstop.workers.link import ABORT, BEGIN, DRAIN, Ended, Lines, ParentLink,
 AHEAD_S = 0.25
 """The beginning is agreed on so long before: to make some thousand workers takes some of it."""
 REPORTED_AFTER_S = 0.15
-"""So long after it ended a second has been reported by all."""
+"""Time after the end of a second by which all processes have reported it."""
 
 
 def run(

@@ -53,7 +53,7 @@ class Load:
     require: tuple[Threshold, ...] = ()
     abort_on: tuple[Threshold, ...] = ()
     warmup_s: float = 0.0
-    """So long requests leave before those that count, at the rate with which the schedule begins."""
+    """Time for which requests are sent before those that count, at the first rate of the schedule."""
     processes: int = 1
     first: int = 0
     step: int = 1

@@ -45,10 +45,10 @@ PROOF_S = 120.0
 SLACK = 1.25
 """How much longer a step is than the time for which the service is known to count: that was when it last refused."""
 SOON = 3.01
-"""So many intervals after a refusal a rate begins with nothing saved up, and with what came before still counted."""
+"""Number of intervals after a refusal in which no calls are saved up, while earlier ones are still counted."""
 SHORTEST_S = 1e-6
 SETTLING_SHARE = 0.25
-"""So many may be refused of the requests before a rate is held, until no faster ones are counted."""
+"""Share of the requests before a held rate that may be refused, until no faster ones are counted."""
 LONG = 2
 """How many steps a rate has to hold before it is reported."""
 _USUAL = ("throttled<=0%", "p99<1s", "server_error<1%", "timeout<1%", "connection_error<1%", "unauthorized<1%")

@@ -11,7 +11,7 @@ from bulkstop.source.forms.table import has_id, names_ids
 from bulkstop.source.rows import RowParser
 
 LINES = 20
-"""So many lines are looked at."""
+"""Number of lines that are examined."""
 _OBJECT = re.compile(r'\{\s*(?:"|$)')
 _ALIKE = frozenset({Format.JSON, Format.JSONL})
 

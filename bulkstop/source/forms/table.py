@@ -16,7 +16,7 @@ from bulkstop.text import format_count, printable, shorten
 
 NAMES_SHOWN = 10
 LINES_ABOVE = 20
-"""So many lines tell whether there is a header; of a title, at most, so many may stand above it."""
+"""Number of lines that are examined for a header, and the most lines of a title above it."""
 _ID, *_OTHERS = FIELDS
 _TYPES = frozenset(CampaignType)
 _TYPE_AT = FIELDS.index("campaign_type")

@@ -14,7 +14,7 @@ from bulkstop.source.rows import FIELDS, SCOPE_FIELDS, Layout, RowParser, carry_
 from bulkstop.text.cells import from_cell
 
 MOST_ROWS = 1000
-"""So many are made before they are handed on."""
+"""Number of rows that are made before they are handed on."""
 _LONE_FIELDS = ("campaign_id", "priority", "name", "profile")
 _is_likely = LIKELY.fullmatch
 _holds_half = re.compile("[\ud800-\udfff]").search
