@@ -4,6 +4,7 @@ import html
 import json
 import math
 import re
+from asyncio import to_thread
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
@@ -284,8 +285,8 @@ class TestInBrowser:
     @pytest.mark.real
     async def test_drawn(self, chromium: str, tmp_path: Path) -> None:
         """Every line and band is there, the file was all that was asked for, and no planted script ran."""
-        summary, points = case()
-        async with opened(chromium, written(tmp_path, (nasty(summary), points))) as tab:
+        summary, points = await to_thread(case)  # as below: to make a page holds a loop for a quarter of a second
+        async with opened(chromium, await to_thread(written, tmp_path, (nasty(summary), points))) as tab:
             assert await tab.value(DRAWN) == "3"
             assert await number_of(tab, "#over-time .scatterlayer .trace") == 4
             assert await number_of(tab, "#over-time .legend2 .traces") == 4
@@ -303,7 +304,7 @@ class TestInBrowser:
     @pytest.mark.real
     async def test_used(self, chromium: str, tmp_path: Path) -> None:
         """The scale can be switched, the service times shown, both charts over time zoom together; none needs eyes."""
-        async with opened(chromium, written(tmp_path, case())) as tab:
+        async with opened(chromium, await to_thread(lambda: written(tmp_path, case()))) as tab:
             await tab.value(DRAWN)
             await tab.value("document.querySelector('button[data-of=over-time]').click()")
             assert await tab.value("document.getElementById('over-time').layout.yaxis.type") == "linear"
@@ -327,7 +328,7 @@ class TestInBrowser:
     @pytest.mark.real
     async def test_policy(self, chromium: str, tmp_path: Path) -> None:
         """Should something get into the page after all, its policy lets it neither run nor call anybody."""
-        found = text(*case())
+        found = await to_thread(lambda: text(*case()))
         assert found.count("<main>") == 1
         path = tmp_path / "page.html"
         path.write_text(
@@ -352,7 +353,7 @@ class TestInBrowser:
     @pytest.mark.real
     async def test_without_scripts(self, chromium: str, tmp_path: Path) -> None:
         """Where scripts are off, the figures are there, and what is missing is told."""
-        async with opened(chromium, unable_to_draw(tmp_path), scripts=False) as tab:
+        async with opened(chromium, await to_thread(unable_to_draw, tmp_path), scripts=False) as tab:
             assert "The charts need JavaScript" in str(await tab.value("document.body.innerText"))
             assert await number_of(tab, "details table tbody tr") == len(case()[1])
             assert await number_of(tab, "svg") == 0
@@ -361,7 +362,7 @@ class TestInBrowser:
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     async def test_contrast(self, chromium: str, tmp_path: Path, scheme: str) -> None:
         """Text stands out from its ground, by day and by night."""
-        async with opened(chromium, unable_to_draw(tmp_path)) as tab:
+        async with opened(chromium, await to_thread(unable_to_draw, tmp_path)) as tab:
             await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
             for name in ("body", ".under", ".held", ".tiles dt", ".alarm"):
                 colours = await tab.value(
