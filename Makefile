@@ -61,7 +61,7 @@ test-full: .venv/.tools
 	$(RUN) pytest -m "alone" -n 2  # these measure times, so nothing else runs beside them
 
 test-lowest: .venv-lowest/.tools
-	.venv-lowest/bin/python -m pytest -m "not alone and not full" -n 4 --dist loadfile
+	.venv-lowest/bin/python -m pytest -m "not alone and not full" -n 4 --dist loadfile --hypothesis-profile=quick
 
 lint: .venv/.tools
 	$(RUN) ruff check .
