@@ -69,10 +69,8 @@ def _write_options(command: click.Command, ctx: click.Context) -> Iterator[str]:
 
 
 def _make_help_option(ctx: click.Context) -> click.Option:
-    """Return the option --help anew: a command keeps the one that it made in the first context, with its names."""
-    about = click.Command("help").get_help_option(ctx)
-    assert about is not None  # noqa: S101 - every command has one
-    return about
+    """Return the option --help anew: a command keeps the one of its first context, and older versions sort no names."""
+    return click.Option(list(ctx.help_option_names), is_flag=True, help="Show this message and exit.")
 
 
 def _flags_of(option: click.Option) -> str:
