@@ -108,6 +108,14 @@ def test_empty() -> None:
     assert (len(histogram), histogram.at(50, 100), histogram.max_s, histogram.mean_s) == (0, [0.0, 0.0], 0.0, 0.0)
 
 
+def test_mean_is_the_library_s() -> None:
+    """The mean is the one that the library finds by going through every class."""
+    histogram = Histogram()
+    for us in (1, 2, 999, 2_047, 2_048, 4_097, 5_000, 70_001, 1_000_003, 2_000_000, 40_000_000):
+        histogram.record(us / 1e6)
+    assert histogram.mean_s * 1e6 == pytest.approx(histogram._to_hdr().get_mean_value())
+
+
 def test_mean_is_no_more_than_the_longest() -> None:
     """Of values that are all the same the mean is that value, and not what their class stands for."""
     for us in (2049, 4097, 100_001, 1_000_001):
