@@ -64,8 +64,11 @@ def run_preflight(
 
 
 def find_due(schedule: Schedule, now: datetime) -> Firing | None:
-    """Return the firing whose preflight is due and was not made; raises OutputError for an unreadable journal."""
-    entries = Journal(schedule.results, schedule.name).read()
+    """Return the firing whose preflight is due and was not made, as far as the journal can be read."""
+    try:
+        entries = Journal(schedule.results, schedule.name).read()
+    except BulkstopError:  # the preflight is made all the same, and its line in the journal says what is wrong
+        entries = []
     return find_preflight(schedule.timetable, entries, now, schedule.preflight_s or 0)
 
 
