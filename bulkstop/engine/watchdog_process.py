@@ -23,7 +23,7 @@ FOR_EVER_S = 3600.0
 """Nothing happens by itself; a wait that ends early is begun again."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MOST_STALLS = 20
-"""Most reports of one stall; the time between two reports doubles."""
+"""Most reports of a stall: one that lasts is reported again each time that it has gone on for as long."""
 BEGINS = b"Timeout ("
 """How the stacks of a process begin that faulthandler writes after a time."""
 

@@ -15,6 +15,7 @@ from bulkstop.model import AtOnce, Attempt, Campaign, Cancellable, Done, Outcome
 _TOKEN_CHARS = 8  # masking a word such as "test" would tear an answer apart
 
 _KNOWN = 64
+"""Most different answers that are remembered, so that a service whose every answer differs fills no memory."""
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from bulkstop.source.understood import CLEANINGS, Finding, Understood
 from bulkstop.text import format_count, printable
 
 FEW_CELLS = 2
-"""A column with at least this many impossible ids, and no other, contains no ids."""
+"""Fewest impossible ids that count against a column; they must also be more than half of its rows."""
 _FILLED = {"campaign_type": "type", "account_id": "account_id", "stream_id": "stream_id"}
 
 
