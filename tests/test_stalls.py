@@ -90,6 +90,24 @@ async def test_on_purpose():
         assert name in said
 
 
+def test_imports(tmp_path: Path) -> None:
+    """The import of a large package in a loop fails the test, however fast it is; one in a thread beside it passes."""
+    code, said = run_tests(
+        tmp_path,
+        """
+BESIDE = "import asyncio\\nasync def main(): await asyncio.to_thread(__import__, 'aiohttp')\\nasyncio.run(main())"
+INSIDE = "import asyncio\\nasync def main(): import aiohttp\\nasyncio.run(main())"
+
+@pytest.mark.parametrize("code", [BESIDE, INSIDE])
+def test_there(code):
+    subprocess.run([sys.executable, "-c", code], check=True)
+""",
+    )
+    assert "1 failed, 1 passed" in said, said
+    assert "the import of aiohttp" in said
+    assert code == 1
+
+
 def test_what_only_takes_time_passes(tmp_path: Path) -> None:
     """A wait, a call that blocks, other threads' work and many short callbacks hold no loop, however long they take."""
     code, said = run_tests(

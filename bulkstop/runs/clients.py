@@ -18,7 +18,15 @@ from bulkstop.kore.session import Perform, make_perform
 from bulkstop.kore.token import Tokens
 from bulkstop.model import Attempt, Outcome, RetryHint, Scope
 from bulkstop.redact import REDACTOR
-from bulkstop.runs.wiring import Terms, find_proxy, list_secrets, make_paths, make_tokens, open_quota_store
+from bulkstop.runs.wiring import (
+    Terms,
+    find_proxy,
+    import_transport,
+    list_secrets,
+    make_paths,
+    make_tokens,
+    open_quota_store,
+)
 from bulkstop.settings import Settings
 from bulkstop.settings.targets import Profiles
 from bulkstop.source.plan import Plan
@@ -79,11 +87,12 @@ async def open_clients(
     for name, its in others.profiles.items():
         for word in list_secrets(its):
             REDACTOR.add(word)
-        its_own = replace(its, concurrency=settings.concurrency)
+        its_own = replace(its, concurrency=settings.concurrency, transport=its.transport or settings.transport)
         try:
-            way = (its.host, its.timeout_s, its.ca, its.cert, its.key, find_proxy(its), its.transport)
+            way = (its.host, its.timeout_s, its.ca, its.cert, its.key, find_proxy(its), its_own.transport)
             tokens = make_tokens(its, observe)
             if way not in transports:
+                await import_transport(its_own)
                 transports[way] = await opened.enter_async_context(connect(its_own))
         except (SettingsError, CredentialsError) as fault:
             clients[name] = fault

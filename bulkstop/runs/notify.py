@@ -22,7 +22,7 @@ from bulkstop.kore.exchange import Response, Transport, TransportFailure
 from bulkstop.model import RetryHint, utc_text
 from bulkstop.redact import REDACTOR, Redactor
 from bulkstop.report.log import log_event
-from bulkstop.runs.wiring import list_secrets, make_transport
+from bulkstop.runs.wiring import import_transport, list_secrets, make_transport
 from bulkstop.settings import Settings, is_loopback
 from bulkstop.settings.finish_by import find_moment
 from bulkstop.text import format_count, printable
@@ -188,7 +188,9 @@ class Notifier:
         if parts.username is not None:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
-        async with self._connect(self._settings_for(url)) as transport:
+        settings = self._settings_for(url)
+        await import_transport(settings)
+        async with self._connect(settings) as transport:
             for pause_s in (*PAUSES_S, None):
                 fault, may_help = _judge(await transport.post(target, headers, body, ANSWER_BYTES))
                 if fault is None or not may_help or pause_s is None:

@@ -20,7 +20,7 @@ from bulkstop.runs.host import fit_open_files
 from bulkstop.runs.wiring import (
     MEMORY,
     Accounts,
-    make_load_transport,
+    import_transport,
     make_paths,
     make_send,
     make_tokens,
@@ -29,6 +29,7 @@ from bulkstop.runs.wiring import (
     watch_tokens,
 )
 from bulkstop.settings import Settings
+from bulkstop.settings.parse import TransportName
 
 if TYPE_CHECKING:
     from bulkstop.runs.stop.run import Run
@@ -112,6 +113,8 @@ async def open_parts(
     tokens = tokens or _make_tokens(settings, hooks, observe)
     async with AsyncExitStack() as opened:
         store = await opened.enter_async_context(open_quota_store(settings, observe))
+        if hooks.transport is None:
+            await import_transport(settings)
         transport = await opened.enter_async_context(hooks.transport or connect(settings))
         perform = make_perform(transport.post, tokens, make_paths(settings))
         others = hooks.others or Others()
@@ -149,13 +152,15 @@ async def open_load_parts(
     hooks: Hooks | None = None,
     *,
     shared: Parts | None = None,
-    connect: Connect = make_load_transport,
+    connect: Connect = make_transport,
 ) -> AsyncIterator[Parts]:
     """Open what a load test needs: as many connections as requests may be in flight, and no memory of calls.
 
+    Calls go over the wire, unless the settings name another transport.
     With the parts of an engine (`shared`) it has the same token, and where a hook is the transport, that.
     """
-    settings = replace(settings, concurrency=in_flight, quota_store=MEMORY)
+    transport = settings.transport or TransportName.WIRE
+    settings = replace(settings, concurrency=in_flight, quota_store=MEMORY, transport=transport)
     if shared is not None and hooks is not None and hooks.transport is not None:  # it is open already
         yield replace(shared, settings=replace(settings, concurrency=fit_open_files(in_flight)))
         return

@@ -34,6 +34,7 @@ from bulkstop.engine.pacing.auto import AutoPacer
 from bulkstop.engine.pacing.overload import Overload
 from bulkstop.engine.rest import AccountRest
 from bulkstop.engine.retry import Retry
+from bulkstop.engine.tasks import import_beside
 from bulkstop.errors import CredentialsError, QuotaError, SettingsError
 from bulkstop.events import AttemptBroken, AttemptEnded, Observe, TokenRenewed
 from bulkstop.kore import token
@@ -81,9 +82,10 @@ def make_transport(settings: Settings) -> Transport:
     )
 
 
-def import_transport(settings: Settings) -> None:
-    """Import the transport that the settings name, aiohttp's if none; done in an event loop that held it for 0.2 s."""
-    _transport_class(settings.transport or TransportName.AIOHTTP)
+async def import_transport(settings: Settings) -> None:
+    """Import what the transport that the settings name needs, aiohttp's if none, without holding the event loop."""
+    if settings.transport != TransportName.WIRE:
+        await import_beside("aiohttp")
 
 
 def check_tls_files(settings: Settings) -> None:
@@ -107,11 +109,6 @@ def find_proxy(settings: Settings) -> str | None:
     for word in find_passwords(proxy):
         REDACTOR.add(word)
     return proxy
-
-
-def make_load_transport(settings: Settings) -> Transport:
-    """Make the transport of a load test: the wire, unless the settings name another."""
-    return make_transport(replace(settings, transport=settings.transport or TransportName.WIRE))
 
 
 def make_paths(settings: Settings) -> Paths:
@@ -224,7 +221,13 @@ def watch_tokens(source: token.TokenSource, observe: Observe) -> token.TokenSour
 def _make_signing_source(settings: Settings, client_id: str) -> token.TokenSource:
     secret = settings.client_secret or _read_secret("client_secret_file", settings.client_secret_file or "")
     algorithm = cast("token.Algorithm", settings.jwt_alg)
-    return token.signing_source(client_id, secret, algorithm, settings.jwt_sub, jti=settings.jti)
+    sign = token.signing_source(client_id, secret, algorithm, settings.jwt_sub, jti=settings.jti)
+
+    async def mint() -> str:
+        await import_beside("jwt")
+        return await sign()
+
+    return mint
 
 
 def _read_secret(name: str, path: str) -> str:

@@ -20,6 +20,10 @@ VARIABLE = "STALLS_FILE"
 LIMIT_S = 0.25
 LOOK_S = 0.05
 
+HEAVY = ("aiohttp", "redis", "cryptography", "rich")
+"""Packages that take so long to import that a loop of a busy machine would be held, although one of a quiet one is not.
+"""
+
 _patches: dict[str, Callable[[ModuleType], None]] = {}
 
 
@@ -45,8 +49,12 @@ def take_stalls() -> list[str]:
 
 
 def _note(held_s: float, by: str) -> None:
+    _write(f"{held_s:.3f} s of processor time: {by}")
+
+
+def _write(what: str) -> None:
     with open(os.environ[VARIABLE], "a", encoding="utf-8") as file:  # noqa: PTH123 - a start-up has no pathlib
-        file.write(f"{held_s:.3f} s of processor time: {by} (process {os.getpid()}: {' '.join(sys.argv)[:200]})\n")
+        file.write(f"{what} (process {os.getpid()}: {' '.join(sys.argv)[:200]})\n")
 
 
 class _Finder:
@@ -54,6 +62,8 @@ class _Finder:
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Find what Python would find."""
+        if name in HEAVY and "asyncio" in sys.modules and sys.modules["asyncio"]._get_running_loop() is not None:
+            _write(f"the import of {name}")
         if name not in _patches or (spec := PathFinder.find_spec(name, path, target)) is None:
             return None
         loader: Any = spec.loader

@@ -26,5 +26,5 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     result = yield
     stalls = take_stalls()
     if stalls and item.get_closest_marker("stalls") is None:
-        pytest.fail("an event loop was held for\n" + "\n".join(stalls), pytrace=False)
+        pytest.fail("an event loop was held by\n" + "\n".join(stalls), pytrace=False)
     return result

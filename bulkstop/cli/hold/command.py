@@ -53,7 +53,7 @@ from bulkstop.runs.hold.backoff import Backoff
 from bulkstop.runs.hold.sightings import Sighting, Sightings
 from bulkstop.runs.lists.discover import list_scopes
 from bulkstop.runs.stop.journal import RunJournal
-from bulkstop.runs.wiring import Accounts, check_time, import_transport, list_secrets
+from bulkstop.runs.wiring import Accounts, check_time, list_secrets
 from bulkstop.settings import Settings
 from bulkstop.source.plan import Plan
 from bulkstop.source.protect import read_protection
@@ -301,7 +301,6 @@ def carry_out(hold: HoldOptions, start: Start, sightings: Sightings, begin: _Beg
             await flush_err(settings.grace_s)
             return summary
 
-    import_transport(settings)
     try:
         return host.run(execute(), fast=False)
     except asyncio.CancelledError:  # told to end before the first call

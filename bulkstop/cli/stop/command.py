@@ -45,7 +45,7 @@ from bulkstop.runs.stop.forecast import forecast_accounts, read_ages
 from bulkstop.runs.stop.journal import RunJournal
 from bulkstop.runs.stop.plan import describe_plan
 from bulkstop.runs.stop.warnings import find_warnings
-from bulkstop.runs.wiring import Accounts, check_time, describe_store, import_transport, list_secrets
+from bulkstop.runs.wiring import Accounts, check_time, describe_store, list_secrets
 from bulkstop.settings import OPTION_SPECS, Settings
 from bulkstop.settings.exposure import may_hold_secret
 from bulkstop.source.plan import Plan
@@ -222,12 +222,13 @@ def carry_out(
 
     lost = f"{LOST}; to go on{write_way_on(options, ['--resume'])}" if journal.is_file else LOST
 
+    progress = choose_progress(options)  # not in the loop, which the import of rich would hold
+
     async def execute() -> StopSummary:
         stack = beside(journal.path, STACK) if journal.is_file else None
         shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=lost, observe=log_event, stack=stack)
         outboxes: list[Outbox[Any]] = [*journal.outboxes, *err_outboxes()]
         prepared = Prepared(plan, journal.write, journal.watch, journal.end, outboxes)
-        progress = choose_progress(options)
         with (
             handle_signals(shutdown, SIGNALS),
             redirect_err(progress.say) if isinstance(progress, Bar) else nullcontext(),
@@ -249,7 +250,6 @@ def carry_out(
             await flush_err(settings.grace_s)
             return summary
 
-    import_transport(settings)
     try:
         summary = host.run(execute(), fast=plan.to_send >= UVLOOP_FROM)
     except asyncio.CancelledError:  # told to end before the first call

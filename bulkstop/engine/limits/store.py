@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bulkstop.engine.limits.windows import Change, Grant, Take, merge_limits, server_of, suggest_store
+from bulkstop.engine.tasks import import_beside
 from bulkstop.errors import SettingsError
 from bulkstop.events import Observe, ignore
 from bulkstop.files.state_folder import expand_home, find_state_folder
@@ -57,6 +58,7 @@ async def open_store(
     windows = merge_limits(limits)
     if is_server(where):
         try:
+            await import_beside("redis.asyncio")
             from bulkstop.engine.limits.store_redis import RedisStore
         except ImportError:
             needs = f"needs the package redis: {write_install('redis>=6')}"

@@ -27,7 +27,7 @@ from bulkstop.runs.load.abort import watch_recent
 from bulkstop.runs.load.part import IntervalReport, run_worker
 from bulkstop.runs.load.recorder import Outputs, Recorder, Say, report_progress
 from bulkstop.runs.load.run import LOST, Load, Share, sum_up
-from bulkstop.runs.wiring import make_load_transport
+from bulkstop.runs.wiring import make_transport
 from bulkstop.settings import Settings
 from bulkstop.workers.fork import WorkerProcess, fork_workers
 from bulkstop.workers.link import ABORT, BEGIN, DRAIN, Ended, Lines, ParentLink, Ready
@@ -44,7 +44,7 @@ def run(
     settings: Settings,
     outputs: Outputs,
     *,
-    connect: Connect = make_load_transport,
+    connect: Connect = make_transport,
     signals: Sequence[int] = (),
     say: Say = lambda text: None,
     progress: Say | None = None,

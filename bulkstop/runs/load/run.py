@@ -23,7 +23,7 @@ from bulkstop.runs.load.abort import watch_recent
 from bulkstop.runs.load.recorder import NOWHERE, Outputs, Recorder, Say, report_progress
 from bulkstop.runs.load.sending import generate_load
 from bulkstop.runs.parts import Hooks, Parts, make_stop_at_once, make_stop_send, open_load_parts
-from bulkstop.runs.wiring import make_load_transport
+from bulkstop.runs.wiring import make_transport
 from bulkstop.settings import Settings
 
 LEAST_IN_FLIGHT, MOST_IN_FLIGHT = 32, 5000
@@ -146,7 +146,7 @@ async def execute(
     *,
     hooks: Hooks | None = None,
     shared: Parts | None = None,
-    connect: Connect = make_load_transport,
+    connect: Connect = make_transport,
     signals: Sequence[int] = (),
     say: Say = lambda text: None,
     progress: Say | None = None,

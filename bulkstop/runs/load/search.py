@@ -28,7 +28,7 @@ from bulkstop.runs.load.run import LOST, choose_max_in_flight
 from bulkstop.runs.load.sending import generate_load
 from bulkstop.runs.load.watch import Rest, Watch
 from bulkstop.runs.parts import make_stop_at_once, make_stop_send, open_load_parts
-from bulkstop.runs.wiring import make_load_transport
+from bulkstop.runs.wiring import make_transport
 from bulkstop.settings import Settings
 from bulkstop.text import format_count, format_duration
 
@@ -155,7 +155,7 @@ async def execute(
     campaigns: Iterator[Campaign],
     settings: Settings,
     *,
-    connect: Connect = make_load_transport,
+    connect: Connect = make_transport,
     signals: Sequence[int] = (),
     say: Say = lambda text: None,
     tell: Callable[[Probe], object] = lambda probe: None,
