@@ -67,10 +67,10 @@ def test_a_load_test(transport: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "carrier"),
     [
-        (("stop", "one.csv", *FOR_STOP), "aiohttp"),
+        (("stop", "one.csv", *FOR_STOP), "aiohttp.client"),
         (("stop", "one.csv", *FOR_STOP, "--transport", "wire"), "httptools"),
         (("load", *ACCOUNT, "--closed", "--count", "1"), "httptools"),
-        (("load", *ACCOUNT, "--closed", "--count", "1", "--transport", "aiohttp"), "aiohttp"),
+        (("load", *ACCOUNT, "--closed", "--count", "1", "--transport", "aiohttp"), "aiohttp.client"),
     ],
     ids=["stop", "stop-wire", "load", "load-aiohttp"],
 )
@@ -89,7 +89,7 @@ def test_only_one_is_imported(args: tuple[str, ...], carrier: str, tmp_path: Pat
             check=True,
         )
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert {"aiohttp", "httptools"} & imported == {carrier}
+    assert {"aiohttp.client", "httptools"} & imported == {carrier}
 
 
 def test_https_proxy(tmp_path: Path) -> None:

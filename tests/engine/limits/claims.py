@@ -1,6 +1,8 @@
 """A process that claims calls as fast as it can, and what is to be true of all that such processes were given.
 
-python -m tests.engine.claims WHERE ENDS_AT LIMIT ...    # ENDS_AT is on the monotonic clock; a LIMIT is 20/2s
+python -m tests.engine.limits.claims WHERE LIMIT ...    # a LIMIT is 20/2s
+
+It says "ready", and begins once it is told until when, on the monotonic clock: a busy machine takes long to start it.
 """
 
 import asyncio
@@ -48,9 +50,12 @@ async def counted(store: QuotaStore, account_id: str = ACCOUNT) -> int:
     return len(ages)
 
 
-async def claim_until(where: str, ends_at: float, limits: Sequence[Limit]) -> None:
+async def claim_until_told(where: str, limits: Sequence[Limit]) -> None:
     """Claim in blocks, and say of each grant when it was; wait only as told."""
     blocks = Blocks(await open_store(where, host=HOST, limits=limits, lease_s=LEASE_S))
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    ends_at = float(sys.stdin.readline())
     account = blocks.account(ACCOUNT)
     while (asked := time.monotonic()) < ends_at:
         wait_s = await account.take(MOST_PLACES)
@@ -64,10 +69,25 @@ async def claim_until(where: str, ends_at: float, limits: Sequence[Limit]) -> No
     await blocks.close()
 
 
-def claimer(where: str, ends_at: float, limits: Sequence[Limit]) -> "subprocess.Popen[str]":
-    """Start such a process."""
-    command = [sys.executable, "-m", "tests.engine.limits.claims", where, str(ends_at), *map(str, limits)]
-    return subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
+def start_claimers(count: int, where: str, limits: Sequence[Limit]) -> list["subprocess.Popen[str]"]:
+    """Start such processes, and return when all are ready."""
+    command = [sys.executable, "-m", "tests.engine.limits.claims", where, *map(str, limits)]
+    pipe = subprocess.PIPE
+    processes = [
+        subprocess.Popen(command, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True) for _ in range(count)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    return processes
+
+
+def claim_until(ends_at: float, processes: Sequence["subprocess.Popen[str]"]) -> None:
+    """Let them claim until then."""
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(f"{ends_at}\n")
+        process.stdin.flush()
 
 
 def read_grants(process: "subprocess.Popen[str]", count: int | None = None) -> list[Call]:
@@ -99,10 +119,9 @@ def assert_never_over_whenever(calls: Sequence[Call], limits: Sequence[Limit]) -
 
 if __name__ == "__main__":
     asyncio.run(
-        claim_until(
+        claim_until_told(
             sys.argv[1],
-            float(sys.argv[2]),
-            [Limit(int(calls), float(window[:-1])) for calls, window in (given.split("/") for given in sys.argv[3:])],
+            [Limit(int(calls), float(window[:-1])) for calls, window in (given.split("/") for given in sys.argv[2:])],
         )
     )
 

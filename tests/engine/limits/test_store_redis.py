@@ -27,10 +27,11 @@ from tests.engine.limits.claims import (
     LEASE_S,
     assert_never_over,
     claim,
-    claimer,
+    claim_until,
     claims,
     counted,
     read_grants,
+    start_claimers,
     windows_used,
 )
 from tests.servers import Connection, listening
@@ -130,8 +131,8 @@ class TestWindow:
     def test_two_processes_share_one_window(self, server: Server) -> None:
         """Two that claim as fast as they can never break a window together, and use all that it permits."""
         limits = [Limit(20, 0.5), Limit(60, 2.5)]
-        ends_at = time.monotonic() + 2.6
-        both = [claimer(server.url, ends_at, limits) for _ in range(2)]
+        both = start_claimers(2, server.url, limits)
+        claim_until(ends_at := time.monotonic() + 2.6, both)
         shares = [read_grants(process) for process in both]
         assert [process.returncode for process in both] == [0, 0]
         grants = [grant for share in shares for grant in share]

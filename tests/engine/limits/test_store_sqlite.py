@@ -32,10 +32,11 @@ from tests.engine.limits.claims import (
     assert_never_over,
     assert_never_over_whenever,
     claim,
-    claimer,
+    claim_until,
     claims,
     counted,
     read_grants,
+    start_claimers,
     windows_used,
 )
 from tests.processes import ROOT, environment
@@ -186,8 +187,8 @@ class TestProcesses:
     def test_two_share_one_window(self, tmp_path: Path) -> None:
         """Two that claim as fast as they can never break a window together, and use all that it permits."""
         limits = [Limit(400, 2.0), Limit(1200, 10.0)]  # more than one can take before the other is awake
-        ends_at = time.monotonic() + 6.0
-        both = [claimer(str(tmp_path / "q"), ends_at, limits) for _ in range(2)]
+        both = start_claimers(2, str(tmp_path / "q"), limits)
+        claim_until(ends_at := time.monotonic() + 4.2, both)
         shares = [read_grants(process) for process in both]
         assert [process.wait() for process in both] == [0, 0]
         grants = [grant for share in shares for grant in share]
@@ -202,13 +203,15 @@ class TestProcesses:
         A block is lost that was taken, and counts for as long as a call may take.
         """
         limits = [Limit(1000, 3.5)]
-        first = claimer(str(tmp_path / "q"), time.monotonic() + 60, limits)
+        (first,) = start_claimers(1, str(tmp_path / "q"), limits)
+        claim_until(time.monotonic() + 60, [first])
         before = read_grants(first, 10)
         first.kill()
         before += read_grants(first)
         assert first.wait() == -signal.SIGKILL
         assert len(before) < 1000
-        second = claimer(str(tmp_path / "q"), before[0].earliest + 3.4, limits)
+        (second,) = start_claimers(1, str(tmp_path / "q"), limits)
+        claim_until(before[0].earliest + 3.4, [second])
         after = read_grants(second)
         assert second.wait() == 0
         assert 1000 - MOST_PLACES - 1 <= len(before) + len(after) <= 1000
