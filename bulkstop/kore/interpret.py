@@ -83,11 +83,11 @@ def interpret(
 
 
 def read_stopped(response: Response) -> Attempt | None:
-    """Return the success that an answer proves, with none of its texts; None where it proves none."""
+    """Return the success that an answer proves, without its texts and its latency; None where it proves none."""
     status = json_object(response.body).get("status")
     if not 200 <= response.status < 300 or not isinstance(status, str) or status.lower() != "stopped":
         return None
-    return Attempt(Outcome.STOPPED, RetryHint.NO, response.status, response.latency_ms)
+    return Attempt(Outcome.STOPPED, RetryHint.NO, response.status)
 
 
 def failure(

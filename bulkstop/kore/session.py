@@ -63,7 +63,7 @@ def make_stop_at_once(
 ) -> AtOnce:
     """Make what stops a campaign as `make_stop` does, where neither a token nor a connection is to be awaited.
 
-    Where it `is_brief`, a stop has its status and its latency only, and nothing of its text that would be masked.
+    Where it `is_brief`, a stop has its status only: neither a latency nor text, which would have to be masked.
     """
     stopped = Stopped(is_brief=is_brief)
 
@@ -72,14 +72,12 @@ def make_stop_at_once(
             done(came)
             return
         try:
-            attempt = None if classify is not None else stopped.read(token.value, came)
-            if attempt is None:
-                call = _stop_call(campaign, classify)
-                attempt = call.read(redact_token(token.value, came))
+            known = None if classify is not None else stopped.read(token.value, came)
+            attempt = known or _stop_call(campaign, classify).read(redact_token(token.value, came))
         except Exception as error:  # noqa: BLE001 - a slip in a `Classify` is told as that
             done(error)
             return
-        done(renewed(attempt, token) if refuses_token(attempt) else attempt)
+        done(renewed(attempt, token) if known is None and refuses_token(attempt) else attempt)
 
     async def renewed(attempt: Attempt, token: Token) -> Attempt:
         return attempt._replace(again=RetryHint.NOW) if await tokens.renew(token) else attempt
@@ -117,6 +115,8 @@ class Stopped:
             if known is None or known.outcome is not Outcome.STOPPED:
                 return None
             self._known[came.body] = known
+        if self._is_brief:
+            return known
         return Attempt(
             Outcome.STOPPED,
             RetryHint.NO,
