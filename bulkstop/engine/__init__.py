@@ -1,1 +1,1 @@
-"""The work: campaigns are drawn within limits, sent, and each reported once."""
+"""The work: campaigns are drawn within limits, sent, each reported once."""

@@ -1,1 +1,1 @@
-"""The vendor's API: requests and the meaning of responses, known to no other package."""
+"""The vendor's API: requests, responses, what they mean; no other package knows it."""

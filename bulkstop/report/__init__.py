@@ -1,1 +1,1 @@
-"""The results: lines, counts, and what a person sees of them."""
+"""The results: lines, counts, what a person sees of them."""

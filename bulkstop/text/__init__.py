@@ -1,4 +1,4 @@
-"""The display of texts, times and tables.
+"""The display of texts, times, tables.
 
 One rule decides what is safe to show: `str.isprintable`. It excludes control characters, all line ends, characters that
 change the writing direction or have no width, and halves of surrogate pairs.

@@ -43,8 +43,8 @@ class Guards(Generic[L]):
     def answered(self, now: float, sent_at: float, attempt: Attempt) -> Attempt:
         """Note the response to a call sent at `sent_at`, and return its meaning for the campaign.
 
-        A call without a response that no retry could help is retried if other calls were answered: the cause may be
-        fixed meanwhile. A call with a response is not retried, whatever a `Classify` returns.
+        After `RetryHint.NEVER` a call without a response is retried if others were answered, because the cause may be
+        fixed meanwhile; a call with a response is not, even if a `Classify` returned that hint.
         """
         is_lasting = attempt.again is RetryHint.NEVER and attempt.outcome in UNANSWERED
         self._breaker.answered(now, sent_at, attempt.outcome, attempt.error, is_lasting=is_lasting)

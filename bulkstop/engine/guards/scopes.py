@@ -69,7 +69,7 @@ GroupKey = tuple[str, str, CampaignType, str | None]
 
 
 class Group(Generic[L]):
-    """The state of one group; at most `limit` of its calls may be in flight, and `in_flight` are."""
+    """The state of one group; `limit` is the most calls that may be in flight, `in_flight` the present number."""
 
     __slots__ = (
         "closed",

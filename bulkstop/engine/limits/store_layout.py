@@ -36,7 +36,7 @@ CREATE TABLE calls (
 
 
 class OldCalls(NamedTuple):
-    """The calls of an account in the old layout: each one's age when counted, and the longest window in use."""
+    """The calls of an account in the old layout: their ages, and the longest window in use."""
 
     account: int
     keep_ms: int

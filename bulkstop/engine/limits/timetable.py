@@ -15,7 +15,7 @@ LEAD_S = 5.0
 def plan_backwards(moments: Sequence[float], places: Sequence[Places], lead_s: float = LEAD_S) -> "array[float]":
     """Return the latest time to send each call so that all meet their deadlines, which are sorted.
 
-    No window of the limits has more of them than places. A time in the past means that the limits are too tight.
+    No window of the limits has more of these calls than places. A time in the past means that the limits are too tight.
     """
     leaves = array("d", bytes(8 * len(moments)))
     latest = math.inf

@@ -72,7 +72,7 @@ def merge_limits(limits: Sequence[Limit]) -> list[Window]:
     for window in _binding(limits):
         if not windows:
             windows.append(window)
-        # This one never binds: the shorter windows that cover it permit fewer calls together.
+        # It binds only if the shorter windows that cover it permit more calls together.
         elif window.calls < windows[-1].calls * -(-window.ms // windows[-1].ms):
             even_ms = -(-window.calls * windows[-1].ms // windows[-1].calls)
             windows.append(Window(window.calls, max(window.ms, even_ms)))

@@ -236,7 +236,7 @@ class Generator:
                 self._dropped.append(due_at)
             else:
                 self._note(Sample(campaign, attempt, due_at - began, started - began, ended - began, held_s))
-            room = None if self._is_cut_off else self._make_room()  # nothing could cancel the wait
+            room = None if self._is_cut_off else self._make_room()  # once cut off, nothing could cancel the wait
         except Exception as fault:  # noqa: BLE001 - as above
             room = None
             self._end_early(fault)

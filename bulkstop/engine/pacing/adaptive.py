@@ -33,14 +33,12 @@ START_RATE = 20.0  # reaches 500/s in less than a second; exceeds a limit of 1/s
 LEAST_RATE = 0.05  # a tenth of the smallest documented limit, 1800 an hour
 MOST_RATE = 10_000.0
 
-# The part of an interval by which a call may be late without delaying the next: this keeps the mean rate, and two calls
-# are never closer than the rest. With a timer exact to 1 ms, nginx at 500/s refused 3 % of the calls; with 0.25 it was
-# 13 %.
+# The part of an interval that a call may be late without delaying the next: this keeps the mean rate, and calls no
+# closer than the rest of it. With a timer exact to 1 ms, nginx at 500/s refused 3 % of the calls, with 0.25 13 %.
 CARRY = 0.1
 
-# A rate is tried for a round: at least a round trip, this many responses and this time. Without the time, slow start
-# reaches 2500/s before a burst of 20 is used up, and 0.020 throttled become 0.038; with 10 responses, the step loses
-# 0.03.
+# A rate is tried for a round: at least a round trip, this many responses, this time. Without the time, slow start
+# reaches 2500/s before a burst of 20 is used up: 0.038 throttled, not 0.020; with 10 responses the step loses 0.03.
 ROUND_ANSWERS = 5
 ROUND_S = 0.05
 ROUND_GROWTH = 1.5  # at most, RFC 9438 section 4.2

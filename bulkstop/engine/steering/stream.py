@@ -47,7 +47,7 @@ class Stream(Generic[T]):
         self.let_pass()
 
     def let_pass(self) -> None:
-        """Block producers no more, however many values wait."""
+        """Stop blocking producers, however many values wait."""
         self._lets_pass = True
         _wake(self._givers)
 
