@@ -258,7 +258,7 @@ def disable_schedule_call(where: HasScope, name: str) -> Call[Disabled]:
 
 
 def contacts_call(scope: Scope, begin_s: float, end_s: float, offset: int) -> Call[ContactPage]:
-    """Return the call for a page of an application's outbound contacts that started between two unix times."""
+    """Return the call for a page of an application's outbound contacts started between two whole unix seconds."""
     body = {
         "startDate": _utc_second(begin_s),
         "endDate": _utc_second(end_s),

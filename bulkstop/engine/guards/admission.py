@@ -75,7 +75,7 @@ class Admission:
         self._admitted += 1
 
     def released(self) -> None:
-        """Uncount an admitted campaign that will never be sent."""
+        """Remove an admitted campaign that will never be sent from the count."""
         self._admitted -= 1
 
     def settled(self, outcome: Outcome, now: float, campaign_id: str, error: str | None = None) -> None:

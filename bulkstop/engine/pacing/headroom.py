@@ -72,7 +72,7 @@ class Headroom:
             self._window.take(now)
 
     def give_back(self, taken_at: float) -> None:
-        """Uncount a call that was not sent."""
+        """Remove a call that was not sent from the count."""
         if self._window is not None:
             self._window.give_back(taken_at)
 
