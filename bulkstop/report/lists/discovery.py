@@ -243,7 +243,7 @@ def _list_harm(item: ListedCampaign) -> list[object]:
 
 
 def list_carried(item: ListedCampaign) -> dict[str, object]:
-    """Return the values of a campaign's row that `stop` copies into its result without reading them."""
+    """Return the values of a campaign's row that `stop` copies into its result, beside those that it reads."""
     told = [item.status, item.recurs, item.updated_at, *_list_harm(item)]
     return dict(zip((each for each in COLUMNS[6:] if each != "priority"), told, strict=True))
 
