@@ -24,7 +24,7 @@ from importlib import import_module
 
 from bulkstop.version import __version__ as __version__
 
-TYPE_CHECKING = False  # as a type checker takes it; `typing` would cost half of this import
+TYPE_CHECKING = False  # a type checker takes it as True; importing `typing` would be half of the cost of this module
 if TYPE_CHECKING:
     from bulkstop.errors import BulkstopError
     from bulkstop.model import Attempt, Campaign, CampaignType, Limit, Outcome, Result
@@ -69,15 +69,15 @@ _FORMER_HOMES = {
     **dict.fromkeys(("CredentialsError", "InputError", "OutputError", "SettingsError"), "errors"),
     "NO_LIMIT": "settings",
 }
-"""Names that were here; they go with the next minor release."""
+"""Names that were public here; the next minor release removes them."""
 
 
-if not TYPE_CHECKING:  # a type checker would let every name pass
+if not TYPE_CHECKING:  # a type checker would accept any name
 
     def __getattr__(name: str) -> object:
         # Lazy: `bulkstop --help` must not pay for the HTTP client.
         if name in _HOMES:
-            if sys.platform == "win32":  # file locks, limits on open files and signals are those of POSIX
+            if sys.platform == "win32":  # file locks, limits on open files and signals need POSIX
                 raise ImportError("bulkstop needs Linux or another POSIX system; on Windows run it in WSL")
             return getattr(import_module(f"bulkstop.{_HOMES[name]}"), name)
         if name in _FORMER_HOMES:

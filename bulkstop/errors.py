@@ -1,9 +1,9 @@
-"""Why a run cannot go on.
+"""The errors that end a run.
 
     BulkstopError                 one line: what is wrong, where, what to do
     ├── SettingsError             an option, a variable or a profile key is wrong
     ├── InputError                a list cannot be read completely
-    ├── CredentialsError          no token can be had
+    ├── CredentialsError          no token can be obtained
     ├── OutputError               a result line cannot be written
     ├── QuotaError                calls cannot be counted
     ├── ListError                 a list of the service cannot be read completely
@@ -11,7 +11,7 @@
     │   └── RefusedError          all calls for an account's stream and type were refused
     └── NotDoneError              a run has ended, and not all of it is done; only `check()` raises it
 
-A campaign that could not be stopped is not one of these: it is a Result. What nobody foresaw is told by `unforeseen`.
+A campaign that could not be stopped is not an error: it is a Result. `unforeseen` describes any other exception.
 """
 
 import errno
@@ -20,14 +20,13 @@ import os
 from bulkstop.naming import name_setting
 
 NO_THREAD = "no thread can be started; raise the limit on processes (ulimit -u, pids.max), or free memory"
-"""Said where the system lets a process start no more threads."""
+"""The message when the system refuses to start another thread."""
 
 
 class BulkstopError(Exception):
-    """The run cannot go on; the message is one line that a user can act on.
+    """The run cannot continue; the message is one line that a user can act on.
 
-    `setting` is the name of the setting that it is about, if it is about one; the message then begins with what whoever
-    reads it calls that.
+    If the error is about a setting, `setting` is its name, and the message begins with the name that its reader knows.
     """
 
     def __init__(self, message: str = "", *, setting: str | None = None) -> None:
@@ -44,7 +43,7 @@ class InputError(BulkstopError):
 
 
 class CredentialsError(BulkstopError):
-    """No token can be had; the message never holds a secret."""
+    """No token can be obtained; the message never contains a secret."""
 
 
 class OutputError(BulkstopError):
@@ -56,26 +55,26 @@ class QuotaError(BulkstopError):
 
 
 class ListError(BulkstopError):
-    """A list of the service cannot be read completely; the message says which, and what came instead."""
+    """A list of the service cannot be read completely; the message names the list and what was received instead."""
 
 
 class NotDoneError(BulkstopError):
-    """A run has ended, and not all of it is done; the message counts what is not."""
+    """A run has ended, and not all of it is done; the message counts the rest."""
 
 
 class GuardError(BulkstopError):
-    """A guard ended the run; the message names the setting, what was counted and the first failure."""
+    """A guard ended the run; the message names the setting, the count and the first failure."""
 
 
 class RefusedError(GuardError):
-    """All calls for an account's stream and type were refused; the message says which, and what may be wrong."""
+    """All calls for an account's stream and type were refused; the message names these and the likely cause."""
 
 
 def unforeseen(error: BaseException) -> str:
-    """Say in one line that something went wrong which nobody foresaw, and where; never with its text.
+    """Return one line that names an unexpected exception and the place where it was raised.
 
-    That could hold a secret. What is short of files to open, or of threads, is named as that, wherever it is that the
-    next one is wanted, be it by an import.
+    The line omits the exception's text, which could contain a secret. A lack of file descriptors or threads is named as
+    such, even where it occurred during an import.
     """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -91,5 +90,5 @@ def unforeseen(error: BaseException) -> str:
 
 
 def is_short_of_threads(error: BaseException) -> bool:
-    """Tell whether the system lets this process start no more threads."""
+    """Return whether the system refused to start another thread."""
     return isinstance(error, RuntimeError) and "start new thread" in str(error)

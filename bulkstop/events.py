@@ -1,7 +1,6 @@
-"""What happens in a run, as values: who works makes them, and whoever observes the run is given each of them.
+"""The events of a run, as values: parts of the engine create them, and each observer receives them.
 
-Times are in seconds. Nothing here knows who observes. Tuples, as a class of another kind takes a start-up ten times as
-long to make.
+Times are in seconds. The events are tuples because defining another kind of class takes ten times as long at start-up.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +8,7 @@ from typing import NamedTuple
 
 
 class RunBegan(NamedTuple):
-    """A run begins to send."""
+    """A run starts to send."""
 
     run_id: str
     host: str
@@ -20,7 +19,7 @@ class RunBegan(NamedTuple):
 
 
 class RunEnded(NamedTuple):
-    """A run has ended, and each of its rows is reported."""
+    """A run has ended, and every row has been reported."""
 
     run_id: str
     reason: str
@@ -31,7 +30,7 @@ class RunEnded(NamedTuple):
 
 
 class AttemptEnded(NamedTuple):
-    """A call that stops a campaign has its answer, or nobody answered."""
+    """A call that stops a campaign has ended, with or without a response."""
 
     campaign_id: str
     account_id: str
@@ -46,7 +45,7 @@ class AttemptEnded(NamedTuple):
 
 
 class AttemptBroken(NamedTuple):
-    """A call that stops a campaign was broken off, by an exception of that name."""
+    """An exception named `error` broke off a call that stops a campaign."""
 
     campaign_id: str
     account_id: str
@@ -55,7 +54,7 @@ class AttemptBroken(NamedTuple):
 
 
 class AccountThrottled(NamedTuple):
-    """An account rests because the service refused a call; `is_expected` where it finds its limit like that."""
+    """The service throttled an account, which now waits; `is_expected` if that is how its limit is found."""
 
     account_id: str
     rest_s: float
@@ -64,7 +63,7 @@ class AccountThrottled(NamedTuple):
 
 
 class PaceLearnt(NamedTuple):
-    """Calls of an account leave evenly from now on, as the service has refused some; see model.PaceFinding."""
+    """The pace of an account becomes even because the service refused calls; for the fields see model.PaceFinding."""
 
     account_id: str
     at_once: int
@@ -74,7 +73,7 @@ class PaceLearnt(NamedTuple):
 
 
 class BreakerOpened(NamedTuple):
-    """The service failed several calls in a row, so only a probe is sent now and then."""
+    """The breaker opened because several calls in a row failed; it sends a probe every `probe_s` seconds."""
 
     failed_in_a_row: int
     last: str
@@ -83,13 +82,13 @@ class BreakerOpened(NamedTuple):
 
 
 class BreakerClosed(NamedTuple):
-    """The service answers again, after so many seconds."""
+    """The service responds again, after `open_s` seconds."""
 
     open_s: float
 
 
 class WavePassed(NamedTuple):
-    """A wave of a run has ended as it should; the next begins after `soak_s`."""
+    """A wave has passed; the next one begins after `soak_s`."""
 
     wave: int
     waves: int
@@ -99,14 +98,14 @@ class WavePassed(NamedTuple):
 
 
 class Resting(NamedTuple):
-    """Calls of an account wait, for a reason."""
+    """The calls of an account wait for the stated reason."""
 
     rest_s: float
     why: str
 
 
 class ListsRead(NamedTuple):
-    """The lists of a plan's campaigns are read; `at_rest` is how many of these are, None if nobody asked."""
+    """The lists of a plan were read; `at_rest` counts its campaigns at rest, and is None if that was not requested."""
 
     lists: int
     calls: int
@@ -114,7 +113,7 @@ class ListsRead(NamedTuple):
 
 
 class WrongScheduleDisabled(NamedTuple):
-    """The service disabled the schedule of another campaign of the same name."""
+    """The service disabled the schedule of a different campaign with the same name."""
 
     campaign_id: str
     disabled: str
@@ -126,31 +125,31 @@ class TokenRenewed(NamedTuple):
 
 
 class QuotaStoreAway(NamedTuple):
-    """The quota store does not answer, so nothing leaves until it does."""
+    """The quota store does not respond, so nothing is sent until it does."""
 
     error: str
 
 
 class QuotaStoreBack(NamedTuple):
-    """The quota store answers again, after so many seconds."""
+    """The quota store responds again, after `away_s` seconds."""
 
     away_s: float
 
 
 class QuotaStoreEmptied(NamedTuple):
-    """The quota store has lost the calls that it had counted, so its windows count as full for so many seconds."""
+    """The quota store has lost its counts, so its windows count as full for `full_s` seconds."""
 
     full_s: float
 
 
 class Warned(NamedTuple):
-    """Something should be looked at twice before a run."""
+    """Something needs the user's attention before a run."""
 
     message: str
 
 
 class Progressed(NamedTuple):
-    """How far a run is."""
+    """The progress of a run."""
 
     to_send: int
     sent: int
@@ -161,7 +160,7 @@ class Progressed(NamedTuple):
 
 
 class FellBehind(NamedTuple):
-    """At its pace a run will not be done in time; the times are in unix seconds, `left` counts campaigns."""
+    """At its pace a run will not finish in time; the times are in unix seconds, and `left` counts campaigns."""
 
     run_id: str
     ends_at: float
@@ -170,15 +169,15 @@ class FellBehind(NamedTuple):
 
 
 class LoopStalled(NamedTuple):
-    """The event loop stood still: nothing was sent, no answer was read, and no time ran out."""
+    """The event loop was blocked: it sent nothing, read no response, and fired no timeout."""
 
     stood_s: float
     stack: str | None
-    """The file that says where it stands, if there is one."""
+    """The file with the stack where it is blocked, if there is one."""
 
 
 class Sighted(NamedTuple):
-    """A sighting of a hold has been acted on: campaigns that ran, and how many of them are at rest now."""
+    """A sighting of a hold was handled: `rows` campaigns were running, and `done` of them are at rest now."""
 
     run_id: str
     sighting: int
@@ -187,7 +186,7 @@ class Sighted(NamedTuple):
 
 
 class HoldEnded(NamedTuple):
-    """A hold has ended; `running` counts what runs then, and is None where nobody knows."""
+    """A hold has ended; `running` counts the campaigns that run then, None if that is unknown."""
 
     run_id: str
     looks: int
@@ -198,7 +197,7 @@ class HoldEnded(NamedTuple):
 
 
 class LoadBegan(NamedTuple):
-    """A load test begins."""
+    """A load test starts."""
 
     run_id: str
     host: str
@@ -207,7 +206,7 @@ class LoadBegan(NamedTuple):
 
 
 class SearchBegan(NamedTuple):
-    """A search for the highest rate begins."""
+    """A search for the highest rate starts."""
 
     run_id: str
     host: str
@@ -240,10 +239,10 @@ Event = (
     | LoadBegan
     | SearchBegan
 )
-"""Something that happened."""
+"""Anything that can happen in a run."""
 Observe = Callable[[Event], None]
-"""Is given each event when it happens; it must be quick, and raises nothing."""
+"""Receives each event as it happens; it must return quickly and must not raise."""
 
 
 def ignore(event: Event) -> None:
-    """Observe nothing."""
+    """Ignore the event."""

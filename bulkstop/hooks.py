@@ -1,8 +1,8 @@
-"""The types of what an Engine is given to do in its place.
+"""The types of the functions and objects that replace parts of an Engine.
 
-GetToken gives a token, Transport carries a call and returns a Response or a TransportFailure, Around wraps the Send
-that sends one attempt, Classify says what a Response means, OnResult is given each result. A RetryHint says in an
-Attempt what another try could change.
+GetToken returns a token. Transport carries a call and returns a Response or a TransportFailure. Around wraps the Send
+that makes one attempt. Classify interprets a Response. OnResult receives each result. The RetryHint of an Attempt says
+whether to try again.
 """
 
 from bulkstop.kore.exchange import Response, Transport, TransportFailure

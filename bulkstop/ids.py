@@ -1,4 +1,4 @@
-"""Which ids can be sent: those that stay one path segment and one header value, whatever stands on the way."""
+"""The rule for ids that can be sent: each stays one path segment and one header value through any gateway."""
 
 import re
 import unicodedata
@@ -8,9 +8,9 @@ from bulkstop.naming import name_setting
 ID_CHARS = 256
 """The longest id that can be sent."""
 LIKELY = re.compile(r"cd-(?!-)[0-9a-fA-F-]+(?<!-)")
-"""How the campaign ids in the vendor's documents look."""
+"""The form of the campaign ids in the vendor's documents."""
 POSSIBLE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.~-]{1,256}")
-"""What needs no encoding and is not a path step: no gateway can read anything else into it."""
+"""An id that needs no encoding and is not a path step: every gateway reads it alike."""
 
 _CHARS = re.compile(r"[A-Za-z0-9_.~-]")
 _NAMELESS = {
@@ -19,9 +19,9 @@ _NAMELESS = {
     "Co": "PRIVATE USE CHARACTER",
     "Cn": "UNASSIGNED CHARACTER",
 }
-# Line separators end a line as control characters do, though Unicode has them as blanks.
+# Unicode counts line separators as blanks, but they end a line just as control characters do.
 _NEVER_OF_CATEGORY = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# Beside the separators what conversions to older character sets make of them, though NFKC leaves it as it is.
+# NFKC keeps the lookalikes in this set, but conversions to older character sets turn them into separators.
 _SEPARATORS = frozenset("/\\%\N{FRACTION SLASH}\N{DIVISION SLASH}\N{SET MINUS}\N{BIG SOLIDUS}\N{BIG REVERSE SOLIDUS}")
 _DOTS = re.compile(r"\.*")
 _PATH_ENDS = re.compile(r"[;?#]")
@@ -29,10 +29,10 @@ _SHOWN_CHARS = 60
 
 
 def id_fault(value: str, *, any_id: bool = False, in_header: bool = False) -> str | None:
-    """Return what keeps an id from being sent, as the end of a sentence that begins with what it is; else None.
+    """Return why an id cannot be sent, as a predicate without its subject; None if it can.
 
-    With `any_id` it may also hold other characters, as long as no gateway that decodes and normalises them makes
-    another path of it; one that stands `in_header` as well still has to be visible ASCII.
+    With `any_id` it may contain other characters, unless a gateway that decodes and normalises them would see another
+    path. An id that is also sent `in_header` must be visible ASCII.
     """
     if POSSIBLE.fullmatch(value):
         return None
@@ -51,13 +51,13 @@ def id_fault(value: str, *, any_id: bool = False, in_header: bool = False) -> st
 
 
 def plain_id(value: str) -> str:
-    """Return the id that a lenient service may take this one for: normalised, and cut down to what it would see."""
+    """Return the id that a lenient service may see: normalised, and cut off where it would end."""
     seen = "".join(char for char in unicodedata.normalize("NFKC", value) if not _is_invisible(char))
     return _PATH_ENDS.split(seen, maxsplit=1)[0] or seen
 
 
 def name_of(char: str) -> str:
-    """Return the code point and the name of a character: U+00A0 NO-BREAK SPACE."""
+    """Return the code point and the name of a character, such as U+00A0 NO-BREAK SPACE."""
     fallback = _NAMELESS.get(unicodedata.category(char), "UNNAMED CHARACTER")
     return f"U+{ord(char):04X} {unicodedata.name(char, fallback)}"
 

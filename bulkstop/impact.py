@@ -1,14 +1,14 @@
-"""Which campaigns do the most harm, by what a list tells of them.
+"""The order of campaigns by the harm that they do, as far as a list shows it.
 
-A run that goes by impact stops first what nobody else can end, and then what contacts the most people a minute:
+A run in order of impact first stops what nobody else can end, then what contacts the most people per minute:
 
-1. What is not of the execution type NORMAL: an emergency overrides schedule and calling hours and cannot be paused. A
-   type that nobody documented may be one, and so may an SMS campaign of which the list tells none.
-2. By dialing mode: Power dials several people for each agent, Agentless as many as its line takes, Progressive one for
-   each agent who is free, Preview one whom an agent has chosen. SMS campaigns have none: as no agent holds them back,
-   they stand with Agentless. A mode that nobody documented, or that is not told, may be the worst.
-3. By priority, 5 being the highest and what a campaign without one has: the highest has the largest share of the lines.
-4. The newest instance: it has the most contacts still before it.
+1. Execution types other than NORMAL: an emergency overrides schedule and calling hours, and cannot be paused. An
+   undocumented type may be one, and so may an SMS campaign without a type.
+2. Dialing mode: Power dials several people for each agent, Agentless as many as its line allows, Progressive one for
+   each free agent, Preview one whom an agent has chosen. SMS campaigns have no mode; they rank with Agentless, because
+   no agent slows them down. An undocumented or missing mode ranks as the worst.
+3. Priority: the highest has the largest share of the lines. 5 is the highest, and the default.
+4. Time of the instance, newest first: it has the most contacts left.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from bulkstop.model import Campaign, CampaignType
 NORMAL = "normal"
 """The only execution type that the vendor documents."""
 DEFAULT_PRIORITY = 5
-"""What the vendor takes a campaign without a priority to have."""
+"""The priority that the vendor assumes for a campaign without one."""
 
 _EMERGENCY = "emergency"
 _AGENTLESS = 2
@@ -33,22 +33,22 @@ _FACTS = {
     "campaigninstanceupdatedat": "instance_updated_at",
     "updatedat": "updated_at",
 }
-"""What columns are called that tell of harm, by their letters alone."""
+"""The columns with facts about impact, by the letters of their names."""
 _MOST_PRIORITY, _MOST_MS = 2**13, 2**43
 
 
 def is_normal(execution_type: str | None) -> bool:
-    """Tell whether an execution type gives no reason for a word; one that is not told gives none."""
+    """Return whether an execution type is normal or missing, so that no warning is needed."""
     return execution_type is None or execution_type.strip().casefold() in ("", NORMAL)
 
 
 def execution_type_of(campaign: Campaign) -> str | None:
-    """Return the execution type that the row of a campaign carries; None where it tells none."""
+    """Return the execution type in a campaign's row; None if the row has none."""
     return read_facts(campaign.row).get("execution_type")
 
 
 def read_facts(row: Mapping[str, object] | None) -> dict[str, str]:
-    """Return what a row carries that tells of harm, whatever the columns are called; also where it is a result line."""
+    """Return a row's facts about impact, under any known column name; a result line's inner row counts too."""
     if not row:
         return {}
     inner = row.get("row")
@@ -60,9 +60,9 @@ def read_facts(row: Mapping[str, object] | None) -> dict[str, str]:
 
 
 def rank_impact(campaign: Campaign, *, is_odd: bool = False) -> int:
-    """Return the place of a campaign in a run that goes by impact, the smallest being the first; below 2**62.
+    """Return the rank of a campaign by impact, below 2**62; the smallest is sent first.
 
-    Where a priority stands that cannot be read (`is_odd`), it is after all others of its kind.
+    With `is_odd`, for a priority that cannot be read, it ranks after all others of its kind.
     """
     facts = read_facts(campaign.row)
     priority = campaign.priority if campaign.priority is not None else DEFAULT_PRIORITY
@@ -92,7 +92,7 @@ def _rank_mode(kind: CampaignType, mode: str | None) -> int:
 
 
 def _read_ms(text: str) -> int:
-    """Return a time in unix milliseconds; 0 for what is none."""
+    """Return a time in unix milliseconds; 0 if it cannot be read."""
     try:
         moment = datetime.fromisoformat(text)
         unix_s = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

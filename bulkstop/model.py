@@ -12,38 +12,38 @@ from typing import NamedTuple, Protocol, Self, cast
 from bulkstop.ids import POSSIBLE, id_fault
 
 SAMPLE = 100
-"""A share is taken of at least so many campaigns: else one failure among the first few would be 20 % of the run."""
+"""The least number of campaigns a share is taken of: otherwise one early failure would be 20 % of the run."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""A closed terminal (SIGHUP) drains as well: what is in flight then still gets its line."""
+"""Signals that end a run. A closed terminal (SIGHUP) drains too, so that calls in flight still get their lines."""
 
 
 class CampaignType(StrEnum):
-    """The two kinds of campaign, each with a stop call of its own."""
+    """The two kinds of campaign; each has its own stop call."""
 
     VOICE = "voice"
     SMS = "sms"
-    __hash__ = str.__hash__  # an Enum's own is a function in Python, and rows are counted by type
+    __hash__ = str.__hash__  # Enum's own __hash__ is a Python function, and rows are counted by type
 
 
 class ApiVersion(StrEnum):
-    """The two documented forms of the API: what older deployments answer, and what newer ones do."""
+    """The two documented versions of the API: V1 of older deployments, V2 of newer ones."""
 
     V1 = "v1"
     V2 = "v2"
 
 
 class Order(StrEnum):
-    """In which order the campaigns of an account are sent."""
+    """The order in which the campaigns of an account are sent."""
 
     INPUT = "input"
     PRIORITY = "priority"  # the highest first
     PRIORITY_ASCENDING = "priority-ascending"
-    IMPACT = "impact"  # what does the most harm first
+    IMPACT = "impact"  # the most harmful first
 
 
 class Pace(StrEnum):
-    """How soon calls leave that the quota lets leave."""
+    """How calls are spread within the quota."""
 
     AUTO = "auto"  # in bursts until the service refuses one, then evenly
     BURST = "burst"
@@ -51,11 +51,11 @@ class Pace(StrEnum):
 
 
 class PaceFinding(NamedTuple):
-    """What refused calls have told of a service: how many it takes at once, and the seconds from one to the next.
+    """What refused calls revealed: how many the service accepts at once, and the interval between the next ones.
 
-    `share` is the part of the stated rate that is in use, less than 1 where evenly spaced calls were refused as well.
-    Then `steady` are the calls that were taken in each window before: the limit is lower than stated, or somebody uses
-    up the rest; None where these differ, as somebody else uses the account now and then.
+    `share` is the part of the stated rate in use; it is below 1 if evenly spaced calls were refused too. Then `steady`
+    is the number of calls accepted in each window before: either the limit is lower than stated, or other clients use
+    the rest. It is None if that number varied, because other clients use the account now and then.
     """
 
     at_once: int
@@ -101,7 +101,7 @@ WORTH_A_RETRY = frozenset(
 
 
 class ScheduleState(StrEnum):
-    """What became of the recurring schedule of a stopped campaign: the first word of what its line says of that."""
+    """The state of a stopped campaign's recurring schedule: the first word of `schedule` in its result line."""
 
     DISABLED = "disabled"
     NONE = "none"
@@ -109,7 +109,7 @@ class ScheduleState(StrEnum):
 
     @classmethod
     def of(cls, text: str | None) -> "ScheduleState | None":
-        """Read what a line says; None where it says nothing of a schedule."""
+        """Return the state that a result line's `schedule` begins with; None without one."""
         return None if text is None else _SCHEDULE_STATES.get(text.partition(":")[0])
 
 
@@ -117,23 +117,23 @@ _SCHEDULE_STATES = {state.value: state for state in ScheduleState}
 
 
 def schedule_failure(why: object) -> str:
-    """Write what a line says of a schedule that was to be disabled, and may start the campaign again."""
+    """Return the `schedule` text of a schedule that could not be disabled, and may start the campaign again."""
     return f"{ScheduleState.FAILED}: {why}"
 
 
 class RetryHint(StrEnum):
-    """What another try of the same campaign could change."""
+    """Whether another attempt at the same campaign could end differently."""
 
     NO = "no"
-    NEVER = "never"  # no call of the run can succeed before somebody mends something
+    NEVER = "never"  # no call of the run can succeed until someone fixes the cause
     LATER = "later"  # the failure may pass
     THROTTLED = "throttled"  # the account is over its limit
-    NOW = "now"  # the token was renewed; this try cost no attempt
-    READ_BACK = "read_back"  # the service claims that it does not run; the list says whether that is so
+    NOW = "now"  # the token was renewed; this request does not count as an attempt
+    READ_BACK = "read_back"  # the service claims that the campaign does not run; its list decides
 
 
 class WarningKind(StrEnum):
-    """What a plan warns of, by the name with which it can be expected."""
+    """The kinds of warning in a plan, by the names that `expect_warnings` takes."""
 
     LARGER_LIST = "larger_list"
     INSTANCE_IDS = "instance_ids"
@@ -150,26 +150,26 @@ class WarningKind(StrEnum):
 
 
 class WaitReason(StrEnum):
-    """Why nothing leaves for a while."""
+    """Why nothing is sent for a while."""
 
     PAUSED = "paused"
-    READER = "reader"  # nobody takes what the run writes
+    READER = "reader"  # the output of the run is not being read
     BREAKER = "breaker"  # the service is down
-    THROTTLED = "throttled"  # the service told the account to wait
+    THROTTLED = "throttled"  # the service asked the account to wait
     STORE = "store"  # the quota store does not answer
     QUOTA = "quota"
-    PACE = "pace"  # the service takes no more at once
-    WAVE = "wave"  # the wave before has not ended
+    PACE = "pace"  # the service accepts no more calls at once
+    WAVE = "wave"  # the previous wave has not ended
     SOAK = "soak"  # the time between two waves
-    CAP = "cap"  # all that is under way could fail, and the failure cap would be reached
-    RAMP = "ramp"  # a group begins with one call at a time
+    CAP = "cap"  # if all calls in flight failed, the failure cap would be reached
+    RAMP = "ramp"  # a group starts with one call at a time
     RETRY = "retry"
-    STOP_AT = "stop_at"  # the next campaign still has time
-    LIST = "list"  # a list decides
+    STOP_AT = "stop_at"  # the next campaign is not due yet
+    LIST = "list"  # a list must be read first
 
 
 class Wait(NamedTuple):
-    """Nothing leaves before `until`, on the clock of the calls; inf: before an answer."""
+    """Nothing is sent before `until`, on the monotonic clock; inf means until a response arrives."""
 
     reason: WaitReason
     until: float
@@ -183,12 +183,12 @@ class Limit:
     window_s: float
 
     def __post_init__(self) -> None:
-        """Refuse a limit under which nothing could ever be sent."""
+        """Reject a limit that would allow no calls."""
         if self.calls < 1 or not 0 < self.window_s < math.inf:
             raise ValueError("a limit has at least 1 call and a window longer than 0 s")
 
     def __str__(self) -> str:
-        """Write it as it is given: 60/60s."""
+        """Return it in the form in which it is given: 60/60s."""
         return f"{self.calls}/{self.window_s:g}s"
 
 
@@ -201,7 +201,7 @@ class FailureCap:
     sample: int = SAMPLE
 
     def __post_init__(self) -> None:
-        """Refuse a cap that is none, or under which nothing could ever be sent."""
+        """Reject a cap without exactly one of count and share, or one that would allow no calls."""
         if (self.count is None) == (self.share is None):
             raise ValueError("a cap is either a number of failures or a share")
         if self.share is not None and not 0 < self.share <= 1:
@@ -211,24 +211,24 @@ class FailureCap:
             raise ValueError(f"under it nothing could be sent, as any campaign may fail; give at least {least}")
 
     def allows(self, settled: int) -> int:
-        """Return the most failures that may be among `settled` campaigns and those that are still under way."""
+        """Return the most failures allowed among `settled` campaigns and those still under way."""
         if self.share is None:
             return self.count or 0
         return share_of_whole(self.share, max(settled, self.sample))
 
     def __str__(self) -> str:
-        """Write it as it is given: 10 or 2.5%."""
+        """Return it in the form in which it is given: 10 or 2.5%."""
         return str(self.count) if self.share is None else f"{self.share * 100:g}%"
 
 
 def share_of_whole(share: float, of: int) -> int:
-    """Return the whole campaigns in a share; 0.29 * 100 is 28.999999999999996, and 29% of 100 are 29."""
+    """Return the whole campaigns in a share; rounds up 28.999999999999996, which is 0.29 * 100, to 29."""
     return int(share * of + 1e-6)
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a row that does not say it is taken to mean."""
+    """The values for fields that a row leaves empty."""
 
     campaign_type: CampaignType | None = None
     account_id: str | None = None
@@ -252,15 +252,14 @@ class _CampaignFields(NamedTuple):
 
 
 class Campaign(_CampaignFields):
-    """One campaign to be stopped; what one that was made by hand lacks comes from the settings of its run.
+    """One campaign to stop; the settings of its run fill in the fields left out.
 
-    `key` says which campaign it is, so that a run can be resumed whatever the order of its campaigns; in a result it
-    stands as the `source`. `iid` is the application id that goes with the call, by default the stream id; a higher
-    `priority` is more urgent, and none is the vendor's default (5); `row` is carried along into the result. `line`
-    counts from 1, and is 0 for a campaign with a key. A `profile` says with whose credentials the call is made; None is
-    that of the run. It is stopped at once, or by `stop_at`: a datetime with a zone, or a text as in a list; once it is
-    planned that is a moment in UTC.
-    A tuple, as is Attempt: a frozen dataclass takes four times as long to make, and a run makes millions.
+    `key` identifies the campaign, so that a run can resume in any order; it becomes the `source` of the result. `iid`
+    is the application id sent with the call, by default the stream id. A higher `priority` is more urgent; None means
+    the vendor's default, 5. `row` is copied to the result. `line` counts from 1, and is 0 for a campaign with a key.
+    `profile` names the credentials of the call; None means those of the run. The campaign is stopped at once, or by
+    `stop_at`: a datetime with a zone, or a text as in a list; the plan turns it into a moment in UTC. It is a tuple, as
+    is Attempt: a frozen dataclass takes four times as long to make, and a run makes millions.
     """
 
     __slots__ = ()
@@ -268,7 +267,7 @@ class Campaign(_CampaignFields):
     def __new__(
         cls,
         campaign_id: str,
-        type: CampaignType | str | None = None,  # noqa: A002 - what it is called everywhere
+        type: CampaignType | str | None = None,  # noqa: A002 - its name everywhere else
         account_id: str | None = None,
         stream_id: str | None = None,
         *,
@@ -280,12 +279,12 @@ class Campaign(_CampaignFields):
         profile: str | None = None,
         stop_at: datetime | str | None = None,
     ) -> Self:
-        """Make one; nothing is checked before it is planned."""
+        """Make a campaign; the plan checks its values."""
         if stop_at is not None:
             row = {**(row or {}), "stop_at": stop_at if isinstance(stop_at, str) else stop_at.isoformat()}
-        kind = cast("CampaignType", type)  # a text, or None, until the plan fills it in
+        kind = cast("CampaignType", type)  # a text or None, until the plan fills it in
         where = account_id or "", stream_id or "", iid or ""
-        source = "" if key is None else str(key)  # it may come as a number out of a database
+        source = "" if key is None else str(key)  # a database may return the key as a number
         return cls.of_row(campaign_id, kind, *where, source, 0, priority, name, row, profile)
 
     @classmethod
@@ -304,39 +303,39 @@ class Campaign(_CampaignFields):
         profile: str | None = None,
         stop_at: str | None = None,
     ) -> Self:
-        """Make the campaign of a row, which lacks nothing; `line` counts from 1."""
+        """Make the campaign of a row that is complete; `line` counts from 1."""
         ids = campaign_id, campaign_type, account_id, stream_id, iid
         return tuple.__new__(cls, (*ids, source, line, priority, name, row, profile, stop_at))
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Be copied and sent to another process as what it holds."""
+        """Pickle and copy the campaign by its values."""
         return type(self)._make, (tuple(self),)
 
     @property
     def fault(self) -> str | None:
-        """Say why it cannot be sent: one of its ids is not possible; else None."""
+        """Return why an id of the campaign makes it unsendable; None if it can be sent."""
         return self.fault_with()
 
     def fault_with(self, *, any_id: bool = False) -> str | None:
-        """Say why it cannot be sent, also where `any_id` allows characters that ids do not have; else None."""
+        """Return why it cannot be sent; None if it can. `any_id` also permits unusual characters in its ids."""
         campaign_id = self.campaign_id
         if POSSIBLE.fullmatch(campaign_id) is None and (fault := id_fault(campaign_id, any_id=any_id)):
             return f"campaign id {fault}" if campaign_id else "no campaign id"
         return self.scope_fault(any_id=any_id)
 
     def scope_fault(self, *, any_id: bool = False) -> str | None:
-        """Say why it cannot be sent whatever its own id is; else None."""
+        """Return why an id other than the campaign's own makes it unsendable; None if none does."""
         return _other_fault(self.account_id, self.stream_id, self.iid, any_id)
 
 
 CERTIFICATE_WANTED = "a client certificate is wanted"
-"""What the error of an attempt says that was refused for want of one."""
+"""Part of the error of an attempt that was refused because it had no client certificate."""
 
 
 class Allowance(NamedTuple):
-    """What a service says that it still takes: `remaining` calls until `reset_s` seconds have passed.
+    """What the service says it still accepts: `remaining` calls until `reset_s` seconds have passed.
 
-    Of the limit behind it, `limit` calls in `window_s` seconds. None is what the service does not say.
+    The limit behind it is `limit` calls in `window_s` seconds. None means that the service does not say.
     """
 
     remaining: int | None = None
@@ -346,12 +345,11 @@ class Allowance(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """What one exchange with the service told: an outcome, and whether to try again.
+    """The outcome of one exchange with the service, and whether to try again.
 
-    `latency_ms` is in milliseconds; `retry_after_s` is how many seconds the service asked to be left alone.
-    `is_foreign` marks a 2xx that this API did not give: a page to sign in, or nothing at all. `allowance` is None
-    where the service does not say how much it still takes. `has_left` is False where nothing was sent, so that no limit
-    has counted it.
+    `latency_ms` is in milliseconds; `retry_after_s` is the wait that the service asks for, in seconds. `is_foreign`
+    marks a 2xx that this API did not send: a sign-in page, or an empty body. `allowance` is None if the service does
+    not state one. `has_left` is False if nothing was sent, so that no limit counted the call.
     """
 
     outcome: Outcome
@@ -371,12 +369,12 @@ class Attempt(NamedTuple):
 
 @dataclass
 class Result:
-    """One row's end: the fields are the columns of the result line, in order.
+    """The end of one row; its fields are the columns of the result line, in order.
 
-    Times are UTC, such as 2026-01-02T03:04:05.678Z; `latency_ms`, of the last attempt, is in milliseconds.
-    `schedule` is None where nobody asked for schedules to be disabled, or the campaign was not stopped. `stop_at` is
-    the moment by which it was to be stopped, None for one that had no time.
-    Nobody changes one; it is not frozen, nor has it slots, as both would make it and its line several times as dear.
+    Times are UTC, such as 2026-01-02T03:04:05.678Z; `latency_ms`, of the last attempt, is in milliseconds. `schedule`
+    is None if schedules were not to be disabled, or if the campaign was not stopped. `stop_at` is the moment by which
+    to stop it, None without one. Treat it as immutable; frozen or with slots, it and its line would take several times
+    as long to make.
     """
 
     campaign_id: str
@@ -403,17 +401,17 @@ class Result:
 
     @property
     def is_late(self) -> bool:
-        """Tell whether the campaign was stopped after the time by which it was to be."""
+        """Return whether the campaign was stopped after its `stop_at`."""
         return self.outcome in DONE and bool(self.stop_at) and (self.finished_at or "") > (self.stop_at or "")
 
     @property
     def schedule_failed(self) -> bool:
-        """Tell whether the campaign's schedule was to be disabled, and may start it again."""
+        """Return whether disabling the campaign's schedule failed, so that it may start again."""
         return ScheduleState.of(self.schedule) is ScheduleState.FAILED
 
 
 def unsent_result(campaign: Campaign, outcome: Outcome, why: str) -> Result:
-    """Make the result of a campaign that is not sent."""
+    """Return the result of a campaign that was not sent."""
     return Result(
         campaign.campaign_id,
         campaign.campaign_type,
@@ -429,39 +427,39 @@ def unsent_result(campaign: Campaign, outcome: Outcome, why: str) -> Result:
 
 
 Row = Campaign | Result
-"""A row of an input: a campaign, or the `invalid` line that says why it is none."""
+"""A row of an input: a campaign, or the `invalid` result that says why it is not one."""
 Source = Iterator[Row]
 Send = Callable[[Campaign], Awaitable[Attempt]]
 Answer = Attempt | BaseException | Coroutine[object, object, Attempt]
-"""What became of a call: an attempt, what it raised, or what is still to be awaited for the attempt."""
+"""What a call produced: an attempt, an exception, or a coroutine that returns the attempt."""
 Done = Callable[[Answer], None]
-"""Is told what became of a call; raises nothing."""
+"""Receives what a call produced; it must not raise."""
 
 
 class Cancellable(Protocol):
-    """A call that can be cut off: who waits for it is told so before `cancel` returns."""
+    """A call that can be cancelled; its waiter is notified before `cancel` returns."""
 
     def cancel(self) -> object:
-        """Cut it off."""
+        """Cancel the call."""
         ...
 
 
 AtOnce = Callable[[Campaign, Done], Cancellable | None]
-"""Begins a call that needs nothing before it, and returns what cuts it off; None, and no call, for any other."""
+"""Starts a call that needs no preparation and returns its handle; for any other call it starts nothing: None."""
 
 
 def never_at_once(_campaign: Campaign, _done: Done) -> None:
-    """Begin no call at once."""
+    """Start no call."""
 
 
 Report = Callable[[Sequence[Result]], None]
 """Writes results, all of them or none."""
 OnResult = Callable[[Result], Awaitable[object] | object]
-"""Is given each result; one that is asynchronous is awaited, so it paces the run."""
+"""Receives each result; an asynchronous one is awaited, so it slows the run to its own speed."""
 
 
 def utc_text(unix_s: float) -> str:
-    """Write a time as a result line has it: UTC, ISO 8601, milliseconds, Z."""
+    """Return a time in the format of result lines: UTC, ISO 8601, milliseconds, Z."""
     second = int(unix_s // 1)
     return _second_text(second) + _MILLISECONDS[int((unix_s - second) * 1000)]
 
@@ -474,7 +472,7 @@ def _second_text(unix_s: int) -> str:
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-@lru_cache(maxsize=1024)  # a list has few of them; by place, as a name costs time
+@lru_cache(maxsize=1024)  # a list has few of them; arguments by position, as keywords cost time
 def _other_fault(account_id: str, stream_id: str, iid: str, any_id: bool) -> str | None:
     for field, value in (("account_id", account_id), ("stream_id", stream_id), ("iid", iid)):
         if fault := id_fault(value, any_id=any_id, in_header=True):
@@ -483,7 +481,7 @@ def _other_fault(account_id: str, stream_id: str, iid: str, any_id: bool) -> str
 
 
 class Scope(NamedTuple):
-    """The campaigns of one type in one stream: what a list call can ask for, with the credentials of a profile."""
+    """The campaigns of one type in one stream, which one list call returns with the credentials of a profile."""
 
     account_id: str
     stream_id: str
@@ -493,9 +491,9 @@ class Scope(NamedTuple):
 
 
 class ListedCampaign(NamedTuple):
-    """A campaign as a list tells of it; None is what it does not tell, and a status may be one that nobody documented.
+    """A campaign as a list returns it; missing values are None, and a status may be undocumented.
 
-    `name` is as the service has it, whatever it holds.
+    `name` is unchanged, whatever it contains.
     """
 
     campaign_id: str
@@ -512,19 +510,19 @@ class ListedCampaign(NamedTuple):
     messages_sent: int | None = None
 
     def without_texts(self) -> Self:
-        """Return it with nothing but what its state can be told by: the rest is most of a long list."""
+        """Return it with only the fields that determine its state: the others are most of a long list."""
         return self._replace(
             name=None, updated_at=None, dialing_mode=None, execution_type=None, instance_updated_at=None
         )
 
     @property
     def recurs(self) -> bool | None:
-        """Whether its schedule starts it again and again."""
+        """Whether its schedule starts it repeatedly."""
         return self.is_recurring if self.is_scheduled is not False else False
 
 
 class State(StrEnum):
-    """What a campaign does, as far as the service tells; a status that nobody documented counts as running."""
+    """What a campaign does, according to the service; an undocumented status counts as running."""
 
     RUNNING = "running"
     SCHEDULED = "scheduled"
@@ -535,17 +533,17 @@ class State(StrEnum):
 
 
 class Endable(Protocol):
-    """Work that can be ended early: a pool, a generator, several processes."""
+    """Work that can be ended early: a pool, a load generator, several processes."""
 
     @property
     def in_flight(self) -> int:
-        """How many calls have no answer yet."""
+        """The number of calls without a response so far."""
         ...
 
     def drain(self) -> None:
-        """Let nothing more leave."""
+        """Send nothing more."""
         ...
 
     def abort(self) -> None:
-        """Cut off what is in flight."""
+        """Cancel the calls in flight."""
         ...

@@ -1,15 +1,15 @@
-"""What a setting is called in a message: by its name in Python, by its option on a command line."""
+"""The name of a setting in a message: its Python argument, or its option on a command line."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 Spell = Callable[[str, str | bool | None], str]
-"""Writes the name of a setting, with a value if there is one."""
+"""Formats the name of a setting, with a value if there is one."""
 
 
 def spell_argument(name: str, value: str | bool | None = None) -> str:
-    """Write a setting as an argument in Python: `order`, `order="priority"`, `resume=True`."""
+    """Return a setting as a Python argument: `order`, `order="priority"`, `resume=True`."""
     if value is None:
         return name
     return f'{name}="{value}"' if isinstance(value, str) else f"{name}={value}"
@@ -19,18 +19,18 @@ _spell: ContextVar[Spell] = ContextVar("spell", default=spell_argument)
 
 
 def name_setting(name: str, value: str | bool | None = None) -> str:
-    """Return what whoever reads the message calls a setting; with a value, how to give it that."""
+    """Return a setting by the name that the message's reader knows; with a value, as they would set it."""
     return _spell.get()(name, value)
 
 
 def name_variable(name: str) -> str:
-    """Return the environment's variable of a setting for whoever is told of options, else its name."""
+    """Return a setting's environment variable if messages name options, else its Python name."""
     return name if _spell.get() is spell_argument else f"BULKSTOP_{name.upper()}"
 
 
 @contextmanager
 def spelling(spell: Spell) -> Iterator[None]:
-    """Have messages that are made in the block, and in the tasks it starts, name settings in this way."""
+    """Use `spell` to name settings in all messages made in the block and in the tasks that it starts."""
     token = _spell.set(spell)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What may be held up by its reader is written beside the event loop."""
+"""Output to pipes and terminals is written on a thread, so that a slow reader never blocks the event loop."""
 
 import asyncio
 import os
@@ -13,19 +13,19 @@ from bulkstop.errors import NO_THREAD, OutputError
 T = TypeVar("T")
 
 ROOM_BYTES = 64 * 1024
-"""So much may wait to be written before whoever makes more of it is held back."""
+"""The bytes that may wait to be written; beyond that, producers pause."""
 PIECE_BYTES = 4096
-"""What a pipe takes whole or not at all (PIPE_BUF): no line is torn where nobody reads on."""
+"""A pipe writes this many bytes atomically (PIPE_BUF), so that no line is torn if its reader goes away."""
 PATIENCE_S = 0.5
-"""How long a reader may take nothing once the end is in a hurry."""
+"""After `hurry`, how long a reader may take nothing before the rest is abandoned."""
 
 
 class Outbox(Generic[T]):
     """Writes to a pipe, a terminal or a device on a thread of its own, in order; `put` never waits.
 
-    Each piece of data has an item, and `unwritten` gives those back whose data did not get there. `fault` is what kept
-    it from that. With `paces_each` nobody should make more before all is written. The file descriptor belongs to the
-    outbox from now on. Raises OutputError, which begins with `name`, when no thread can be started.
+    Each piece of data has an item; `unwritten` lists the items whose data was not written, and `fault` is the error
+    that prevented it. With `paces_each`, producers wait until everything is written. The outbox owns the file
+    descriptor. Raises OutputError, which begins with `name`, if no thread can be started.
     """
 
     def __init__(self, fd: int, name: str, *, room_bytes: int = ROOM_BYTES, paces_each: bool = False) -> None:
@@ -37,48 +37,48 @@ class Outbox(Generic[T]):
         self._waiting: deque[tuple[bytes, T]] = deque()
         self._bytes = self._pieces = 0
         self._is_closed = self._is_abandoned = self._is_hurried = False
-        self._changed = threading.Condition()  # reentrant: handlers of signals speak as well
+        self._changed = threading.Condition()  # reentrant: signal handlers write as well
         self._waiters: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
         start_thread(self._run, "bulkstop-output", name)
 
     @property
     def is_full(self) -> bool:
-        """Tell whether nothing more should be made, as too much of it waits to be written."""
+        """Return whether too much data waits to be written."""
         return self._bytes > self._room_bytes and not self.is_over
 
     @property
     def pieces(self) -> int:
-        """How many pieces of data have been written so far."""
+        """The number of pieces of data written so far."""
         return self._pieces
 
     @property
     def waiting_bytes(self) -> int:
-        """How much waits to be written."""
+        """The bytes that wait to be written."""
         return self._bytes
 
     @property
     def is_behind(self) -> bool:
-        """Tell whether nothing more should be made yet."""
+        """Return whether producers should wait."""
         return self.is_full or (self._paces_each and not self.is_idle and not self.is_over)
 
     @property
     def is_over(self) -> bool:
-        """Tell whether nothing more will be written."""
+        """Return whether the outbox has failed or was abandoned, so that it writes nothing more."""
         return self.fault is not None or self._is_abandoned
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether nothing waits to be written."""
+        """Return whether everything is written."""
         return not self._waiting
 
     @property
     def unwritten(self) -> list[T]:
-        """The items whose data is not written."""
+        """The items whose data is not written yet."""
         with self._changed:
             return [item for _, item in self._waiting]
 
     def put(self, data: bytes, item: T) -> bool:
-        """Have data written; return whether it may still be."""
+        """Queue data to be written; return False if the outbox has failed or was abandoned."""
         with self._changed:
             if self.is_over:
                 return False
@@ -92,33 +92,33 @@ class Outbox(Generic[T]):
         await self._wait_until(lambda: self._bytes <= self._room_bytes)
 
     async def keep_up(self) -> None:
-        """Wait until more may be made, or nothing more will be written."""
+        """Wait until producers may continue, or nothing more will be written."""
         await self._wait_until(lambda: not self.is_behind)
 
     async def flush(self) -> None:
-        """Wait until all is written, or nothing more will be."""
+        """Wait until everything is written, or nothing more will be."""
         await self._wait_until(lambda: self.is_idle)
 
     async def flush_within(self, within_s: float) -> None:
-        """Wait until all is written, but no longer than so many seconds."""
+        """Wait until everything is written, for at most `within_s` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self.flush()
 
     def hurry(self) -> None:
-        """From now on wait for a reader only as long as it takes something, and abandon the rest."""
+        """Wait for a reader only while it still reads; otherwise abandon the rest."""
         self._is_hurried = True
         self._wake_waiters()
 
     def abandon(self) -> None:
-        """Begin to write nothing more."""
+        """Start no further write."""
         with self._changed:
             self._is_abandoned = True
             self._changed.notify_all()
         self._wake_waiters()
 
     def close(self) -> None:
-        """Wait until all is written, or nothing more will be; then nothing more may be put in."""
+        """Wait until everything is written, or nothing more will be; `put` must not be called afterwards."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -165,7 +165,7 @@ class Outbox(Generic[T]):
             self._wake_waiters()
 
     def _next_piece(self) -> list[bytes]:
-        """Wait for data, and return as much of it as goes into a pipe in one piece; nothing at the end."""
+        """Wait for data and return as much of it as a pipe takes atomically; return nothing at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closed or self._is_abandoned)
             piece, size = list[bytes](), 0
@@ -178,7 +178,7 @@ class Outbox(Generic[T]):
 
     def _take_out(self, count: int) -> None:
         with self._changed:
-            if self._is_abandoned:  # it counts as missing, wherever it got to
+            if self._is_abandoned:  # it counts as missing, even if some of it was written
                 return
             self._pieces += count
             for _ in range(count):
@@ -188,7 +188,7 @@ class Outbox(Generic[T]):
 
 
 def start_thread(work: Callable[[], None], thread_name: str, name: str) -> threading.Thread:
-    """Start a thread that does not keep the process from its end; raises OutputError, which begins with `name`."""
+    """Start a daemon thread; raises OutputError, which begins with `name`, if the system refuses."""
     thread = threading.Thread(target=work, name=thread_name, daemon=True)
     try:
         thread.start()
@@ -198,13 +198,13 @@ def start_thread(work: Callable[[], None], thread_name: str, name: str) -> threa
 
 
 def keep_up(outboxes: Sequence[Outbox[Any]]) -> Awaitable[None] | None:
-    """Return what waits until more may be made for each of these; None when it may."""
+    """Return an awaitable that waits until each outbox has caught up; None if all have."""
     behind = [outbox.keep_up for outbox in outboxes if outbox.is_behind]
     return _await_each(behind) if behind else None
 
 
 def make_room(outboxes: Sequence[Outbox[Any]]) -> Awaitable[None] | None:
-    """Return what waits until each of these has room for more; None when they have it."""
+    """Return an awaitable that waits until each outbox has room; None if all have."""
     full = [outbox.wait_for_room for outbox in outboxes if outbox.is_full]
     return _await_each(full) if full else None
 

@@ -1,4 +1,4 @@
-"""What must not be shown is masked wherever it occurs."""
+"""Secrets are masked wherever they occur in a text."""
 
 import base64
 import json
@@ -9,36 +9,36 @@ from urllib.parse import quote, unquote, urlsplit
 
 MASK = "[masked]"
 HIDDEN = "(hidden)"
-"""Stands in a manifest where a setting may hold a secret."""
+"""Replaces a setting that may hold a secret in a manifest."""
 SECRET_CHARS = 4
-"""Shorter than this a secret is none, and masking it would tear every line apart."""
+"""A shorter secret is not masked, as masking it would destroy every line."""
 
-_BASE64_CHARS = 8  # of a shorter secret what is left between other bytes would be found everywhere
-JWT_START = "eyJ"  # how the base64 of a JSON object begins
-_RUN = re.compile(r"[A-Za-z0-9_.-]{20,}")  # no JWT is shorter
+_BASE64_CHARS = 8  # the stable middle of a shorter secret's base64 would match everywhere
+JWT_START = "eyJ"  # the start of a JSON object in base64
+_RUN = re.compile(r"[A-Za-z0-9_.-]{20,}")  # every JWT is longer
 CACHED_SECRETS = 64
 
 CUT_CHARS = 16
-"""So much of the beginning or the end of a secret is masked too; less could be the name of a company."""
-_CLAIMS_CHARS = 12  # of a JWT, at the least: {"sub":""}
-_NEEDLE_CHARS = CUT_CHARS  # what is looked for, before it is seen how far the text goes on like the secret
-_GAP_CHARS = 40  # of blanks within a secret: a broken line and what it is indented by
-_CUT_FORMS = 256  # of all secrets; the oldest tokens are forgotten
+"""A cut-off secret is masked if at least this much of it remains; a shorter part could be a company's name."""
+_CLAIMS_CHARS = 12  # the shortest claims of a JWT: {"sub":""}
+_NEEDLE_CHARS = CUT_CHARS  # the part to search for, before the match is extended
+_GAP_CHARS = 40  # the most blanks inside a secret: a line break with its indentation
+_CUT_FORMS = 256  # for all secrets together; the oldest ones are dropped
 
-_LINE_CHARS = 20  # of a key in several lines, each line this long is a secret of its own
+_LINE_CHARS = 20  # in a key of several lines, each line at least this long is masked by itself
 
 
 @lru_cache(maxsize=CACHED_SECRETS)
 def encodings(secret: str) -> tuple[str, ...]:
-    """Return a secret as it may stand in a text, longest form first; none for one that is too short to be masked."""
+    """Return the forms in which a secret may occur in a text, the longest first; empty if it is too short to mask."""
     word = secret.strip()
     if len(word) < SECRET_CHARS:
         return ()
     percent = quote(word, safe="")
     escaped = json.dumps(word)[1:-1]
     quoted = {repr(word)[1:-1], escaped, escaped.replace("/", "\\/")}
-    quoted |= {form.replace("\\", "\\\\") for form in quoted}  # a repr of a repr
-    blanks = {" ".join(word.split()), "".join(word.split())}  # a key of several lines as one
+    quoted |= {form.replace("\\", "\\\\") for form in quoted}  # the repr of a repr
+    blanks = {" ".join(word.split()), "".join(word.split())}  # a key of several lines, joined
     forms = {secret, word, percent, quote(word), *quoted, *blanks}
     forms.add(re.sub("%..", lambda code: code[0].lower(), percent))
     forms |= _in_base64(word.encode(errors="replace"))
@@ -47,14 +47,14 @@ def encodings(secret: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=CACHED_SECRETS)
 def cut_forms(secret: str) -> tuple[str, ...]:
-    """Return what of a secret is masked also where it is cut off or broken by blanks, which it has none of here.
+    """Return the forms of a secret, without blanks, that are masked even if cut off or broken by blanks.
 
-    Of a JWT these are what it says with what signs it, and that alone: how it begins is the same in all of them.
+    For a JWT these are its claims with the signature, and the signature alone: all JWTs begin alike.
     """
     if is_jwt(secret):
         _, _, rest = secret.strip().partition(".")
         claims, _, signature = rest.rpartition(".")
-        if len(claims) < CUT_CHARS:  # the beginning of the rest is more than they are
+        if len(claims) < CUT_CHARS:  # else the shortest match of the rest would be longer than the claims
             return tuple(form for form in (rest, signature, claims) if len(form) >= _CLAIMS_CHARS)
         forms = [rest, signature]
     else:
@@ -65,13 +65,13 @@ def cut_forms(secret: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=CACHED_SECRETS)
 def needles(forms: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what stands in every text that `mask_cut` has something to mask in."""
+    """Return substrings one of which occurs in every text that `mask_cut` would change."""
     ends = (end for form in forms for end in (form[:_NEEDLE_CHARS], form[-_NEEDLE_CHARS:]))
     return tuple(dict.fromkeys(ends))
 
 
 def mask_cut(text: str, forms: tuple[str, ...]) -> str:
-    """Mask beginnings and ends of what `cut_forms` has returned, and all of it where blanks stand in between."""
+    """Mask the starts and ends of the `forms` that `cut_forms` returned, and whole forms that contain blanks."""
     spans = sorted(span for form in forms for span in _find_cut(text, form))
     pieces, done = [], 0
     for start, end in spans:
@@ -82,12 +82,12 @@ def mask_cut(text: str, forms: tuple[str, ...]) -> str:
 
 
 def is_jwt(secret: str) -> bool:
-    """Tell whether a secret is masked by its looks."""
+    """Return whether `mask_jwts` masks all of a secret."""
     return mask_jwts(secret.strip()) == MASK
 
 
 def find_passwords(url: str) -> list[str]:
-    """Return what is secret in an address, as it stands there and as it is sent."""
+    """Return the secrets in a URL, both as written and decoded."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -100,14 +100,14 @@ def find_passwords(url: str) -> list[str]:
 
 
 def find_url_secrets(url: str) -> list[str]:
-    """Return what may be secret in the address of a receiver: all of it, and what stands behind its host."""
+    """Return the parts of a webhook's URL that may be secret: all of it, and what follows its host."""
     parts = urlsplit(url)
     behind = url.partition(parts.netloc)[2]
     return [url, *([behind] if len(behind) >= CUT_CHARS else []), *find_passwords(url)]
 
 
 def hide_password(url: str) -> str:
-    """Return an address without the password in it."""
+    """Return a URL without its password."""
     before, at, place = url.rpartition("@")
     scheme, slashes, login = before.partition("://")
     user = login.partition(":")[0]
@@ -115,12 +115,12 @@ def hide_password(url: str) -> str:
 
 
 def mask_jwts(text: str) -> str:
-    """Mask whatever looks like a JWT, whoever may own it."""
+    """Mask everything that looks like a JWT, whoever owns it."""
     return _RUN.sub(_mask_jwt, text) if JWT_START in text else text
 
 
 def _in_base64(data: bytes) -> set[str]:
-    """Return what becomes of some bytes in base64, alone and wherever they stand among others."""
+    """Return the base64 of some bytes, alone and inside a longer text."""
     forms = {base64.b64encode(data).decode()}
     if len(data) < _BASE64_CHARS:
         return forms
@@ -132,14 +132,14 @@ def _in_base64(data: bytes) -> set[str]:
 
 
 def _mask_jwt(match: re.Match[str]) -> str:
-    """Mask from the beginning of a token on; a run of such characters is looked through once, however long it is."""
+    """Mask from the start of a token on; searches each run of characters only once, however long it is."""
     text = match[0]
     at = text.find(JWT_START)
     return text[:at] + MASK if at >= 0 and "." in text[at:] else text
 
 
 def _find_cut(text: str, form: str) -> Iterator[tuple[int, int]]:
-    """Yield where a text has the beginning of a secret, or its end."""
+    """Yield the spans of a text that match the start or the end of a secret."""
     yield from _find_begun(text, form)
     for start, end in _find_begun(text[::-1], form[::-1]):
         yield len(text) - end, len(text) - start
@@ -157,7 +157,7 @@ def _find_begun(text: str, form: str) -> Iterator[tuple[int, int]]:
 
 
 def _follow(text: str, at: int, form: str) -> tuple[int, int]:
-    """Return how much of a form a text goes on with, blanks aside, and where that ends."""
+    """Return how many characters of a form match the text at a place, ignoring blanks, and where the match ends."""
     end, length = at, 0
     while length < len(form):
         while at < len(text) and at - end < _GAP_CHARS and text[at].isspace():
@@ -170,9 +170,9 @@ def _follow(text: str, at: int, form: str) -> tuple[int, int]:
 
 
 class Redactor:
-    """Masks in any text what was told to be secret, however it is escaped there, and whatever looks like a JWT.
+    """Masks in any text the secrets that were added, however they are escaped, and whatever looks like a JWT.
 
-    Of a long secret so are its beginning and its end, where it was cut off.
+    It also masks the start or the end of a long secret that was cut off.
     """
 
     def __init__(self, *secrets: str | None) -> None:
@@ -184,12 +184,12 @@ class Redactor:
             self.add(secret)
 
     def add(self, secret: str | None) -> None:
-        """Mask this from now on."""
+        """Mask this secret from now on."""
         if not secret:
             return
         self._cut = tuple(dict.fromkeys((*self._cut, *cut_forms(secret))))[-_CUT_FORMS:]
         self._ends = needles(self._cut)
-        if is_jwt(secret):  # a whole one is masked by its looks, and they come by the thousand
+        if is_jwt(secret):  # `mask_jwts` masks a whole one, and there may be thousands
             return
         forms = _line_encodings(secret) - self._known
         if not forms:
@@ -199,7 +199,7 @@ class Redactor:
         self._either = re.compile("|".join(map(re.escape, longest_first)))
 
     def redact(self, text: str) -> str:
-        """Return a text without what is secret in it."""
+        """Return a text with its secrets masked."""
         known = text if self._either is None else self._either.sub(MASK, text)
         for end in self._ends:
             if end in known:
@@ -209,10 +209,10 @@ class Redactor:
 
 
 REDACTOR = Redactor()
-"""What this process has learnt that no log may show."""
+"""The secrets of this process, which no log may show."""
 
 
 def _line_encodings(secret: str) -> set[str]:
-    """Return a secret in all its forms; a key also line by line."""
+    """Return all forms of a secret; for a key of several lines, also each long line."""
     lines = (line.strip() for line in secret.splitlines())
     return set(encodings(secret)) | {line for line in lines if len(line) >= _LINE_CHARS}

@@ -1,10 +1,10 @@
-"""What a unit behind a number means: times in seconds, sizes in bytes, percentages as shares."""
+"""The units of numbers in texts: times in seconds, sizes in bytes, percentages as shares."""
 
 import re
 from collections.abc import Mapping
 
 SECONDS: Mapping[str, float] = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-"""The seconds in each unit of time; a reader takes those of them that make sense where it reads."""
+"""The seconds in each unit of time; each parser accepts some of these units."""
 BYTES: Mapping[str, int] = {
     "B": 1,
     "KB": 10**3,
@@ -16,17 +16,17 @@ BYTES: Mapping[str, int] = {
     "GIB": 2**30,
     "TIB": 2**40,
 }
-"""The bytes in each unit of size, in upper case."""
+"""The bytes in each unit of size; the keys are in upper case."""
 PERCENT = 0.01
 _PERCENTAGE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)%", re.ASCII)
 
 
 def in_seconds(*units: str) -> dict[str, float]:
-    """Return the part of the table that has these units."""
+    """Return the table of these units alone."""
     return {unit: SECONDS[unit] for unit in units}
 
 
 def parse_percentage(text: str) -> float | None:
-    """Return the share that a percentage such as `2.5%` is, which may be above 1; None for another text."""
+    """Return a percentage such as `2.5%` as a share, which may exceed 1; None for any other text."""
     found = _PERCENTAGE.fullmatch(text.strip())
     return float(found[1]) / 100 if found else None

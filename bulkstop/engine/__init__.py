@@ -1,1 +1,1 @@
-"""The work: bounded workers draw campaigns, send them, report each one once."""
+"""The work: campaigns are drawn within limits, sent, each reported once."""

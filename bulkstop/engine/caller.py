@@ -1,8 +1,7 @@
-"""Single calls of an account, one after the other, within what it may do.
+"""Single calls of an account, one after the other, within its limits.
 
-What the pool is for a list of campaigns, this is for the few calls around it: the same Quota and Claim, the same
-Retry, the same AccountRest after being throttled. Nothing here makes tasks; `run_concurrently` (tasks.py) lets accounts
-go at the same time.
+The pool sends lists of campaigns; a Caller makes the few calls around them, with the same Quota, Claim, Retry and
+AccountRest. It starts no tasks; with `run_concurrently` (tasks.py) several accounts call at the same time.
 """
 
 import asyncio
@@ -24,24 +23,24 @@ from bulkstop.model import Allowance, Attempt, RetryHint
 
 T = TypeVar("T")
 OnRest = Callable[[float, str], object]
-"""Told before each wait how many seconds it takes, and why."""
+"""Called before each wait with its length in seconds and its reason."""
 USED_UP = "the account's quota is used up"
 
 LOOK_AGAIN_S = 0.25
-"""How soon to look again for a place in the quota that only another call's answer can free."""
+"""The interval between two looks for a place in the quota that only another call's response can free."""
 LEAST_S = 0.001
 """The shortest sleep; event loops count in milliseconds."""
 
 
 def ignore_rest(seconds: float, why: str) -> None:
-    """Do nothing."""
+    """Ignore the wait."""
 
 
 class Caller:
-    """Makes the calls of one account, each until it has its answer or Retry gives it up.
+    """Makes the calls of one account; each ends with a response, or when Retry gives it up.
 
-    Use it from one task at a time. `drained`, once set, lets nothing more leave and ends every wait; a call in flight
-    is waited for. `rests` is told of each wait before it begins; `now` is a monotonic clock in seconds.
+    Use it from one task at a time. Once `drained` is set no call is sent and every wait ends; a call in flight is
+    awaited. `rests` is called before each wait; `now` is a monotonic clock in seconds.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Caller:
         self._rest = rest or AccountRest()
 
     async def call(self, make: Callable[[], Awaitable[T | Attempt]]) -> T | Attempt:
-        """Try `make` until it gives a value, and give that; else the Attempt that failed last, or `not_sent`.
+        """Call `make` until it returns a value, and return that; else the last failed Attempt, or `not_sent`.
 
         Raises only what `make` or the quota store raises: a BulkstopError.
         """
@@ -85,7 +84,7 @@ class Caller:
         return last
 
     def _plan_next(self, tries: Tries, attempt: Attempt, sent_at: float) -> Settle | RetryAt | Rest:
-        """Return what follows an answer, and let the account rest if it is told to."""
+        """Return what follows a response, and extend the account's wait if the response asks for it."""
         now = self._now()
         event = self._rest.count_throttled(now, sent_at) if attempt.again is RetryHint.THROTTLED else 0
         step = tries.after(attempt, now, self._retry, event=event, is_paced=self._paces_itself)
@@ -94,7 +93,7 @@ class Caller:
         return step
 
     async def _has_place(self, due: float, why: str) -> bool:
-        """Wait until `due`, which has its reason, and for a place in the quota; take it, or return False at the end."""
+        """Wait until `due`, for the reason `why`, then take a place in the quota; return False if drained."""
         while not self._drained.is_set():
             now = self._now()
             waits = (due, why), (self._rest.until, "the service asks to wait"), (self._quota.ready_at(), USED_UP)
@@ -108,12 +107,12 @@ class Caller:
         return False
 
     async def _take(self, now: float) -> float:
-        """Take a place, here and in the shared store; more than 0.0 are the seconds after which to ask again."""
+        """Take a place here and in the shared store, and return 0.0 or less; else return the seconds to wait."""
         wait_s = claimed_s = math.inf
         self._quota.take(now)
         try:
             claimed_s = 0.0 if self._claim is None else await self._claim.take(1)
-            wait_s = max(claimed_s, self._rest.until - self._now())  # another call may be throttled meanwhile
+            wait_s = max(claimed_s, self._rest.until - self._now())  # another call may have been throttled meanwhile
         finally:
             if wait_s > 0 or self._drained.is_set():
                 self._quota.give_back(now)
@@ -131,7 +130,7 @@ class Caller:
             left_s = until - self._now()
 
     async def _try(self, make: Callable[[], Awaitable[T | Attempt]], sent_at: float) -> T | Attempt:
-        again: RetryHint | None = RetryHint.LATER  # also of a call that is cut off
+        again: RetryHint | None = RetryHint.LATER  # also if the call is cancelled
         said: Allowance | None = None
         has_left = True
         try:
@@ -141,8 +140,8 @@ class Caller:
                 again, has_left = answer.again, answer.has_left
             else:
                 again = None
-            said = getattr(answer, "allowance", None)  # answers are of many kinds, and most can tell
-        except BulkstopError:  # for want of a token
+            said = getattr(answer, "allowance", None)  # answers have many types; most have an allowance
+        except BulkstopError:  # no token could be obtained
             has_left = False
             raise
         finally:

@@ -1,15 +1,15 @@
-"""A process that was told twice to end does so within a time, whatever its event loop is doing.
+"""A process ends in time after its second signal, whatever its event loop is doing.
 
-Three things can hold up a loop, and each is met where it can be:
+A loop can be late for three reasons, and each has its remedy:
 
-- Python code, a regular expression or a write that nobody reads: handlers of Python run in there, between two steps of
-  it or when the kernel breaks off the write. So a timer of the kernel is set, and its handler ends the process. No
-  thread is needed, of which a machine may have no more. If it is only what is said to a person that nobody reads, the
-  handler lets that go nowhere, and the run comes to its end with all its lines.
-- A call into C that keeps the interpreter's lock: no handler runs, and a `Watchdog` ends the process from outside.
-- Nothing, it just takes long: as long as lines are written at the speed of a file, the process is let be.
+- Python code, a regular expression, or a write to a stalled reader: Python's signal handlers still run, between
+  bytecodes or when the kernel interrupts the write. So a kernel timer is set whose handler ends the process; this needs
+  no thread, which the machine may refuse. If only messages to a person are stuck, the handler discards them, and the
+  run finishes with all its lines.
+- A call into C that holds the interpreter's lock: no handler runs, and a `Watchdog` ends the process from outside.
+- Plain work that takes long: while lines are written at the speed of a file, the process continues.
 
-Only the command line gives its process away like this (`own_process`); as a library the engine ends nobody's process.
+Only the command line permits this (`own_process`); as a library the engine never ends the process.
 """
 
 import math
@@ -28,26 +28,25 @@ if TYPE_CHECKING:
     from bulkstop.engine.watchdog import Watchdog
 
 WITHIN_S = 1.0
-"""A process told twice to end is gone so long after the grace."""
+"""A process is gone this long after the grace that follows its second signal."""
 _TIMER_S, _WATCHDOG_S = WITHIN_S - 0.25, WITHIN_S - 0.05
-"""When Python ends it, and when it is ended from outside: after Python had its chance."""
+"""Python's own handler acts first; the watchdog acts afterwards."""
 CHECK_EVERY_S = 0.25
 STALL_S = 5.0
-"""An event loop that has not turned for so long stands still."""
+"""An event loop that has not run for this long counts as blocked."""
 BEAT_S = 0.5
-"""How often it is told that the loop turns."""
+"""The interval of heartbeats from the event loop."""
 LINES_A_CHECK = 250
-"""A file takes far more lines than these in that time; what takes fewer is held up by whoever reads it."""
+"""A file takes far more lines than these per check; with fewer, the reader of the output is the bottleneck."""
 
 
 class Process:
-    """A process that may be ended: how it is left, with an exit code, what is said before, and how talk is unblocked.
+    """A process that may be ended: how to exit with a code, how to print a message, how to unblock output.
 
-    What is said while the block `beside` is open goes past an event loop, so that this waits for no reader. `signum` is
-    the first signal that told it to end; `has_worked` tells whether work was done to its end in it, and
-    `before_work` is what is said of an end before that. `format_stall`
-    writes the line that is logged of an event loop that stands still, `format_text` any other that is said of the end;
-    TIME in it stands for the time.
+    While the context manager `beside` is open, messages bypass the event loop, so that it waits for no reader. `signum`
+    is the first signal received; `has_worked` says whether the work was completed, and `before_work` is the phrase that
+    a message uses before that. `format_stall` formats the log line of a blocked event loop, `format_text` any other
+    message about the end; `{time}` in it stands for the time.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ def own_process(
     unblock: Callable[[], object],
     beside: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Iterator[Process]:
-    """Let the engine end this process while the block runs, by calling `leave` with an exit code."""
+    """Permit the engine to end this process while the block runs, by calling `leave` with an exit code."""
     _owned.append(Process(leave, tell, unblock, beside))
     try:
         yield _owned[-1]
@@ -87,32 +86,32 @@ def own_process(
 
 
 def owned() -> Process | None:
-    """Return the process, if it may be ended."""
+    """Return the process if the engine may end it, else None."""
     return _owned[-1] if _owned else None
 
 
 class Run(Protocol):
-    """What has to be known of a run that is ended by force."""
+    """The facts about a run that are needed to end it by force."""
 
     grace_s: float
     lines: int
-    """How many lines it has written."""
+    """The number of lines written so far."""
     lost: str
-    """What becomes of what was not finished, for a person."""
+    """What becomes of unfinished work, in words for the user."""
     stack: str | None
-    """The file to which it is written where the run stands, if it stands still."""
+    """The file that receives the stack of a blocked run."""
 
     def why_stuck(self) -> str:
-        """Say what has not come to its end."""
+        """Return which part of the run has not ended."""
         ...
 
     def kill(self) -> None:
-        """End all that would outlive the process."""
+        """End everything that would outlive the process."""
         ...
 
 
 class Ending:
-    """Counts the signals of a run, and ends its process when it does not heed the second in time."""
+    """Counts the signals of a run, and ends its process if the second one has no effect in time."""
 
     def __init__(self, process: Process, run: Run, inbox: "socket.socket", signals: Sequence[int]) -> None:
         self._process = process
@@ -124,7 +123,7 @@ class Ending:
         self._watchdog = _watchdog(process, run, inbox, signals)
 
     def hear(self, signum: int) -> None:
-        """Take a signal; from the second on the time runs, and no other makes it longer."""
+        """Count a signal; the second one starts the timer, and no other extends it."""
         self._process.signum = self._process.signum or signum
         if self._watchdog is not None:
             self._watchdog.hear(signum)
@@ -134,12 +133,12 @@ class Ending:
             signal.setitimer(signal.ITIMER_REAL, CHECK_EVERY_S, CHECK_EVERY_S)
 
     def beat(self) -> None:
-        """Be told, every BEAT_S seconds, that the event loop turns."""
+        """Report that the event loop runs; call it every BEAT_S seconds."""
         if self._watchdog is not None:
             self._watchdog.beat()
 
     def close(self) -> None:
-        """End nobody any more."""
+        """Stop watching."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._alarm_before)
         if self._watchdog is not None:
@@ -164,13 +163,13 @@ class Ending:
 
 
 def _watchdog(process: Process, run: Run, inbox: "socket.socket", signals: Sequence[int]) -> "Watchdog | None":
-    from bulkstop.engine.watchdog import Watchdog  # here, because `--help` needs none
+    from bulkstop.engine.watchdog import Watchdog  # imported here because `--help` does not need it
 
     text = f"{process.format_text(_line('the event loop did not answer', run.lost))}\n"
     line = process.format_stall(LoopStalled(STALL_S, run.stack))
     with suppress(OSError):
         return Watchdog(inbox, signals, within_s=run.grace_s + _WATCHDOG_S, text=text, stall_line=line, stack=run.stack)
-    return None  # there can be no more processes: then a call into C is waited for
+    return None  # no process can be started: a call into C must be awaited
 
 
 def _line(why: str, lost: str) -> str:

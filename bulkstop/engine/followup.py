@@ -1,4 +1,4 @@
-"""What follows once a campaign is at rest: a call of its own kind, made before the campaign has its line."""
+"""The call that follows once a campaign is at rest, made before its result line is written."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,9 +7,9 @@ from bulkstop.model import Attempt, Campaign, Result, Send
 
 
 class FollowUp(NamedTuple):
-    """A call that follows: how it is made, and the line of its campaign once the last attempt at it is known.
+    """A call that follows: how to send it, and how to make the campaign's result from its last attempt.
 
-    What `send` raises ends the run, but the line comes first; `doubt` is what may then be true all the same.
+    An exception from `send` ends the run after the result is written; `doubt` names what may be true nevertheless.
     """
 
     send: Send
@@ -18,9 +18,9 @@ class FollowUp(NamedTuple):
 
 
 Follow = Callable[[Campaign, Result], FollowUp | Result]
-"""Returns the call that follows for a campaign with such a result; without one, the result as it is written."""
+"""Returns the call that follows such a result; if there is none, returns the result to be written."""
 
 
 def follow_nothing(_campaign: Campaign, result: Result) -> Result:
-    """Return the result as it is."""
+    """Return the result unchanged."""
     return result

@@ -1,7 +1,7 @@
-"""Which try may leave next: every account has a lane, and no lane waits for another.
+"""The choice of the next call: every account has a lane, and no lane waits for another.
 
-Nothing here sleeps or does I/O: `draw` answers with a turn, with the time at which to ask again, or with None when
-all is done. So hours of quota are decided, and tested, in microseconds.
+Nothing here sleeps or does I/O: `draw` returns a turn, the time at which to ask again, or None at the end. So hours of
+quota are decided, and tested, in microseconds.
 """
 
 import heapq
@@ -21,55 +21,55 @@ from bulkstop.engine.retry import Tries
 from bulkstop.model import Attempt, Campaign, Cancellable, Limit, PaceFinding, Wait, WaitReason
 
 WAITING_RETRIES = 8192
-"""The most campaigns that wait for a try, for room in their group or for a list, over all lanes; a full lane draws no
-new ones, so memory is bounded."""
+"""The most campaigns, over all lanes, that wait for a retry, for room in their group or for a list; a full lane draws
+no new ones, so memory is bounded."""
 SOON_S = 0.5
-"""A place that is taken from a store is used within this time; it goes back to others a little later."""
+"""A place taken from a store is used within this time; soon afterwards it is given back."""
 NO_TRIES = Tries()
 AHEAD = 2**62
-"""Sets the tickets of lanes that go ahead apart from those of the others: it is more than there are."""
+"""An offset larger than any ticket: it moves lanes that already hold places to the front."""
 
 
 class Claim(Protocol):
-    """An account's places in a store that others use as well; each call that leaves uses one."""
+    """An account's places in a shared store; each call that is sent uses one."""
 
     @property
     def held(self) -> int:
-        """How many places are in hand."""
+        """The number of places in hand."""
         ...
 
     @property
     def is_away(self) -> bool:
-        """Whether the store does not answer at present."""
+        """Whether the store does not respond at present."""
         ...
 
     def take_now(self) -> bool:
-        """Use a place that is in hand; False when there is none."""
+        """Use a place in hand; return False if there is none."""
         ...
 
     async def take(self, want: int) -> float:
-        """Use a place and return 0.0, or the seconds after which to ask again; `want` of them could be used soon."""
+        """Use a place and return 0.0, or the seconds until the next request; `want` places could be used soon."""
         ...
 
     def answered(self) -> None:
-        """Let the place of a call that has its answer count from now on."""
+        """Start to count the place of a call from now, since its response has arrived."""
         ...
 
     def give_back(self) -> None:
-        """Take back the place of a call that did not leave."""
+        """Return the place of a call that was not sent."""
         ...
 
     def release(self) -> None:
-        """Let others have what is in hand."""
+        """Return all places in hand to the store."""
         ...
 
     @property
     def note(self) -> str | None:
-        """What is kept of the account for all who share the store."""
+        """The note about the account that all users of the store share."""
         ...
 
     def save_note(self, text: str) -> None:
-        """Keep a short text of the account, in place of the one before."""
+        """Replace the note about the account with a short text."""
         ...
 
 
@@ -92,11 +92,11 @@ class Turn:
 
 
 class Lane:
-    """The campaigns of one account, in order: those not tried yet, and those that wait for another try.
+    """The campaigns of one account, in order: those not drawn yet, and those that wait for a retry.
 
-    `quota`, `claim` and `rest` are the account's, and may be those of others that make calls for it. For campaigns that
-    need no stop `follow_up` gives the call that is made in its place. `due_of` says before which time a campaign
-    does not leave; the campaigns come in the order of these times.
+    `quota`, `claim` and `rest` belong to the account and may be shared with others that call for it. `follow_up`
+    returns the only call of a campaign that needs no stop. `due_of` returns the time before which a campaign must not
+    be sent; the campaigns come in the order of these times.
     """
 
     def __init__(
@@ -113,25 +113,25 @@ class Lane:
         due_of: Callable[[Campaign], float] | None = None,
     ) -> None:
         self.ends_after = -math.inf
-        """The time at which its last campaign may leave, as far as that is planned."""
+        """The planned time at which its last campaign may be sent."""
         self.sibling: Lane | None = None
-        """The other lane of the account, if it has two: they share its quota and its groups."""
+        """The account's other lane, if it has two: they share the quota and the groups."""
         self._due_of = due_of
-        self._due = self._seen = -math.inf  # when the next new campaign may leave, and the time that was last looked at
+        self._due = self._seen = -math.inf  # when the next new campaign may be sent, and the time of the last look
         self.account_id = account_id
         self.quota = self._own_quota = quota
         self.claim = claim
         self.rest = rest or AccountRest()
-        self.claim_at = -math.inf  # apart from `rest`: a call that the store has counted must not be held up by it
+        self.claim_at = -math.inf  # not part of `rest`, which must not delay a call that the store has counted
         self.left = self.total = left
         self.paces_itself = paces_itself
         self.in_flight = 0
         self.ticket = 0
-        self.parked = False  # it begins nothing new; tries of what was begun go on
+        self.parked = False  # no new campaign may begin; retries continue
         self.queued_at = math.inf
         self.is_over = False
         self.held = 0
-        """Campaigns that were answered, and have no line before a list or their group's next answers decide."""
+        """Campaigns with a response whose lines wait for a list or for later responses in their group."""
         self._group_of: Callable[[Campaign], Group[Any]] | None = None
         self._follow_up = follow_up
         self._fresh = iter(campaigns)
@@ -145,10 +145,10 @@ class Lane:
         self._has_recalled = False
 
     def ready_at(self, room: int) -> float:
-        """Return the time from which a turn can be drawn; inf when there is none, or only an answer brings one.
+        """Return when a turn can be drawn; inf if there is none, or only a response brings one.
 
-        `room` is the most campaigns that may wait for another try before new ones are held back. While follow-up calls
-        have not ended no stop leaves: so no more campaigns are without a result line than may be in flight.
+        `room` is the most campaigns that may wait for a retry; beyond it no new ones are drawn. No stop is sent before
+        follow-up calls have ended: so the campaigns without a result line never exceed those that may be in flight.
         """
         if self._following:
             due = self._follow_ups[0][0] if self._follow_ups else math.inf
@@ -164,21 +164,21 @@ class Lane:
 
     @property
     def rests_until(self) -> float:
-        """Return the time before which no call leaves, for the service or the store has said so."""
+        """The time before which no call may be sent because the service or the store asks to wait."""
         return max(self.rest.until, self.store_until)
 
     @property
     def store_until(self) -> float:
-        """Return the time before which the store gives no place; it need not be asked for one that is in hand."""
+        """The time before which the store gives no place; irrelevant while a place is in hand."""
         return -math.inf if self.has_place else self.claim_at
 
     @property
     def has_place(self) -> bool:
-        """Tell whether the account has a place in hand."""
+        """Whether the account has a place in hand."""
         return self.claim is not None and self.claim.held > 0
 
     def count_wanted(self, now: float) -> int:
-        """Return how many places of the store it can use at once, that of the turn just drawn among them."""
+        """Return how many places of the store the lane can use at once, including the turn just drawn."""
         return (
             1
             if self._due_of is not None or self.quota.ready_at() > now + SOON_S
@@ -186,20 +186,20 @@ class Lane:
         )
 
     def recall(self, wall_s: float) -> None:
-        """Begin with what others have learnt of the account's pace, once; `wall_s` is the time in unix seconds."""
+        """Start, once, from what other processes learnt of the account's pace; `wall_s` is in unix seconds."""
         if not self._has_recalled and self.claim is not None and self.claim.note is not None:
             self._own_quota.recall(self.claim.note, wall_s)
         self._has_recalled = True
 
     def remember(self, wall_s: float) -> None:
-        """Let others who share the store begin with what is learnt of the account's pace."""
+        """Save what was learnt of the account's pace for other users of the store; `wall_s` is in unix seconds."""
         if self.claim is not None and (text := self._own_quota.remember(wall_s)) is not None:
             self.claim.save_note(text)
 
     def find_wait(self, now: float, begins: Wait | None) -> Wait | None:
-        """Say why nothing of this lane leaves now; None when something may, or there is nothing that could.
+        """Return why the lane sends nothing now; None if it may send, or has nothing to send.
 
-        `begins` says why no new campaign may be begun, if that is so.
+        `begins` is the reason why no new campaign may begin, if there is one.
         """
         limits = (
             Wait(WaitReason.THROTTLED, self.rest.until),
@@ -212,7 +212,7 @@ class Lane:
         return held_up if held_up.until > now else self._find_own_wait(now, begins)
 
     def _find_own_wait(self, now: float, begins: Wait | None) -> Wait | None:
-        """Say what the campaigns that are left wait for, where the account's limits let a call leave."""
+        """Return what the remaining campaigns wait for although the account's limits permit a call."""
         if (self._waiting and self._waiting[0][0] <= now) or (self._tries and _has_room(self._tries)):
             return None
         retry = Wait(WaitReason.RETRY, self._waiting[0][0]) if self._waiting else None
@@ -227,23 +227,23 @@ class Lane:
 
     @property
     def unsent(self) -> int:
-        """How many campaigns have a try before them, as far as is known."""
+        """The number of campaigns that still have a call to make, as far as known."""
         return max(0, self.left - self.in_flight - self.held)
 
     def watch(self, guards: Guards["Turn"]) -> None:
-        """Let guards say how many calls of a group may be in flight."""
+        """Limit the calls in flight of each group as `guards` decide."""
         self._group_of = guards.group_of
         if self._head is not None:
             self._head.group = guards.group_of(self._head.campaign)
 
     def set_rate(self, limits: Sequence[Limit]) -> None:
-        """Let calls leave at most so often, evenly spread, beside the quota; no limits end that."""
+        """Spread calls evenly under these limits, beside the quota; an empty sequence ends that."""
         self.quota = AllOf((self._own_quota, EvenPacer(limits))) if limits else self._own_quota
 
     def draw(self, now: float, room: int) -> Turn | None:
-        """Take the next turn and its place in the quota; a try that is due goes before a new campaign.
+        """Take the next turn and its place in the quota; a retry that is due precedes a new campaign.
 
-        None when the tries that are due have to wait for room in their groups.
+        Returns None if the retries that are due wait for room in their groups.
         """
         self._seen = now
         turn = self._take(now, room)
@@ -257,13 +257,13 @@ class Lane:
         return turn
 
     def give_back(self, turn: Turn) -> None:
-        """Note that a drawn turn does not leave."""
+        """Note that a drawn turn is not sent."""
         self.in_flight -= 1
         turn.group.in_flight -= 1
         self.quota.give_back(turn.sent_at)
 
     def put_back(self, turn: Turn, now: float, until: float) -> None:
-        """Take a drawn turn back that did not leave; the store is not asked for another call before `until`."""
+        """Put a drawn turn back that was not sent; the store is not asked again before `until`."""
         self.give_back(turn)
         self._let_wait(turn, now)
         self.claim_at = max(self.claim_at, until)
@@ -271,7 +271,7 @@ class Lane:
     def answered(
         self, turn: Turn, now: float, *, throttled: bool = False, failed: bool = False, has_left: bool = True
     ) -> None:
-        """Note that a drawn turn has its answer; it is held until somebody says what becomes of it."""
+        """Note the response to a drawn turn, which is held until its outcome is decided."""
         self.in_flight -= 1
         self.held += 1
         turn.group.in_flight -= 1
@@ -285,17 +285,17 @@ class Lane:
             self.rest.note_let_through(turn.sent_at)
 
     def again(self, turn: Turn, due: float) -> None:
-        """Let a turn that was held wait for its next try."""
+        """Queue a held turn for its next attempt at `due`."""
         self.held -= 1
         self._let_wait(turn, due)
 
     def follow(self, turn: Turn, follow_up: FollowUp) -> None:
-        """Let what follows a turn that was held be the next call that leaves."""
+        """Send the follow-up of a held turn as the next call."""
         self._following += 1
         self.again(Turn(turn.campaign, self, admitted=True, follow_up=follow_up), -math.inf)
 
     def end(self, turn: Turn) -> None:
-        """Note that a turn that was held has its line."""
+        """Note that a held turn has its line."""
         self.held -= 1
         self.left -= 1
         if turn.follow_up is not None and self._follow_up is None:
@@ -307,22 +307,22 @@ class Lane:
 
     @property
     def has_new(self) -> bool:
-        """Tell whether there are campaigns that were never drawn."""
+        """Whether some campaigns were never drawn."""
         return self._head is not None or bool(self._aside)
 
     @property
     def is_done(self) -> bool:
-        """Tell whether no campaign is left, in flight, waiting or held."""
+        """Whether no campaign is left, in flight, waiting or held."""
         return not self.held and self.is_sent
 
     @property
     def is_sent(self) -> bool:
-        """Tell whether nothing waits or is in flight; campaigns that are held may still be tried again."""
+        """Whether nothing waits or is in flight; held campaigns may still be retried."""
         waiting = self._follow_ups or self._waiting or self._tries or self._aside
         return self._head is None and not (waiting or self.in_flight)
 
     def leftover(self) -> Iterator[Turn]:
-        """Take out what was never drawn, or waits, in that order of urgency."""
+        """Remove and yield the turns that wait and those never drawn, the most urgent first."""
         while self._follow_ups:
             yield heapq.heappop(self._follow_ups)[2]
         while self._tries:
@@ -332,7 +332,7 @@ class Lane:
         while self._aside:
             yield _pop(self._aside, next(iter(self._aside)))
         while self._head is not None:
-            turn, self._head = self._head, None  # first: the list may break off at its next campaign
+            turn, self._head = self._head, None  # assigned first, because the input may fail at its next campaign
             yield turn
             self._head = self._next_fresh()
 
@@ -371,7 +371,7 @@ class Lane:
         return (bool(self._aside) and _has_room(self._aside)) or self._has_open_head(room)
 
     def _has_open_head(self, room: int) -> bool:
-        """Tell whether the next new campaign may leave; those before it whose groups have no room are set aside."""
+        """Return whether the next new campaign may be sent; sets aside those before it whose groups have no room."""
         while self._head is not None and self._due <= self._seen and self._waits() < room:
             if self._head.group.has_room:
                 return True
@@ -403,10 +403,10 @@ def _pop(aside: dict[Group[Turn], deque[Turn]], group: Group[Turn]) -> Turn:
 
 
 class Lanes:
-    """All lanes; whoever is ready first is drawn first, and `share` bounds what one of them may have in flight.
+    """All lanes; the first to be ready is drawn first, and each may have a fair share of the concurrency in flight.
 
-    While no campaign may be begun, a lane that comes up with a new one is parked: only its due tries are drawn. Once
-    one may, the lanes go on in the order in which they were parked, one with each draw.
+    While no campaign may begin, a lane whose next turn is new is parked: only its retries are drawn. Afterwards the
+    lanes continue in the order in which they were parked, one with each draw.
     """
 
     def __init__(self, lanes: Iterable[Lane], concurrency: int, guards: Guards[Turn] | None = None) -> None:
@@ -426,11 +426,11 @@ class Lanes:
 
     @property
     def is_done(self) -> bool:
-        """Tell whether no campaign is left, in flight or waiting."""
+        """Whether no campaign is left, in flight or waiting."""
         return not self._open
 
     def draw(self, now: float) -> Turn | float | None:
-        """Return a turn that may leave now, else the time to ask again (inf: after an answer), else None: all done."""
+        """Return a turn to send now; else when to ask again (inf: after a response); else None at the end."""
         if not self._open:
             return None
         if self._is_paused:
@@ -452,7 +452,7 @@ class Lanes:
                 return at
             heapq.heappop(self._due)
             if ticket != lane.ticket:
-                continue  # the lane was queued again since, with better knowledge
+                continue  # the lane was queued again since, with a newer time
             if not may_begin:
                 self._park(lane)
             turn = lane.draw(now, self._room) if self._ready_at(lane) <= now else None
@@ -466,34 +466,34 @@ class Lanes:
         if not turn.admitted:
             turn.admitted = True
             self.guards.admit()
-        if turn.follow_up is None:  # what follows tells nothing of the stops, and is no probe
+        if turn.follow_up is None:  # a follow-up call proves nothing about stops, and is no probe
             self.guards.left(now)
 
     def pause(self, is_paused: bool) -> None:
-        """Let nothing leave while they are paused."""
+        """Pause or resume all lanes."""
         self._is_paused = is_paused
 
     def set_rate(self, limits: Sequence[Limit], now: float) -> None:
-        """Let each account make at most so many calls, evenly spread, beside its quota; no limits end that."""
+        """Spread each account's calls evenly under these limits, beside its quota; an empty sequence ends that."""
         for lane in self._lanes:
             lane.set_rate(limits)
             if not lane.is_done:
                 self._queue(lane, now)
 
     def look_again(self, now: float) -> None:
-        """Look whether lanes are ready that wait for an answer: somebody else may have freed their quota."""
+        """Recompute when each lane is ready: another process may have freed its quota."""
         for lane in self._lanes:
             self.update(lane, now)
 
     def update(self, lane: Lane, now: float) -> None:
-        """Look once more when a lane is ready, and whether it is done, as something has changed for it."""
+        """Recompute when a lane is ready and whether it is done, after a change to it."""
         self._update(lane, now)
         if lane.sibling is not None and not lane.sibling.is_over:
             self._update(lane.sibling, now)
 
     def _update(self, lane: Lane, now: float) -> None:
         if not lane.is_done:
-            if not lane.queued_at <= now:  # else it is in the queue, and ready
+            if not lane.queued_at <= now:  # otherwise it is queued already, and ready
                 self._queue(lane, now)
         elif not lane.is_over:
             lane.is_over = True
@@ -503,13 +503,13 @@ class Lanes:
             self._share = self._fair_share()
 
     def put_back(self, turn: Turn, now: float, until: float) -> None:
-        """Take back a turn that did not leave: the store is not asked for its account before `until`."""
+        """Put back a turn that was not sent; the store is not asked for its account before `until`."""
         self._note_unleft(turn)
         turn.lane.put_back(turn, now, until)
         self.update(turn.lane, now)
 
     def drop(self, turn: Turn, now: float) -> None:
-        """Take out a turn just drawn that will never leave."""
+        """Remove a turn just drawn that will never be sent."""
         self._note_unleft(turn)
         turn.lane.give_back(turn)
         turn.lane.left -= 1
@@ -522,15 +522,15 @@ class Lanes:
 
     @property
     def held(self) -> list[Lane]:
-        """The lanes with campaigns that were answered, and have no line yet."""
+        """The lanes with campaigns that have a response and no line yet."""
         return [lane for lane in self._lanes if lane.held]
 
     def is_stuck(self, lane: Lane) -> bool:
-        """Tell whether a lane goes on only when what it holds is decided."""
+        """Return whether a lane can only continue once its held campaigns are decided."""
         return lane.held > 0 and not lane.in_flight and self._ready_at(lane) == math.inf
 
     def find_wait(self, now: float) -> Wait | None:
-        """Say why nothing leaves now, and until when; None when something may, or is only waited for."""
+        """Return why nothing is sent now, and until when; None if something may be sent or only a response is due."""
         if self._is_paused:
             return Wait(WaitReason.PAUSED, math.inf)
         if (leaves_at := self.guards.leaves_at()) > now:
@@ -544,17 +544,17 @@ class Lanes:
         return first
 
     def find_pace(self) -> PaceFinding | None:
-        """Return why calls leave more slowly than the quota lets them, of the lane that has most left where they do."""
+        """Return why calls are slower than the quota permits, from the slowed lane with the most campaigns left."""
         slowed = [(lane.left, finding) for lane in self.unfinished if (finding := lane.quota.finding()) is not None]
         return max(slowed, key=lambda each: each[0])[1] if slowed else None
 
     def left(self) -> dict[str, int]:
-        """Return the campaigns of each account that have not ended yet."""
+        """Return how many campaigns of each account have not ended yet."""
         return {lane.account_id: lane.left for lane in self._lanes}
 
     @property
     def answered(self) -> int:
-        """How many campaigns have an answer and have not ended yet."""
+        """The number of campaigns that have a response and have not ended yet."""
         return sum(lane.held for lane in self._lanes)
 
     @property
@@ -568,12 +568,12 @@ class Lanes:
         return self._concurrency
 
     def leftover(self) -> Iterator[Turn]:
-        """Take out every turn that was never drawn or waits for another try."""
+        """Remove and yield every turn that was never drawn or waits for a retry."""
         for lane in self._lanes:
             yield from lane.leftover()
 
     def _ready_at(self, lane: Lane) -> float:
-        if lane.in_flight >= self._share:  # a fair share: an account whose server hangs cannot take all the workers
+        if lane.in_flight >= self._share:  # a fair share: an account whose server hangs must not occupy all the workers
             return math.inf
         return lane.ready_at(self._room)
 
@@ -593,9 +593,9 @@ class Lanes:
     def _queue(self, lane: Lane, now: float) -> None:
         at = self._ready_at(lane)
         lane.ticket = next(self._tickets)
-        # Not before now: among lanes that are ready the one that waited longest is drawn first.
+        # at least now: of the lanes that are ready the one that waited longest is drawn first
         lane.queued_at = max(at, now)
-        if at <= now and lane.has_place:  # but for those that have places in hand, which would have to go back
+        if at <= now and lane.has_place:  # except lanes with places in hand, which would otherwise be given back
             lane.queued_at, lane.ticket = -math.inf, lane.ticket - AHEAD
         if at < math.inf:
             heapq.heappush(self._due, (lane.queued_at, lane.ticket, lane))

@@ -1,4 +1,4 @@
-"""Calls leave while there are places; what ended in one round of the loop is written before its places send again."""
+"""The pool sends calls while there are places; lines of one loop turn are written before their places are reused."""
 
 import asyncio
 import math
@@ -31,32 +31,30 @@ from bulkstop.model import (
 )
 
 SKIPPED_AT_ONCE = 16
-"""Lines of a closed group after which those come first that have an answer."""
+"""After this many lines of a closed group, campaigns with a response get theirs first."""
 CANCELLED = "the quota store or the report was cancelled from within; nothing more is sent"
 
 
 class Pool:
-    """Sends every campaign of `lanes` and reports each one exactly once, whatever ends the run.
+    """Sends every campaign of `lanes` and reports each exactly once, however the run ends.
 
-    At most `concurrency` exchanges are open at a time, each of which has a place. A campaign that waits, for quota, for
-    another try or for the call that follows its stop, holds neither a place nor a connection. One that is cut off
-    between two tries keeps what its last try told, but its result has no `finished_at`: it is not final, and a resumed
-    run takes it up again.
-    The same holds for what was refused by a group that was then closed.
+    At most `concurrency` exchanges are open at a time, each in its own place. A campaign that waits for quota, for a
+    retry or for the call that follows its stop holds no place and no connection. One that is cut off between two
+    attempts keeps the outcome of the last, but without a `finished_at`: it is not final, and a resumed run sends it
+    again. The same holds for the refused campaigns of a group that was closed.
 
-    What only a list can decide has no line before that was read by `read_list`: a campaign of which the service claims
-    that it does not run, and the first refused campaigns of a group.
+    Campaigns that only a list can decide get no line before `read_list` has read it: those that the service claims are
+    not running, and the first refused ones of a group.
 
-    A campaign that is stopped has its line once the call that `follow` names has come to its end. When all is sent the
-    lanes `at_rest` are, whose campaigns need no stop; each of them gets its line, whatever ends the run.
+    A stopped campaign gets its line after the call that `follow` returns. When all is sent, the lanes from `at_rest`
+    are sent, whose campaigns need no stop; each gets its line, however the run ends.
 
-    A place is free again after what `finish_reports` returns, so reports that take their time pace the run.
-    What is left in the end is reported as fast as `make_room` lets it.
-    `look_at_clock` is called before calls leave and may drain the pool: whoever ends it by the wall clock cannot leave
-    that to a timer, which stands still while the machine sleeps.
+    A place is free again after the awaitable from `finish_reports`, so slow reports slow the run. Campaigns that are
+    left at the end are reported as fast as `make_room` permits. `look_at_clock` is called before each call and may
+    drain the pool: a timer cannot end the run by the wall clock, because it stops while the machine sleeps.
 
-    `now` is a monotonic clock in seconds; the last `tick_s` of a wait is spent asking it (0 for a clock that stands
-    still while it is asked).
+    `now` is a monotonic clock in seconds; the last `tick_s` of a wait are spent polling it (0 for a clock that does not
+    advance while polled).
     """
 
     def __init__(
@@ -82,7 +80,7 @@ class Pool:
     ) -> None:
         self.calls = 0
         self.latency_s = 0.0
-        """The mean time until an answer comes; 0 before the first."""
+        """The mean response time; 0 before the first response."""
         self.unwritten: list[Result] = []
         self.fault: Exception | None = None
         self._lanes = lanes
@@ -115,19 +113,19 @@ class Pool:
 
     @property
     def in_flight(self) -> int:
-        """How many calls have no answer yet."""
+        """The number of calls without a response so far."""
         return len(self._in_flight)
 
     @property
     def is_draining(self) -> bool:
-        """Tell whether nothing more leaves, whatever ended that."""
+        """Whether the pool sends nothing more, for any reason."""
         return self._draining
 
     async def run(self) -> None:
-        """Work until all is sent or the pool was told to stop; then report what is left.
+        """Work until all is sent or the pool is drained; then report what is left.
 
-        Raises what ended the run early, itself and in no group, after everything is reported: a BulkstopError, or
-        whatever `send`, `report` or a list raised.
+        After everything is reported, raises the error that ended the run early, never in an ExceptionGroup: a
+        BulkstopError, or an exception of `send`, `report` or a list.
         """
         try:
             await self._send_all()
@@ -142,21 +140,21 @@ class Pool:
 
     @property
     def lanes(self) -> Lanes:
-        """The lanes that are worked through at present."""
+        """The lanes that are sent at present."""
         return self._lanes
 
     def find_list_work(self, lane: Lane) -> ListWork:
-        """Return the list calls that a lane will need for campaigns whose answer proves nothing."""
+        """Return the list calls that a lane will need for campaigns whose response proves nothing."""
         return self._reviews.find_work(lane)
 
     def drain(self) -> None:
-        """Let nothing more leave; what is in flight is waited for."""
+        """Send nothing more; calls in flight are awaited."""
         self._draining = True
         self._reviews.drain()
         self._look_soon()
 
     def abort(self) -> None:
-        """Cut off what is in flight; each of those campaigns is reported as unknown."""
+        """Cancel the calls in flight; each of their campaigns is reported as unknown."""
         self._is_cut_off = True
         self.drain()
         self._tasks.cancel()
@@ -164,24 +162,24 @@ class Pool:
             call.cancel()
 
     def pause(self) -> None:
-        """Let nothing leave until `resume`; what is in flight is waited for."""
+        """Send nothing until `resume`; calls in flight are awaited."""
         self._is_paused = True
         self._lanes.pause(True)
 
     def resume(self) -> None:
-        """Go on after `pause`."""
+        """Continue after `pause`."""
         self._is_paused = False
         self._lanes.pause(False)
         self._look_soon()
 
     def set_rate(self, limits: Sequence[Limit]) -> None:
-        """Let each account make at most so many calls, evenly spread, beside its quota; no limits end that."""
+        """Spread each account's calls evenly under these limits, beside its quota; an empty sequence ends that."""
         self._rate = limits
         self._lanes.set_rate(limits, self._now())
         self._look_soon()
 
     def look_again(self) -> None:
-        """Look whether somebody else has freed a place in a quota that is shared."""
+        """Look for places that other processes have freed in a shared quota."""
         self._lanes.look_again(self._now())
         self._look_soon()
 
@@ -195,13 +193,13 @@ class Pool:
             await self._report_leftover()
 
     async def _work(self) -> None:
-        """Let calls leave until all have ended, or nothing more may leave and the last is back."""
+        """Send calls until all have ended, or until the pool is drained and the last response is back."""
         self._over = asyncio.get_running_loop().create_future()
         try:
             self._go_on()
             await self._over
         except asyncio.CancelledError:
-            self.abort()  # and a send that outlives its cancellation is not followed by another
+            self.abort()  # a send that survives its cancellation must not be followed by another
             raise
         finally:
             try:
@@ -215,7 +213,7 @@ class Pool:
                 self._flush()
 
     def _look_soon(self) -> None:
-        """Write what has ended in this round of the loop, and go on, in the next one."""
+        """In the next loop turn write the lines of this one, and send again."""
         if self._next_round is None and self._over is not None:
             self._next_round = asyncio.get_running_loop().call_soon(self._turn)
 
@@ -225,22 +223,22 @@ class Pool:
         self._go_on()
 
     def _flush(self) -> None:
-        """Write the lines of what has ended, and only then free its places."""
+        """Write the lines of ended campaigns, and only then free their places."""
         lines, self._lines = self._lines, []
         freed, self._freed = self._freed, 0
         if lines:
             self._write_all(lines)
-        is_waited_for = self._over is not None and not self._is_cut_off  # nothing is left that would cut a wait off
+        is_waited_for = self._over is not None and not self._is_cut_off  # nothing could cancel a wait any more
         while freed and is_waited_for and (finishing := self._finish_reports()) is not None:
             freed -= 1
             self._tasks.start(finishing, self._note_room)
         self._taken -= freed
 
     def _go_on(self) -> None:
-        """Let leave what may leave now, and come back when more may."""
+        """Send what may be sent now, and set the alarm for the next."""
         try:
             when = math.inf if self._is_over() else self._let_leave()
-        except Exception as fault:  # noqa: BLE001 - whatever it is, every row gets its line first
+        except Exception as fault:  # noqa: BLE001 - any fault; every row gets its line first
             self.end_early(fault)
         else:
             self._alarm.set(when)
@@ -249,7 +247,7 @@ class Pool:
             self._over.set_result(None)
 
     def _let_leave(self) -> float:
-        """Begin a call for each place that is free, as far as they may leave; return when to ask for more."""
+        """Start a call for each free place while lanes permit; return when to ask again."""
         now = self._now()
         while self._taken < self._concurrency and not self._draining:
             drawn = self._lanes.draw(now)
@@ -271,30 +269,30 @@ class Pool:
         return math.inf
 
     def _note_room(self, came: BaseException | None) -> None:
-        """Free a place, as what followed its line has ended."""
+        """Free a place after the wait that followed its line."""
         self._taken -= 1
         self._note_end(came)
 
     def _note_end(self, came: object) -> None:
-        """Go on after a wait, or end the run for what came out of it, unless that was asked for."""
+        """Continue after a wait; an unexpected exception from it ends the run."""
         if isinstance(came, BaseException) and not (self._draining and isinstance(came, asyncio.CancelledError)):
             self.end_early(came)
         self._look_soon()
 
     def _is_over(self) -> bool:
-        """Tell whether nothing more may leave."""
+        """Return whether nothing more may be sent."""
         self._look_at_clock()
         return self._draining
 
     def _skip(self, turn: Turn, why: str, now: float) -> None:
-        """Settle a turn that never left as not sent, as its group is closed."""
+        """Report a turn as not sent because its group is closed."""
         turn.group.skipped += 1
         self._lanes.drop(turn, now)
         self._write(make_result(turn, Attempt(Outcome.NOT_SENT, error=why), self._run_id, None))
         self._look_at(turn.lane, now)
 
     def _claimed(self, turn: Turn, claim: Claim, came: float | BaseException) -> None:
-        """Begin a call if the store has a place for it; else its turn goes back, as when the account rests."""
+        """Start a call if the store has a place for it; otherwise put its turn back, also if the account must wait."""
         wait_s, now = math.inf if isinstance(came, BaseException) else came, self._now()
         turn.lane.recall(self._wall())
         if wait_s <= 0 and not self._is_over() and self._may_leave(turn, now):
@@ -307,21 +305,21 @@ class Pool:
         self._note_end(came)
 
     def _may_leave(self, turn: Turn, now: float) -> bool:
-        """Tell whether nothing has come in the way of a turn while the store was asked for its place."""
+        """Return whether a turn may still be sent after the wait for the store."""
         return turn.lane.rest.until <= now and self._guards.lets_leave(turn.sent_at)
 
     def _begin(self, turn: Turn) -> None:
-        """Make one try of a call."""
+        """Start one attempt."""
         turn.started_at = turn.started_at or self._wall()
         self._in_flight.add(turn)
         send = None if turn.follow_up is None else turn.follow_up.send
         try:
             turn.call = self._calls.begin(turn.campaign, partial(self._told, turn), send)
-        except Exception as fault:  # noqa: BLE001 - whatever it is, its campaign gets its line
+        except Exception as fault:  # noqa: BLE001 - any fault; its campaign gets its line
             self._told(turn, fault)
 
     def _told(self, turn: Turn, answer: Answer) -> None:
-        """Settle a try by what became of it, or let its call wait for the next."""
+        """Settle an attempt by what its call produced, or start a task that awaits the rest."""
         turn.call = None
         try:
             if isinstance(answer, Attempt):
@@ -339,7 +337,7 @@ class Pool:
         self._look_soon()
 
     def _take_in(self, turn: Turn, attempt: Attempt) -> None:
-        """Settle what was answered, or let it wait for the next try."""
+        """Settle a response, or queue its campaign for another attempt."""
         now, lane = self._now(), turn.lane
         attempt = read_unavailable(attempt, lane.quota, turn.sent_at)
         self.calls += 1
@@ -367,12 +365,12 @@ class Pool:
             self._check_guards()
 
     def _plan_next(self, turn: Turn, attempt: Attempt, now: float) -> Settle | RetryAt | Rest:
-        """Return what follows an answer, and let the account rest if it is told to."""
+        """Return what follows a response, and extend the account's wait if the response asks for it."""
         is_renewal = turn.tries.asks_for_renewal(attempt) and self._guards.may_renew(turn.campaign)
-        if not is_renewal:  # else the refused token is not the campaign's last answer
+        if not is_renewal:  # otherwise the refused token would count as the campaign's last response
             turn.last = attempt
         if attempt.again is RetryHint.NEVER and turn.follow_up is None:
-            return RetryAt(turn.tries.counted(attempt), now)  # the run ends, so this is left over, to be sent again
+            return RetryAt(turn.tries.counted(attempt), now)  # the run ends; a resumed one sends this again
         lane, event = turn.lane, 0
         if is_throttled := attempt.again is RetryHint.THROTTLED:
             event = lane.rest.count_throttled(now, turn.sent_at)
@@ -380,8 +378,8 @@ class Pool:
             step = turn.tries.after(
                 attempt, now, self._retry, event=event, is_paced=lane.paces_itself, may_renew=is_renewal
             )
-        except Exception as fault:  # noqa: BLE001 - an import that fails for want of a file descriptor, for one
-            self.end_early(fault)  # so it is left over with this answer, which is not final
+        except Exception as fault:  # noqa: BLE001 - e.g. an import that fails for lack of a file descriptor
+            self.end_early(fault)  # so the campaign is left over with this response, which is not final
             return RetryAt(turn.tries.counted(attempt), now)
         if is_throttled and not isinstance(step, RetryAt):
             lane.rest.extend(step.rests_until)
@@ -391,12 +389,12 @@ class Pool:
         return step
 
     def _break_off(self, turn: Turn, error: BaseException) -> None:
-        """Settle a call that raised: as not sent for a BulkstopError or where it was not begun, else as unknown."""
+        """Settle a call that raised: not sent after a BulkstopError or before its first step, else unknown."""
         now, has_left = self._now(), not isinstance(error, BulkstopError | NeverBegunError)
         if turn.follow_up is None:
             self._guards.unleft(turn.sent_at)
         turn.lane.answered(turn, now, failed=True, has_left=has_left)
-        if isinstance(error, Exception):  # a cancellation that nobody asked for costs its campaign's line alone
+        if isinstance(error, Exception):  # a cancellation from outside affects only this campaign
             self.end_early(error)
         if not has_left:
             turn.lane.end(turn)
@@ -409,7 +407,7 @@ class Pool:
         self._settle(turn, attempt, now)
 
     def _settle(self, turn: Turn, attempt: Attempt, now: float) -> None:
-        """End a call that was answered for the last time, unless its group's next answers or its list decide."""
+        """End a call after its last response, unless later responses of its group or its list decide."""
         turn.last, turn.answered_at = attempt, self._wall()
         if turn.follow_up is not None:
             self.finish([(turn, True)])
@@ -420,7 +418,7 @@ class Pool:
         self._look_at(turn.lane, now)
 
     def settle_claim(self, turn: Turn, attempt: Attempt) -> None:
-        """Settle a campaign by what its list says; one that runs is tried again."""
+        """Settle a campaign by what its list says; if it runs, try again."""
         now = self._now()
         step = turn.tries.reconsider(attempt, now, self._retry)
         if isinstance(step, RetryAt):
@@ -432,9 +430,9 @@ class Pool:
             self.finish([(turn, True)])
 
     def finish(self, ended: Ended) -> None:
-        """Write the lines of campaigns that wait no more, but for those for which a call follows."""
+        """Write the lines of decided campaigns, except those with a follow-up call."""
         for turn, has_ended in ended:
-            assert turn.last is not None  # noqa: S101 - it was answered
+            assert turn.last is not None  # noqa: S101 - it has a response
             result: FollowUp | Result
             result = make_result(turn, turn.last, self._run_id, turn.answered_at if has_ended else None)
             if turn.last.outcome in DONE and turn.follow_up is None:
@@ -446,36 +444,36 @@ class Pool:
                 self._write(result)
 
     def _decides_held(self, now: float) -> bool:
-        """With no call in flight, start the list reads that held campaigns need; return whether all lanes are done."""
+        """With no call in flight, read the lists that held campaigns need; return whether all lanes are done."""
         if not self.in_flight:
             for lane in self._lanes.held:
                 self._look_at(lane, now)
         return self._lanes.is_done
 
     def _look_at(self, lane: Lane, now: float) -> None:
-        """Go on with a lane for which something has changed, and with the lists for which it waits."""
+        """Update a lane that has changed, and the lists that it waits for."""
         if lane.held:
             self._reviews.look_at(lane, is_stuck=self._lanes.is_stuck(lane))
         self._lanes.update(lane, now)
 
     def review_ended(self, lane: Lane) -> None:
-        """Go on with a lane whose list was read."""
+        """Continue with a lane whose list was read."""
         self._look_at(lane, self._now())
         self._check_guards()
         self._look_soon()
 
     def _check_guards(self) -> None:
-        """End the run when a guard says so, unless nothing is left that could be held back."""
+        """End the run if a guard requires it and campaigns are left."""
         if not self._draining and not self._lanes.is_done and (fault := self._guards.fault) is not None:
             self.end_early(fault)
 
     def end_early(self, fault: BaseException) -> None:
-        """Drain, and keep the first fault; a cancellation that nobody asked for is one, but none to be raised."""
+        """Drain and keep the first fault; an unexpected cancellation counts as one, but is not raised itself."""
         self.fault = self.fault or (fault if isinstance(fault, Exception) else BulkstopError(CANCELLED))
         self.drain()
 
     async def _report_leftover(self) -> None:
-        """Report all that is left, also of the accounts after one whose list breaks off only now."""
+        """Report everything that is left, even if the input of one account fails only now."""
         self.finish(self._guards.flush())
         self.finish(self._reviews.take_claims())
         self._flush()
@@ -487,9 +485,9 @@ class Pool:
                     self._flush()
                     if cancelled is None and (room := self._make_room()) is not None:
                         await room
-            except asyncio.CancelledError as error:  # then the others are reported all the same, and at once
+            except asyncio.CancelledError as error:  # the others are still reported, without pauses
                 cancelled = error
-            except Exception as fault:  # noqa: BLE001 - whatever it is, the others come first
+            except Exception as fault:  # noqa: BLE001 - any fault; the others are reported first
                 self.end_early(fault)
             else:
                 break
@@ -510,4 +508,4 @@ class Pool:
             self.unwritten += [each for each in results if each.outcome is not Outcome.NOT_SENT]  # those could be all
             if not isinstance(fault, Exception | asyncio.CancelledError):
                 raise
-            self.end_early(fault)  # and go on: also after a slip in a caller's report the other rows get their line
+            self.end_early(fault)  # continue: after an error of a caller's report the other rows still get lines

@@ -1,4 +1,4 @@
-"""What the engine asks of a list while it runs: how campaigns stand whose answer proves nothing by itself."""
+"""The engine reads lists during a run to decide campaigns whose response proves nothing."""
 
 import asyncio
 import math
@@ -14,14 +14,14 @@ from bulkstop.model import Attempt, Campaign, Outcome, RetryHint
 from bulkstop.naming import name_setting
 
 REVIEWS = 8
-"""Lists that are read at the same time beside the stops."""
+"""The most lists that are read at the same time."""
 NOT_READ_BACK = "the run ended before the list was read"
 ROWS_A_PAGE = 48
-"""Campaigns that a page brings, about, of a list of which no page was read yet; pages overlap."""
+"""The approximate number of campaigns on a page, for a list without a page so far; pages overlap."""
 
 
 class ListedState(NamedTuple):
-    """How a list has a campaign: its status, whether that proves that it is at rest, and whether it may run now."""
+    """A campaign's status in a list, whether it proves that the campaign is at rest, and whether it may run now."""
 
     status: str | None
     is_at_rest: bool
@@ -29,7 +29,7 @@ class ListedState(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a list told, by campaign id; with a `fault` it was not read as far as was asked."""
+    """The states in a list by campaign id; a `fault` means that reading ended early."""
 
     states: Mapping[str, ListedState]
     calls: int = 0
@@ -37,7 +37,7 @@ class Reading(NamedTuple):
 
 
 class ListWork(NamedTuple):
-    """The list calls that a lane still needs, how long one takes (0: nobody knows), and since when one is out."""
+    """The list calls that a lane still needs, how long one takes (0: unknown), and when the current one was sent."""
 
     calls: int = 0
     page_s: float = 0.0
@@ -45,7 +45,7 @@ class ListWork(NamedTuple):
 
 
 class ListProgress:
-    """How far a list is read: the pages that it has, as far as that is known, and the one that is asked for."""
+    """The progress of reading a list: its number of pages, as far as known, and the page requested now."""
 
     def __init__(self, now: Callable[[], float], pages: int = 1) -> None:
         self.pages = pages
@@ -55,11 +55,11 @@ class ListProgress:
         self._now = now
 
     def ask(self) -> None:
-        """Note that a page is asked for."""
+        """Note that a page is requested."""
         self.asked_at = self._now()
 
     def take(self, pages: int | None) -> None:
-        """Note that an answer is there: a page of a list of so many, or None where it is no page."""
+        """Note a response: a page of a list of `pages`, or None if it is not a page."""
         now = self._now()
         self.page_s, self.asked_at = now - (now if self.asked_at is None else self.asked_at), None
         if pages is not None:
@@ -68,15 +68,15 @@ class ListProgress:
 
     @property
     def left(self) -> int:
-        """How many calls are still to come to an end."""
+        """The number of calls that are not complete yet."""
         return max(self.pages - self.read, 0 if self.asked_at is None else 1)
 
 
 IsEnough = Callable[[Mapping[str, ListedState]], bool]
 ReadList = Callable[[Campaign, IsEnough, ListProgress], Awaitable[Reading]]
-"""Reads the list of a campaign's account, stream and type until what was read is enough, or to its end.
+"""Reads the list of a campaign's account, stream and type completely, or until what was read is enough.
 
-It notes its progress. Raises a BulkstopError only when no call can be made any more.
+It updates its progress. Raises a BulkstopError only if no further call is possible.
 """
 
 Ended = Iterable[tuple[Turn, bool]]
@@ -84,31 +84,31 @@ Ended = Iterable[tuple[Turn, bool]]
 
 
 class Decided(Protocol):
-    """The run for which lists are read."""
+    """The run that lists are read for."""
 
     calls: int
 
     def settle_claim(self, turn: Turn, attempt: Attempt) -> None:
-        """Take what a list makes of a campaign."""
+        """Settle a campaign by its list."""
         ...
 
     def finish(self, ended: Ended) -> None:
-        """Take campaigns that wait no more."""
+        """Write the lines of decided campaigns."""
         ...
 
     def review_ended(self, lane: Lane) -> None:
-        """Go on with a lane, as its list has used its quota."""
+        """Continue with a lane, because its list has used its quota."""
         ...
 
     def end_early(self, fault: BaseException) -> None:
-        """Send nothing more, because of a fault."""
+        """Send nothing more, because of `fault`."""
         ...
 
 
 class Reviews:
-    """Reads the lists for which campaigns wait, REVIEWS of them at a time and one of an account.
+    """Reads the lists that campaigns wait for, up to REVIEWS at a time and one per account.
 
-    Those are the campaigns of which the service claims that they do not run, and the first refused ones of a group.
+    Those campaigns are the ones that the service claims are not running, and the first refused ones of a group.
     """
 
     def __init__(
@@ -128,12 +128,12 @@ class Reviews:
         self._is_over = False
 
     def add_claim(self, turn: Turn) -> None:
-        """Let a campaign of which the service claims that it does not run wait for its list."""
+        """Queue a campaign that the service claims is not running, until its list is read."""
         self._claims.setdefault(turn.lane, {}).setdefault(turn.group, deque()).append(turn)
         self._run.finish(self._guards.claimed(turn))
 
     def look_at(self, lane: Lane, *, is_stuck: bool) -> None:
-        """Have the lists of a lane read when it can do nothing else, and those that a group waits for."""
+        """Read the lists that groups wait for, and, if a lane can do nothing else, those of its claims."""
         if is_stuck and lane not in self._reading:
             claims = self._claims.get(lane, {})
             self._due += [(lane, group) for group in claims if (lane, group) not in self._due]
@@ -144,7 +144,7 @@ class Reviews:
         self._begin()
 
     def find_work(self, lane: Lane) -> ListWork:
-        """Return the list calls that a lane will need for what waits by now."""
+        """Return the list calls that a lane will need for the campaigns that wait now."""
         progress = self._progress.get(lane)
         groups = {*self._claims.get(lane, ()), *(group for of, group in self._due if of is lane)}
         calls = sum(self._guess_pages(lane, group) for group in groups)
@@ -153,21 +153,21 @@ class Reviews:
         return ListWork(calls + progress.left, progress.page_s or self._page_s, progress.asked_at)
 
     def _guess_pages(self, lane: Lane, group: Group[Turn]) -> int:
-        """Return how many pages a list had when it was read last, else as many as its group fills in the end."""
+        """Return how many pages a list had when last read, else how many its group will fill."""
         rows = group.drawn * lane.total / max(1, lane.total - lane.unsent)
         return self._pages.get(group) or max(1, math.ceil(rows / ROWS_A_PAGE))
 
     def drain(self) -> None:
-        """Read no list any more; it only asks, so nothing is lost with one that is cut off."""
+        """Read no more lists; cancelling a read loses nothing."""
         self._is_over = True
         for reading in self._reading.values():
             reading.cancel()
 
     def take_claims(self) -> Ended:
-        """Give up what still waits when a run ends: it was sent, and has not ended."""
+        """Yield the campaigns that still wait when a run ends: they were sent, and have not ended."""
         claims, self._claims = self._claims, {}
         for turn in (turn for groups in claims.values() for turns in groups.values() for turn in turns):
-            assert turn.last is not None  # noqa: S101 - it was answered
+            assert turn.last is not None  # noqa: S101 - it has a response
             turn.last = leave_claim(turn.last)
             yield turn, False
 
@@ -182,7 +182,7 @@ class Reviews:
                 self._reading[lane] = self._tasks.start(self._review(lane, group))
 
     async def _review(self, lane: Lane, group: Group[Turn]) -> None:
-        """Read the list of a group, and let it decide what waits for it."""
+        """Read the list of a group, and decide what waits for it."""
         try:
             if group.is_reviewed:
                 await self._review_group(lane, group)
@@ -192,7 +192,7 @@ class Reviews:
             if not self._is_over:
                 self._run.end_early(stray)
             raise
-        except Exception as fault:  # noqa: BLE001 - whatever it is, every row gets its line first
+        except Exception as fault:  # noqa: BLE001 - any fault; every row gets its line first
             self._run.end_early(fault)
         finally:
             del self._reading[lane]
@@ -218,7 +218,7 @@ class Reviews:
                 self._claims[lane].setdefault(group, deque()).extend(turns)
 
     def _settle_claim(self, turn: Turn, reading: Reading) -> None:
-        assert turn.last is not None  # noqa: S101 - it was answered
+        assert turn.last is not None  # noqa: S101 - it has a response
         self._run.settle_claim(turn, judge_claim(turn.last, turn.campaign.campaign_id, reading))
 
     async def _read(self, lane: Lane, group: Group[Turn], of: Campaign, is_enough: IsEnough) -> Reading:
@@ -233,10 +233,10 @@ class Reviews:
 
 
 def judge_claim(attempt: Attempt, campaign_id: str, reading: Reading) -> Attempt:
-    """Return what the list makes of a claim that a campaign does not run.
+    """Return the outcome of a claim that a campaign does not run, according to its list.
 
-    At rest it is `already_stopped`. `RetryHint.LATER` marks one that the list has as running. One that a schedule
-    starts later cannot be stopped before that. Of any other nobody knows.
+    At rest it is `already_stopped`. `RetryHint.LATER` marks one that is listed as running. One that a schedule will
+    start cannot be stopped before that. Any other is unknown.
     """
     state = reading.states.get(campaign_id)
     if state is None:
@@ -251,7 +251,7 @@ def judge_claim(attempt: Attempt, campaign_id: str, reading: Reading) -> Attempt
 
 
 def leave_claim(attempt: Attempt) -> Attempt:
-    """Return what is known of a claim when the run ends before it was read back."""
+    """Return what is known of a claim if the run ends before the list was read."""
     return _unconfirmed(attempt, NOT_READ_BACK, RetryHint.NO)
 
 

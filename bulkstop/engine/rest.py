@@ -1,10 +1,10 @@
-"""How long an account rests, whichever of its calls was told to wait."""
+"""How long an account waits, whichever of its calls was throttled."""
 
 import math
 
 
 class AccountRest:
-    """The time before which no call of an account leaves; all that make calls for the account share it.
+    """The time before which no call of an account is sent, shared by everything that calls for the account.
 
     Times are those of one monotonic clock in seconds.
     """
@@ -12,16 +12,16 @@ class AccountRest:
     def __init__(self) -> None:
         self.until = -math.inf
         self._throttled_at = -math.inf
-        self._events = 0  # throttlings since the last call that was let through
+        self._events = 0  # throttlings since the last accepted call
 
     def extend(self, until: float) -> None:
-        """Let nothing of this account leave before `until`."""
+        """Send nothing of this account before `until`."""
         self.until = max(self.until, until)
 
     def count_throttled(self, now: float, sent_at: float) -> int:
-        """Return which throttling in a row a refused call is, 0 if it belongs to the last one.
+        """Return the number of this throttling in a row, 0 if it belongs to the last one.
 
-        Calls that left before the last one was known were refused for the same reason, not for a new one.
+        A call sent before the last throttling was known was refused for the same reason, not for a new one.
         """
         if sent_at <= self._throttled_at:
             return 0
@@ -30,6 +30,6 @@ class AccountRest:
         return self._events
 
     def note_let_through(self, sent_at: float) -> None:
-        """Note a call that was not refused; one that left after the last throttling ends the row."""
+        """Note a call that was not throttled; if it was sent after the last throttling, that ends the row."""
         if sent_at > self._throttled_at:
             self._events = 0

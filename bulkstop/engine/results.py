@@ -1,4 +1,4 @@
-"""What a line says of a campaign, made of its turn and the last attempt at it."""
+"""The result of a campaign, made from its turn and its last attempt."""
 
 from bulkstop.engine.lanes import Turn
 from bulkstop.model import Attempt, Campaign, Outcome, Result, utc_text
@@ -13,25 +13,25 @@ CUT_OFF = f"{_CUT_OFF}; {STOP_DOUBT}"
 
 
 def unfinished_attempt(last: Attempt | None) -> Attempt:
-    """Return what is known of a call that the run has no time to make, or to make again after its last attempt."""
+    """Return the attempt of a call that the run has no time to make, or to repeat after `last`."""
     if last is None:
         return Attempt(Outcome.NOT_SENT, error=NOT_TRIED)
     return last._replace(error="; ".join(filter(None, (last.error, NOT_TRIED_AGAIN))))
 
 
 def broken_off_attempt(turn: Turn, error: BaseException) -> Attempt:
-    """Return what is known of a call out of which something else than an answer came: nothing."""
+    """Return the unknown outcome of a call that raised instead of returning a response."""
     why = _BROKEN if isinstance(error, Exception) else _CUT_OFF
     return Attempt(Outcome.UNKNOWN, error=f"{why}; {STOP_DOUBT if turn.follow_up is None else turn.follow_up.doubt}")
 
 
 def make_result(turn: Turn, attempt: Attempt, run_id: str | None, finished_at: float | None) -> Result:
-    """Make the result of a turn that ends with an attempt; one that has not ended has no `finished_at`."""
+    """Return the result of a turn that ends with an attempt; without `finished_at` it has not ended."""
     if turn.follow_up is not None:
         return turn.follow_up.result_of(attempt)
     campaign: Campaign = turn.campaign
     was_sent = attempt.outcome is not Outcome.NOT_SENT
-    # Throttled calls are no attempts, but where there was nothing else one is counted.
+    # Throttled calls do not count as attempts, but if there are no others one is counted.
     attempts = (turn.tries.attempts or 1) if was_sent else 0
     return Result(
         campaign.campaign_id,

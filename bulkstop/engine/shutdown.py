@@ -18,13 +18,13 @@ Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class Shutdown:
-    """Counts the requests to end a run; `signum` is the first one's number, for the exit code.
+    """Counts the requests to end a run; `signum` is the first signal, for the exit code.
 
-    Made inside the task that runs; without work yet, nothing has been sent, and a request cancels that task. Where a
-    process is ended by force (see `Ending`), `lost` says what becomes of what was not finished, and `kill` ends what
-    would outlive it; `lines` counts what was written so far, as a run that still writes is not stuck.
+    Create it inside the task of the run; until work is attached nothing has been sent, and a request cancels that task.
+    If the process is ended by force (see `Ending`), `lost` says what becomes of unfinished work, and `kill` ends what
+    would outlive it; `lines` counts the lines written so far, because a run that still writes is not stuck.
 
-    `observe` is told of an event loop that stood still, and into the file `stack` goes where it stands.
+    `observe` receives the event of a blocked event loop; its stack is written to the file `stack`.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class Shutdown:
         self._is_over = False
 
     def attach(self, work: Endable) -> None:
-        """Say what to end."""
+        """Set the work to end."""
         self._work = work
 
     def request(self, signum: int) -> None:
-        """Drain on the first call, abort on the second or when the grace is over."""
+        """Drain on the first request; abort on the second, or when the grace is over."""
         if self._is_over:
             return
         work, is_first = self._work, self.signum is None
@@ -70,20 +70,20 @@ class Shutdown:
             work.abort()
         else:
             work.drain()
-            self._grace = asyncio.get_running_loop().call_later(self.grace_s, work.abort)  # first: to say so may fail
+            self._grace = asyncio.get_running_loop().call_later(self.grace_s, work.abort)  # the message may fail
             self._say(
                 f"ending: waiting up to {self.grace_s:g} s for "
                 f"{format_count(work.in_flight, 'call')} in flight; again cuts them off"
             )
 
     def close(self) -> None:
-        """End the grace: the work is over."""
+        """Cancel the grace timer, because the work is over."""
         self._is_over = True
         if self._grace is not None:
             self._grace.cancel()
 
     def why_stuck(self) -> str:
-        """Say what keeps a run from its end that was told twice to end."""
+        """Return why a run has not ended after two requests."""
         if self._is_over:
             return "it was over, but could not say so to its end (does anybody read that?)"
         return "what was cut off did not end" if self._requests > 1 else "the event loop did not answer"
@@ -91,11 +91,11 @@ class Shutdown:
 
 @contextmanager
 def handle_signals(shutdown: Shutdown, signals: Sequence[int]) -> Iterator[None]:
-    """Pass the given signals to `shutdown` while the block runs; return none to stay out of another program's way.
+    """Pass the given signals to `shutdown` while the block runs; without any, the handlers of the program stay.
 
-    A hang-up that the process was started to ignore (nohup) stays ignored. After a request the signals are ignored:
-    another one must not kill the process while it says how the run ended. In a process of our own (`own_process`) the
-    second still ends it in time, also after the block.
+    If the process was started with SIGHUP ignored (nohup), that stays. After a request the signals are ignored: another
+    one must not kill the process while it reports how the run ended. In a process of our own (`own_process`) the second
+    signal still ends it in time, even after the block.
     """
     heard = [s for s in signals if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]
     listener = _Listener(shutdown, heard) if heard else None
@@ -110,12 +110,12 @@ def handle_signals(shutdown: Shutdown, signals: Sequence[int]) -> Iterator[None]
 
 
 class _Listener:
-    """Hears signals at once, also while the event loop is stuck, and passes them on to it.
+    """Receives signals at once, even while the event loop is blocked, and passes them to the loop.
 
-    A loop's own handlers (`add_signal_handler`) run only when it turns. Those of Python run between two steps of
-    whatever the main thread does, and where the kernel breaks off a call for them. They are called once for any number
-    of signals that came in between; the kernel's part of them writes one byte for each into the `inbox`, so that is
-    what is counted. Its being readable also wakes a loop that sleeps in C (uvloop's).
+    The loop's own handlers (`add_signal_handler`) run only when it turns. Python's handlers run between bytecodes of
+    the main thread, and when the kernel interrupts a system call. They run once for any number of signals in between;
+    the kernel writes one byte for each signal to the `inbox`, so those bytes are counted. A readable inbox also wakes a
+    loop that sleeps in C (uvloop's).
     """
 
     def __init__(self, shutdown: Shutdown, signals: Sequence[int]) -> None:
@@ -135,7 +135,7 @@ class _Listener:
         self._beat()
 
     def close(self) -> None:
-        """Hear nothing more; in a process of our own that is to end, only the loop does not hear any more."""
+        """Stop receiving signals; a process of our own that is to end only detaches from the loop."""
         self._timer.cancel()
         self._loop.remove_reader(self._inbox)
         if self._ending is not None and self._heard:
@@ -149,7 +149,7 @@ class _Listener:
         self._mail.close()
 
     def _beat(self) -> None:
-        """Note that the loop turns, and tell of it if it did not for long."""
+        """Record that the loop turns, and report a stall if it did not for long."""
         before, self._turned_at = self._turned_at, time.monotonic()
         if (stood_s := self._turned_at - before) >= STALL_S:
             has_stack = self._shutdown.stack is not None and os.path.lexists(self._shutdown.stack)
@@ -159,12 +159,12 @@ class _Listener:
         self._timer = self._loop.call_later(BEAT_S, self._beat)
 
     def _wake(self) -> int:
-        """Have the kernel write here, and give where it wrote before."""
+        """Redirect the kernel's wakeup bytes here, and return the previous descriptor."""
         return signal.set_wakeup_fd(self._mail.fileno(), warn_on_full_buffer=False)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         was = self._wake()
-        if was != self._mail.fileno():  # somebody has taken that away, and the byte went there
+        if was != self._mail.fileno():  # other code took the wakeup descriptor and got the byte
             self._wakeup_before = was
             self._hear(signum)
         self._collect()
@@ -174,21 +174,21 @@ class _Listener:
             for signum in self._inbox.recv(4096):
                 if signum in self._signals:
                     self._hear(signum)
-                elif self._wakeup_before >= 0:  # of a handler that is not ours
+                elif self._wakeup_before >= 0:  # for a handler that is not ours
                     with suppress(OSError):
                         os.write(self._wakeup_before, bytes([signum]))
 
     def _hear(self, signum: int) -> None:
         self._heard = True
-        with suppress(RuntimeError):  # the loop is over
+        with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._shutdown.request, signum)
         if self._ending is not None:
             self._ending.hear(signum)
 
 
 def _restorable(before: Handler) -> Handler:
-    """Return the handler to restore; for asyncio's own temporary one of SIGINT, Python's default."""
-    if before is None:  # set by something that is not Python
+    """Return the handler to restore; for asyncio's temporary SIGINT handler, Python's default."""
+    if before is None:  # a handler not installed from Python
         return signal.SIG_DFL
     is_of_asyncio = getattr(getattr(before, "func", None), "__module__", "") == "asyncio.runners"
     return signal.default_int_handler if is_of_asyncio else before

@@ -1,4 +1,4 @@
-"""Calls begun, tasks side by side, an alarm for when there is something to do; the only module that makes tasks."""
+"""Started calls, concurrent tasks, an alarm for the next work; the only module that creates tasks."""
 
 import asyncio
 import importlib
@@ -13,26 +13,26 @@ from bulkstop.model import AtOnce, Campaign, Cancellable, Done, Send
 T = TypeVar("T")
 
 TICK_S = 0.001
-"""Event loops count in whole milliseconds; the last one is spent asking, so that a call leaves when it may and not up
-to a millisecond later: at 500 calls/s that would be half an interval."""
+"""Event loops count in whole milliseconds; the last one is spent polling, so that a call is sent on time and not up to
+a millisecond later: at 500 calls/s that would be half an interval."""
 Started = asyncio.Task[None]
 CLOCK_AGAIN_S = 1.0
-"""The longest sleep before the clock is asked again: an event loop's timers stand still while the machine sleeps."""
+"""The longest sleep between two looks at the clock, because an event loop's timers stop while the machine sleeps."""
 
 
 class NeverBegunError(asyncio.CancelledError):
-    """Came of a task that was cut off before its first step."""
+    """Passed on when a task was cancelled before its first step."""
 
 
 class Tasks:
-    """Tasks that somebody waits for in the end, and can cut off."""
+    """Tasks that can be awaited and cancelled together."""
 
     def __init__(self) -> None:
         self._running: set[Started] = set()
         self._unbegun: dict[Awaitable[Any], Callable[[BaseException], object]] = {}
 
     def start(self, work: Awaitable[T], ended: Callable[[T | BaseException], object] = lambda came: None) -> Started:
-        """Start a task; `ended` is told once what came of it, also if it was cut off before its first step."""
+        """Start a task; `ended` is called once with its result or exception, even if it never began."""
         self._unbegun[work] = ended
         task = asyncio.get_running_loop().create_task(self._run(work, ended))
         self._running.add(task)
@@ -40,12 +40,12 @@ class Tasks:
         return task
 
     def cancel(self) -> None:
-        """Cut off all that run."""
+        """Cancel all running tasks."""
         for task in tuple(self._running):
             task.cancel()
 
     async def finish(self) -> None:
-        """Wait for all; when this task is cancelled meanwhile they are cut off, and waited for all the same."""
+        """Wait for all tasks; if this task is cancelled meanwhile, cancel them and still wait."""
         cancelled: asyncio.CancelledError | None = None
         while self._running:
             try:
@@ -71,16 +71,16 @@ class Tasks:
         self._running.discard(task)
         if (ended := self._unbegun.pop(work, None)) is not None:
             if isinstance(work, Coroutine):
-                work.close()  # else Python would warn that nobody awaited it
+                work.close()  # otherwise Python would warn that it was never awaited
             ended(NeverBegunError())
         elif not task.cancelled():
-            task.exception()  # it has been told
+            task.exception()  # `ended` has received it
 
 
 class Calls:
-    """Begins calls, at once where nothing is to be awaited before, else each in a task of its own.
+    """Starts calls, at once if nothing must be awaited first, else each in a task of its own.
 
-    What becomes of a call is told once, and never before `begin` returns: also of one that is cut off.
+    `done` is called once for each call, even for a cancelled one, and never before `begin` returns.
     """
 
     def __init__(self, send: Send, at_once: AtOnce, tasks: Tasks) -> None:
@@ -89,7 +89,7 @@ class Calls:
         self._tasks = tasks
 
     def begin(self, campaign: Campaign, done: Done, send: Send | None = None) -> Cancellable | None:
-        """Begin a call, by `send` if that is given; return what cuts it off unless the tasks do."""
+        """Start a call, with `send` if given; return its handle unless it runs as a task."""
         if send is None and (call := self._at_once(campaign, done)) is not None:
             return call
         self._tasks.start((send or self._send)(campaign), done)
@@ -99,8 +99,8 @@ class Calls:
 class Alarm:
     """Calls `ring` once a clock has reached a time.
 
-    `now` is a monotonic clock in seconds, which may go on while the machine sleeps; so it is asked every CLOCK_AGAIN_S,
-    and the last `tick_s` of a wait is spent asking it.
+    `now` is a monotonic clock in seconds, which may include the time while the machine sleeps; so it is polled every
+    CLOCK_AGAIN_S, and throughout the last `tick_s` of a wait.
     """
 
     def __init__(self, ring: Callable[[], object], now: Callable[[], float], tick_s: float) -> None:
@@ -111,7 +111,7 @@ class Alarm:
         self._at = math.inf
 
     def set(self, when: float) -> None:
-        """Ring then, and at no other time; inf for never."""
+        """Ring at `when` and at no other time; inf means never."""
         if when == self._at:
             return
         self.clear()
@@ -139,14 +139,14 @@ class Alarm:
 
 
 class Sleeper:
-    """A task that waits for a time, or to be woken."""
+    """Lets a task sleep until a time, or until it is woken."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._alarm = Alarm(self.wake, now, 0.0)
         self._asleep: asyncio.Future[None] | None = None
 
     async def sleep_until(self, when: float) -> None:
-        """Sleep until the clock reaches `when`, or somebody wakes it."""
+        """Sleep until the clock reaches `when`, or until `wake` is called."""
         self._asleep = asyncio.get_running_loop().create_future()
         self._alarm.set(when)
         try:
@@ -155,13 +155,13 @@ class Sleeper:
             self._alarm.clear()
 
     def wake(self) -> None:
-        """Wake it if it sleeps."""
+        """Wake the task if it sleeps."""
         if self._asleep is not None and not self._asleep.done():
             self._asleep.set_result(None)
 
 
 def start_task(work: Coroutine[object, object, T]) -> "asyncio.Task[T]":
-    """Start a task that whoever starts it waits for."""
+    """Start a task that the caller awaits."""
     return asyncio.get_running_loop().create_task(work)
 
 
@@ -175,7 +175,7 @@ async def import_beside(name: str) -> None:
 
 
 async def run_concurrently(jobs: Iterable[Callable[[], Awaitable[None]]], concurrency: int) -> None:
-    """Carry jobs out, at most `concurrency` at a time; what one of them raises ends the others and is raised."""
+    """Run jobs, at most `concurrency` at a time; an exception of one ends the others and is raised."""
     left = iter(jobs)
 
     async def work() -> None:

@@ -1,14 +1,13 @@
-"""A run that stands still inside C, where no Python handler runs, is ended from outside.
+"""A process outside the run ends it if it hangs inside C, where no Python handler runs.
 
-A call into C that neither returns nor looks for signals keeps the interpreter's lock, and with it every Python thread
-and handler of the process. What is left then is the part of a handler that the kernel runs: it writes the signal's
-number to a socket. A process of its own (watchdog_process.py) reads there, and counts. It could kill the run, but not
-give it an exit code; so the C library is asked beforehand to exit with that code once something can be read from an
-eventfd (`aio_read`, told of by a thread of the library's own), which takes no Python.
+A call into C that neither returns nor checks for signals holds the interpreter's lock, and so blocks all Python threads
+and handlers of the process. Only the kernel's part of a handler still runs: it writes the signal's number to a socket.
+A separate process (watchdog_process.py) reads and counts these. It could kill the run, but not give it an exit code; so
+the C library is asked beforehand to exit with that code once an eventfd is readable (`aio_read`, served by a thread of
+the library), which takes no Python.
 
-The process beside the run tells of a stall as well: `faulthandler`, whose thread needs no interpreter either, writes
-the stacks of the run into a pipe when the event loop has not turned for STALL_S, and what comes out of it goes into a
-file.
+The watchdog also reports stalls: `faulthandler`, whose thread needs no interpreter either, writes the run's stacks into
+a pipe when the event loop has not turned for STALL_S, and the watchdog copies them to a file.
 """
 
 import faulthandler
@@ -26,16 +25,15 @@ from bulkstop.engine.watchdog_process import GOES_ON
 
 _SCRIPT = str(Path(__file__).with_name("watchdog_process.py"))
 _DETACHED = ("/bin/sh", "-c", '"$@" &', "sh")
-"""Starts a process that is nobody's child: it need not be waited for, and is not taken for one that works."""
+"""Starts a detached process: it need not be awaited, and is not counted among the working processes."""
 _SIGEV_THREAD = 2
 
 
 class Watchdog:
     """A process that ends this one `within_s` after a second signal, unless it has ended by then.
 
-    When STALL_S pass after a `beat` without another, it writes `stall_line` to standard error and where this process
-    stands to the file `stack`, unless they are empty.
-    Raises OSError when it cannot be started.
+    If STALL_S pass after a `beat` without another, it writes `stall_line` to standard error and the stacks of this
+    process to the file `stack`, unless these are empty. Raises OSError if it cannot be started.
     """
 
     def __init__(
@@ -57,12 +55,12 @@ class Watchdog:
         words = (os.getpid(), *fds, within_s, pairs, text, stall_line, stack or "")
         with theirs, os.fdopen(stacks):
             try:
-                subprocess.run(  # noqa: S603 - this very interpreter, and a script of this package
+                subprocess.run(  # noqa: S603 - this interpreter, and a script of this package
                     [*_DETACHED, sys.executable, "-I", "-S", _SCRIPT, *map(str, words)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=[*fds, *orders.values()],
-                    start_new_session=True,  # or a Ctrl-C would be for it as well
+                    start_new_session=True,  # otherwise Ctrl-C would reach it too
                     env={name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
                     check=False,
                 )
@@ -71,21 +69,21 @@ class Watchdog:
                 raise
 
     def hear(self, signum: int) -> None:
-        """Tell it of a signal that was taken out of the inbox."""
-        with suppress(OSError):  # where it is gone, all works but a run inside C
+        """Report a signal that was taken out of the inbox."""
+        with suppress(OSError):  # without the watchdog, only a hang inside C goes unnoticed
             self._run.send(bytes([signum]))
 
     def wait(self) -> None:
-        """Tell it that the run still writes, and is to have a little longer."""
+        """Report that the run still writes, and needs a little longer."""
         self.hear(GOES_ON)
 
     def beat(self) -> None:
-        """Tell it that the event loop turns."""
-        with suppress(RuntimeError):  # no thread can be started: then nobody is told of a stall before it is over
+        """Report that the event loop turns."""
+        with suppress(RuntimeError):  # no thread can be started: a stall is reported only afterwards
             faulthandler.dump_traceback_later(STALL_S, repeat=True, file=self._stacks)
 
     def close(self) -> None:
-        """Have no more use for it: it ends."""
+        """Let the watchdog end."""
         faulthandler.cancel_dump_traceback_later()
         self._run.close()
         os.close(self._stacks)
@@ -93,9 +91,9 @@ class Watchdog:
 
 @cache
 def exit_orders(codes: tuple[int, ...]) -> Mapping[int, int]:
-    """Return an eventfd for each exit code: a number written to it ends this process, whatever it is doing.
+    """Return an eventfd for each exit code: writing a number to it ends this process, whatever it is doing.
 
-    None where the layout of the C library's structures is not known. They last as long as the process.
+    Empty if the layout of the C library's structures is unknown. They exist as long as the process.
     """
     is_known = sys.platform == "linux" and sys.byteorder == "little" and sys.maxsize > 2**32
     orders: dict[int, int] = {}
@@ -106,8 +104,8 @@ def exit_orders(codes: tuple[int, ...]) -> Mapping[int, int]:
 
 
 def _exit_order(code: int) -> int:
-    """Have the C library exit with a code once a number is written to an eventfd, and give that."""
-    import ctypes  # here, because it is wanted only where signals are heard
+    """Ask the C library to exit with a code once a number is written to an eventfd, and return that."""
+    import ctypes  # imported here because only signal handling needs it
 
     class Event(ctypes.Structure):
         _fields_ = (
@@ -126,11 +124,11 @@ def _exit_order(code: int) -> int:
             ("buffer", ctypes.c_void_p),
             ("size", ctypes.c_size_t),
             ("event", Event),
-            ("rest", ctypes.c_char * 256),  # more than any library keeps here
+            ("rest", ctypes.c_char * 256),  # more than any C library stores here
         )
 
     library = ctypes.CDLL(None, use_errno=True)
-    leave = ctypes.cast(library._exit, ctypes.c_void_p).value  # noqa: SLF001 - so it is called in C
+    leave = ctypes.cast(library._exit, ctypes.c_void_p).value  # noqa: SLF001 - its name in C
     order, number = os.eventfd(0), ctypes.create_string_buffer(8)
     event = Event(value=code, notify=_SIGEV_THREAD, function=leave)
     read = Read(fd=order, buffer=ctypes.addressof(number), size=8, event=event)
@@ -138,7 +136,7 @@ def _exit_order(code: int) -> int:
         os.close(order)
         raise OSError(ctypes.get_errno(), "no more threads")
     for value in (number, read):
-        # The library's thread may come to read them while the interpreter is taken down, and what is freed by then it
-        # would take for a failed read: 2 of 60 short runs ended with this code instead of their own.
+        # The library's thread may read them during interpreter shutdown, and would take freed memory for a failed read:
+        # 2 of 60 short runs ended with this code instead of their own.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
     return order

@@ -1,6 +1,6 @@
-"""The process beside a run that speaks for it and ends it when nothing in the run can.
+"""The process beside a run that reports for it, and ends it when the run itself cannot.
 
-Started as a script of its own, without this package: it is to be there at once, and to need nothing.
+It runs as a standalone script without this package, so that it starts at once and depends on nothing.
 """
 
 import os
@@ -13,23 +13,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 GOES_ON = 0
-"""What a run tells instead of a signal: it is still writing, look again a little later."""
+"""The message of a run, in place of a signal, that it is still writing and needs longer."""
 LATER_S = 1.0
 LOOK_EVERY_S = 0.05
-"""How often it looks whether a signal is still unread; a run that turns has read it long before."""
+"""The interval of checks for an unread signal; a run whose loop turns reads it much sooner."""
 DIES_WITHIN_S = 0.3
-"""A process whose exit was ordered is gone by then, or is killed."""
+"""How long a process may take to exit when ordered to; then it is killed."""
 FOR_EVER_S = 3600.0
-"""Nothing happens by itself; a wait that ends early is begun again."""
+"""The timeout when there is nothing to wait for; the wait just begins again."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MOST_STALLS = 20
-"""Most reports of a stall: one that lasts is reported again each time that it has gone on for as long."""
+"""The most reports of stalls; a lasting stall is reported again each time that it has lasted as long again."""
 BEGINS = b"Timeout ("
-"""How the stacks of a process begin that faulthandler writes after a time."""
+"""The start of a stack dump that faulthandler writes after a timeout."""
 
 
 class Stall:
-    """What is told of a run that stands still: a line, and the stacks that come out of `source` go into a file."""
+    """The reports of a blocked run: a line, and a file for the stacks that arrive from `source`."""
 
     def __init__(self, source: int = -1, line: str = "", path: str = "") -> None:
         self.source = source
@@ -38,7 +38,7 @@ class Stall:
         self._left = MOST_STALLS
 
     def tell(self) -> None:
-        """Tell what has come; when nothing more can come, nothing is waited for any more."""
+        """Report what has arrived; at the end of the stream stop waiting for it."""
         data = os.read(self.source, 65536)
         self._left -= data.count(BEGINS)
         if not data:
@@ -56,27 +56,27 @@ class Stall:
         fd = os.open(self._path, flags, 0o600)
         try:
             status = os.fstat(fd)
-            if status.st_uid == os.geteuid() and status.st_nlink == 1:  # else somebody has put it there
+            if status.st_uid == os.geteuid() and status.st_nlink == 1:  # otherwise another user may have planted it
                 os.write(fd, data)
         finally:
             os.close(fd)
 
 
 def watch(run: socket.socket, inbox: socket.socket, within_s: float, stall: Stall | None = None) -> int | None:
-    """Wait until a run has not ended in time after its second signal, and give the first; None when it has ended.
+    """Wait until a run is overdue after its second signal, and return the first; return None if it has ended.
 
-    A signal counts once the run tells of it over `run`, and before that when it stands unread in the `inbox`, where the
-    kernel's handler puts it: so it counts as well while no Python runs in there.
+    A signal counts once the run reports it over `run`, or while it is unread in the `inbox`, where the kernel's handler
+    writes it: so it counts even while no Python runs in the run.
     """
     heard, unread, signums, due = b"", b"", b"", float("inf")
     stall = stall or Stall()
     while (now := time.monotonic()) < due:
-        # What is unread stays readable: to wait for it again would be no wait.
+        # Unread bytes stay readable, so polling for them would return at once.
         fds = [run.fileno(), *([] if unread else [inbox.fileno()]), *([] if stall.source < 0 else [stall.source])]
         ready = _readable(fds, min(due - now, LOOK_EVERY_S if unread else FOR_EVER_S))
         if stall.source in ready:
             stall.tell()
-        if run.fileno() in ready:  # before the look into the inbox, or what moves meanwhile would count twice
+        if run.fileno() in ready:  # before the inbox is read, otherwise bytes moved meanwhile would count twice
             message = run.recv(64)
             if not message:
                 return None
@@ -110,22 +110,22 @@ def _unread(inbox: socket.socket) -> bytes:
 
 
 def end(pid: int, run: socket.socket, orders: Mapping[int, int], code: int, text: str) -> None:
-    """Say that a process is ended, and see to it: by an order for the exit code, and if that does not help, at once."""
+    """Report that a process is ended, and end it: by an order for the exit code, and if that fails by SIGKILL."""
     write_err(text)
     if code in orders:
         os.write(orders[code], (1).to_bytes(8, sys.byteorder))
         if _is_gone(run, time.monotonic() + DIES_WITHIN_S):
             return
-    os.kill(pid, signal.SIGKILL)  # it is there: else its end of the socket would be closed
+    os.kill(pid, signal.SIGKILL)  # it still exists: otherwise its end of the socket would be closed
 
 
 def write_err(text: str) -> None:
-    """Write to standard error if it takes something right now, `{time}` as the time; it must not hold this up."""
+    """Write to standard error, with `{time}` replaced, if that does not block."""
     with suppress(OSError):
         room = select.poll()
         room.register(2, select.POLLOUT)
         if room.poll(0):
-            begin = "\r\x1b[2K" if os.isatty(2) else ""  # a bar may stand there
+            begin = "\r\x1b[2K" if os.isatty(2) else ""  # clear a progress bar
             now = time.time()
             at = time.strftime(f"%Y-%m-%dT%H:%M:%S.{int(now * 1000) % 1000:03}Z", time.gmtime(now))
             os.write(2, f"{begin}{text.replace('{time}', at)}".encode(errors="backslashreplace"))
@@ -134,9 +134,9 @@ def write_err(text: str) -> None:
 def main(
     pid: str, run: str, inbox: str, stacks: str, within_s: str, orders: str, text: str, line: str, path: str
 ) -> None:
-    """Watch the process of that id, to whose sockets, stacks and orders these files lead."""
+    """Watch the process `pid`; the other arguments are its descriptors, its deadline and its messages."""
     for signum in SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)  # whoever signals all that is called bulkstop does not mean this one
+        signal.signal(signum, signal.SIG_IGN)  # signals to everything called bulkstop are not meant for this process
     with socket.socket(fileno=int(run)) as parent, socket.socket(fileno=int(inbox)) as unread:
         first = watch(parent, unread, float(within_s), Stall(int(stacks), line, path))
         if first is not None:

@@ -1,1 +1,1 @@
-"""FILES: never written where another user's link leads."""
+"""FILES: never written through another user's link."""

@@ -1,4 +1,4 @@
-"""Files that are written while a run goes on."""
+"""Files that are written during a run."""
 
 import os
 import time
@@ -14,29 +14,29 @@ from bulkstop.outbox import Outbox
 
 BUFFER = 64 * 1024
 MOST_UNREAD_BYTES = 16 * 1024 * 1024
-"""So much of what several processes have measured waits for a reader; then nothing more is sent."""
+"""The most unread data of worker processes; beyond it nothing more is sent."""
 FLUSH_S = 1.0
-"""How long a line may wait to be written, as long as others follow it."""
+"""The longest time that a line waits to be written while others follow it."""
 
 
 class Sink(Protocol):
-    """Takes lines, whole ones at a time."""
+    """A receiver of whole lines."""
 
     def write(self, data: bytes, /) -> None:
-        """Take some; raises OutputError."""
+        """Write lines; raises OutputError."""
         ...
 
     def close(self) -> None:
-        """Take no more; raises OutputError."""
+        """Finish writing; raises OutputError."""
         ...
 
 
 class Output:
-    """Takes what is written to `path`, a new file private to the user; `-` is standard output.
+    """Writes to `path`, a new file private to the user; `-` is standard output.
 
-    Raises OutputError, which names `option`, when it exists (unless it is to be overwritten), or cannot be written; a
-    write is buffered, so that may be told with a later one or with `close`. A new file that got nothing is removed.
-    Standard output, a pipe or a device is written to through an `outbox`.
+    Raises OutputError, which names `option`, if the file exists (unless it may be overwritten) or cannot be written; as
+    writes are buffered, a later one or `close` may raise it. A new file without content is removed. Standard output, a
+    pipe or a device is written through an `outbox`.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Output:
         self._missed = 0
 
     def write(self, data: bytes) -> None:
-        """Write, now or within a second of the next write."""
+        """Write data, now or within a second of the next write."""
         self._is_new = False
         if self.outbox is not None:
             self._put_out(self.outbox, data)
@@ -77,7 +77,7 @@ class Output:
             raise self._fault(error) from None
 
     def close(self) -> None:
-        """Write what is left and free the file."""
+        """Write the rest and close the file."""
         if self.outbox is not None:
             self.outbox.close()
             self._check(self.outbox)
@@ -85,14 +85,14 @@ class Output:
         try:
             self._file.close()
         except OSError as error:
-            if not self._is_broken:  # else it was told already
+            if not self._is_broken:  # otherwise it was raised already
                 raise self._fault(error) from None
         if self._is_new:
             Path(self._path).unlink(missing_ok=True)
 
     @property
     def missing(self) -> int:
-        """How many lines of what was written nobody has read, and will not."""
+        """The number of lines that no reader has taken, or will."""
         return self._missed + len(self.outbox.unwritten) if self.outbox and self.outbox.is_over else 0
 
     def _put_out(self, outbox: Outbox[None], data: bytes) -> None:
@@ -100,7 +100,7 @@ class Output:
         if outbox.waiting_bytes > MOST_UNREAD_BYTES and not self._is_broken:
             self._is_broken = True
             raise OutputError(f"{self.name}: nobody reads it, so sending stops")
-        for line in data.splitlines(keepends=True):  # one by one: what nobody reads is counted, and none is torn
+        for line in data.splitlines(keepends=True):  # one by one: unread ones are counted, and none is torn
             self._missed += not outbox.put(line, None)
 
     def _check(self, outbox: Outbox[None]) -> None:

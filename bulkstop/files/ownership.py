@@ -12,9 +12,9 @@ _ACCESS_LIST = "system.posix_acl_access"
 
 
 def others_who_write(fd: int) -> str | None:
-    """Say who can write an open file or folder besides this user and root; None for nobody.
+    """Return who can write an open file or folder besides this user and root; None if nobody can.
 
-    The group may that is the user's own, as systems with a umask of 002 make one for each.
+    The user's own group does not count, because systems with a umask of 002 create one for each user.
     """
     status = os.fstat(fd)
     mode = stat.S_IMODE(status.st_mode)
@@ -28,11 +28,11 @@ def others_who_write(fd: int) -> str | None:
 
 
 def is_own_group(gid: int, uid: int) -> bool:
-    """Tell whether a group is root's, or the private one of the user or of `uid`.
+    """Return whether a group is root's, or the private one of this user or of `uid`.
 
-    Such a group bears that name, and nobody else is in it. A group without an entry, as in a container, is the user's.
+    A private group has its user's name and no other member. A group without an entry, as in a container, is the user's.
     """
-    import grp  # seldom wanted, as is pwd
+    import grp  # rarely needed, as is pwd
 
     users = {os.geteuid(), uid}
     if gid == 0:
@@ -55,7 +55,7 @@ def _is_private(group: "grp.struct_group", uid: int) -> bool:
 
 
 def name_user(uid: int) -> str:
-    """Return the name of a user; the number of one without a name."""
+    """Return the name of a user, or the number of one without a name."""
     import pwd
 
     with suppress(KeyError):
@@ -72,7 +72,7 @@ def _name_group(gid: int) -> str:
 
 
 def _has_access_list(fd: int) -> bool:
-    """Tell whether a file has a list of those who may write it: then its mode does not say who they are."""
+    """Return whether a file has an access control list: then its mode does not show who can write it."""
     with suppress(OSError, AttributeError):
         return bool(os.getxattr(fd, _ACCESS_LIST))
     return False

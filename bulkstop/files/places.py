@@ -11,15 +11,15 @@ from typing import BinaryIO, NamedTuple
 from bulkstop.files.ownership import name_user, others_who_write
 
 MOST_LINKS = 40
-"""Links that lead to one another, as many as the kernel follows."""
+"""The most links followed in a row, as in the kernel."""
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
-"""How a folder is opened that may be gone through, but perhaps not be listed."""
+"""The flags for opening a folder that can be entered but perhaps not listed."""
 
 
 class Place(NamedTuple):
-    """A name in a folder that is open; no link that another user may have planted leads to it.
+    """A name in an open folder, reached without a link that another user may have planted.
 
-    It `is_linked` if the path that led to it is that of a link, so that there is something already.
+    It `is_linked` if the path that led to it is a link, so that something exists already.
     """
 
     folder: int
@@ -28,35 +28,35 @@ class Place(NamedTuple):
     follow: int = os.O_NOFOLLOW
 
     def status(self) -> os.stat_result | None:
-        """Return what is known of the entry of that name; None when there is none."""
+        """Return the status of the entry; None if there is none."""
         with suppress(FileNotFoundError):
             return os.stat(self.name, dir_fd=self.folder, follow_symlinks=not self.follow)
         return None
 
     @property
     def is_regular(self) -> bool:
-        """Tell whether a regular file is there."""
+        """Return whether it is a regular file."""
         return (status := self.status()) is not None and stat.S_ISREG(status.st_mode)
 
     def open(self, flags: int) -> int:
-        """Open the file of that name, private to the user if it is made; a link that has come meanwhile is refused."""
+        """Open the file, private to the user if it is created; a link that was made meanwhile is refused."""
         if self.is_linked and flags & os.O_EXCL:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         return os.open(self.name, flags | self.follow | os.O_CLOEXEC, 0o600, dir_fd=self.folder)
 
     def refuse_foreign(self) -> None:
-        """Raise OSError for what another user has put there."""
+        """Raise OSError for an entry of another user."""
         if (status := self.status()) is not None and status.st_uid not in (0, os.geteuid()) and self._is_shared():
             raise _planted(self.name, "a file", status)
 
     def refuse_fixed(self) -> None:
-        """Raise OSError for what another user has put where only its owner can replace it."""
+        """Raise OSError for another user's entry in a folder where only the owner can replace it."""
         folder = os.fstat(self.folder)
         if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, folder.st_uid):
             self.refuse_foreign()
 
     def refuse_alias(self) -> None:
-        """Raise OSError for a file with another name too, which another user may have brought here by this one."""
+        """Raise OSError for a file with a second name: another user may have linked it here."""
         status = self.status()
         if status is not None and stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and self._is_shared():
             why = "has another name (a hard link) too, in a folder that others can write"
@@ -64,13 +64,13 @@ class Place(NamedTuple):
 
     @property
     def group(self) -> int | None:
-        """The group that shares the folder, as mode 2770 says: its members put there what they use together."""
+        """The group that shares the folder, as mode 2770 indicates: its members put common files there."""
         status = os.fstat(self.folder)
         shared = stat.S_ISGID | stat.S_IWGRP
         return status.st_gid if status.st_mode & (shared | stat.S_IWOTH) == shared else None
 
     def refuse_stranger(self) -> None:
-        """Raise OSError for what another user has put there, unless it is the group's that shares the folder."""
+        """Raise OSError for another user's entry, unless it belongs to the group that shares the folder."""
         status, group = self.status(), self.group
         is_of_group = status is not None and status.st_gid == group and not status.st_mode & stat.S_IWOTH
         if group is None or not is_of_group:
@@ -82,7 +82,7 @@ class Place(NamedTuple):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
     def refuse_irregular(self) -> None:
-        """Raise OSError for what is there and is not a regular file."""
+        """Raise OSError for an entry that is not a regular file."""
         if (status := self.status()) is not None:
             _refuse_irregular(status)
 
@@ -92,10 +92,10 @@ class Place(NamedTuple):
 
 @contextmanager
 def open_place(path: str | os.PathLike[str]) -> Iterator[Place]:
-    """Open the folder of a path, for as long as the block runs, and give the place at the end of it.
+    """Open the folder of a path while the block runs, and yield the place of the path's last name.
 
-    Links are followed as ever, but for one that another user may have planted: it is another user's, in a folder that
-    others than this user and root can write. Raises OSError for that, and for a folder that is not there.
+    Links are followed, except those that another user may have planted: they belong to another user, in a folder that
+    others than this user and root can write. Raises OSError for such a link, and for a missing folder.
     """
     place = _walk(os.fspath(path))
     try:
@@ -105,7 +105,7 @@ def open_place(path: str | os.PathLike[str]) -> Iterator[Place]:
 
 
 def _walk(path: str) -> Place:
-    """Go along a path, link by link; nothing that is moved or replaced meanwhile leads anywhere else."""
+    """Follow a path link by link; moving or replacing a part meanwhile does not divert it."""
     place, names = Place(os.open("/" if path.startswith("/") else ".", _FOLDER), "."), _split(path)
     links = 0
     try:
@@ -127,7 +127,7 @@ def _walk(path: str) -> Place:
 
 
 def _enter(place: Place, folder: str) -> Place:
-    """Open a folder in place of the one that leads to it."""
+    """Open a folder and close the one that leads to it."""
     entered = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=place.folder)
     os.close(place.folder)
     return place._replace(folder=entered)
@@ -140,16 +140,16 @@ def _count_link(links: int) -> int:
 
 
 def _split(path: str) -> list[str]:
-    """Return the names in a path, the last one first; one that ends in `/` leads to a folder."""
+    """Return the names in a path, the last one first; a path that ends in `/` leads to a folder."""
     names = [name for name in path.split("/") if name not in ("", ".")]
     return ["."] * (path.endswith("/") or not names) + names[::-1]
 
 
 def _read_link(place: Place, *, is_last: bool) -> str | None:
-    """Return where a link leads, None for what is none; raises OSError for one that may be planted.
+    """Return the target of a link; None if it is not a link; raises OSError if it may be planted.
 
-    That is as for the kernel where it protects its users (sysctl fs.protected_symlinks). It lets one pass that is of
-    the owner of the folder; here such a link may lead to the folder of a path, not to a file.
+    The rule is that of the kernel's protection (sysctl fs.protected_symlinks). The kernel permits a link of the
+    folder's owner; here such a link may only lead to the folder of a path, not to a file.
     """
     status, folder = place.status(), os.fstat(place.folder)
     if status is None or not stat.S_ISLNK(status.st_mode):
@@ -161,7 +161,7 @@ def _read_link(place: Place, *, is_last: bool) -> str | None:
 
 
 def _leads_on(place: Place, target: str) -> bool:
-    """Tell whether a link has a target by name; one of the kernel's to an open pipe has none."""
+    """Return whether a link has a target by name; a kernel link to an open pipe has none."""
     with suppress(OSError):
         if os.fstat(place.folder).st_dev == Path("/proc").stat().st_dev:
             return target.startswith("/") and os.path.lexists(target)
@@ -174,7 +174,7 @@ def _planted(name: str, what: str, status: os.stat_result) -> OSError:
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file to be read; raises OSError for a link that was planted, and for what might never answer."""
+    """Open a regular file for reading; raises OSError for a planted link, and for anything that might block."""
     with open_place(path) as place:
         fd = place.open(os.O_RDONLY | os.O_NONBLOCK)
     try:
@@ -193,7 +193,7 @@ def _refuse_irregular(status: os.stat_result) -> None:
 
 
 def open_in_place(place: Place, flags: int) -> int:
-    """Open what is there to be written to, or make it; raises OSError for what another user may have put there."""
+    """Open or create a file for writing; raises OSError if another user may have put it there."""
     place.refuse_foreign()
     place.refuse_alias()
     return place.open(flags)

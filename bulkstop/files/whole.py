@@ -13,18 +13,18 @@ from bulkstop.files.places import Place, open_in_place, open_place
 from bulkstop.naming import name_setting
 
 DRAFT = ".bulkstop."
-"""How the name of a file begins that is not complete; its own name may be as long as names can be."""
+"""The start of an incomplete file's name, used instead of the file's own, which may have the full length."""
 NAME_BYTES = 255
-"""The longest name that a file can have."""
+"""The longest name of a file."""
 
 
 class AtomicFile:
-    """Takes `path`, which is written at once by `save`: a new file, private to the user.
+    """Writes `path` at once by `save`: a new file, private to the user.
 
-    Raises OutputError, which names `option` unless that is the usual `-o`, when it exists (unless it is to be
-    overwritten) or could not be written: that is tried when it is made. What was there stays as it is until all of the
-    new one is on the disk. A device or a pipe is written to, unless nobody has named it: of a name that `is_derived`
-    from another, it is refused.
+    Raises OutputError, which names `option` unless that is the usual `-o`, if the file exists (unless it may be
+    overwritten) or cannot be written; this is checked at once. The old content stays until all of the new one is on the
+    disk. A device or a pipe is written directly, but refused for a name that `is_derived` from another, because the
+    user did not choose it.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class AtomicFile:
             raise self._fault("opened", error, f"; give {self._other}") from None
 
     def save(self, data: bytes) -> None:
-        """Write it."""
+        """Write the file."""
         self.save_blocks([data])
 
     def save_blocks(self, blocks: Iterable[bytes]) -> None:
-        """Write it block by block; what making the blocks raises leaves what was there."""
+        """Write the file block by block; an exception from `blocks` leaves the old content."""
         try:
             if self._fd >= 0:
                 fd, self._fd = self._fd, -1
@@ -65,7 +65,7 @@ class AtomicFile:
             raise self._fault("written", error) from None
 
     def close(self) -> None:
-        """Free the device or the pipe that was never written to."""
+        """Close a device or a pipe that was not written."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -75,7 +75,7 @@ class AtomicFile:
 
 
 def check_place(path: Path, *, is_derived: bool = True) -> None:
-    """Raise OSError if `write_atomically` could write no file of this name now."""
+    """Raise OSError if `write_atomically` could not write a file of this name now."""
     with open_place(path) as place:
         _check(place, is_derived=is_derived)
         draft = _new_draft(place)
@@ -84,10 +84,10 @@ def check_place(path: Path, *, is_derived: bool = True) -> None:
 
 
 def write_atomically(path: Path, blocks: Iterable[bytes], *, replace: bool = True, is_derived: bool = True) -> None:
-    """Have a file hold these blocks, whatever happens either all of them or what was there; raises OSError.
+    """Write a file so that it always holds either all of these blocks or the old content; raises OSError.
 
-    It is private to the user. Of a link, what it leads to is written. Without `replace` what is there stays, and
-    FileExistsError is raised. Nobody has named a file that `is_derived`: what is there and is not a file is refused.
+    It is private to the user. For a link, its target is written. Without `replace` an existing file stays, and
+    FileExistsError is raised. For a name that `is_derived`, anything that is not a file is refused.
     """
     with open_place(path) as place:
         _check(place, is_derived=is_derived)
@@ -96,7 +96,7 @@ def write_atomically(path: Path, blocks: Iterable[bytes], *, replace: bool = Tru
             with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
                 file.writelines(blocks)
                 file.flush()
-                os.fsync(fd)  # else a power failure could leave an empty one in the place of the old one
+                os.fsync(fd)  # otherwise a power failure could leave an empty file instead of the old one
             _name_draft(place, draft) if replace else _place_new(place, draft)
         finally:
             with suppress(OSError):
@@ -104,7 +104,7 @@ def write_atomically(path: Path, blocks: Iterable[bytes], *, replace: bool = Tru
 
 
 def beside(path: str, ending: str) -> str:
-    """Return the name of a file that goes with another: that one's name and an ending, cut where it is too long."""
+    """Return a companion file's name: the name of a file plus an ending, truncated if too long."""
     folder, name = os.path.split(path)
     data, room = os.fsencode(name), NAME_BYTES - len(os.fsencode(ending))
     if len(data) <= room:
@@ -114,13 +114,13 @@ def beside(path: str, ending: str) -> str:
 
 
 def find_free_name(stem: str, ending: str) -> str:
-    """Return the name of a file that is not there yet: these two parts, with a number from 2 on between them."""
+    """Return the name of a file that does not exist yet: these two parts, with a number from 2 on if needed."""
     names = (beside(stem, f"{number and f'-{number}'}{ending}") for number in itertools.chain([""], itertools.count(2)))
     return next(name for name in names if not os.path.lexists(name))
 
 
 def is_device(path: str) -> bool:
-    """Tell whether a path is something that is written to but keeps nothing: a device, a pipe, a socket."""
+    """Return whether a path is a device, a pipe or a socket, which keeps nothing that is written."""
     try:
         mode = Path(path).stat().st_mode
     except OSError:
@@ -129,13 +129,13 @@ def is_device(path: str) -> bool:
 
 
 def refuse_existing(name: str, other: str = "another file") -> OutputError:
-    """Say that a file is there which nobody said is to be replaced."""
+    """Return the error for a file that exists and was not to be replaced."""
     return OutputError(f"{name}: exists already; give {name_setting('overwrite', True)}, or {other}")
 
 
 def _check(place: Place, *, is_derived: bool) -> None:
-    """Raise OSError for a place that no file can take, or that something has which is not a file to be replaced."""
-    place.refuse_directory()  # a name may be too long, too
+    """Raise OSError for a place that no file can take, or that has something other than a file."""
+    place.refuse_directory()  # a name may be too long as well
     place.refuse_fixed()
     if is_derived and not place.is_regular:
         place.refuse_foreign()
@@ -143,7 +143,7 @@ def _check(place: Place, *, is_derived: bool) -> None:
 
 
 def _new_draft(place: Place) -> tuple[str, int]:
-    """Make a file for what is not complete yet, for the user alone; return its name and the open file."""
+    """Create an incomplete file for the user alone; return its name and descriptor."""
     name = f"{DRAFT}{os.urandom(8).hex()}"
     return name, Place(place.folder, name).open(os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
@@ -153,12 +153,12 @@ def _name_draft(place: Place, draft: str) -> None:
 
 
 def _place_new(place: Place, draft: str) -> None:
-    """Name a finished draft, unless something has that name; raises FileExistsError."""
-    try:  # the one way to a name that never replaces anything
+    """Give a finished draft its name unless that exists; raises FileExistsError."""
+    try:  # only a hard link never replaces anything
         os.link(draft, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
     except FileExistsError:
         raise
-    except OSError:  # a file system without such links
+    except OSError:  # a file system without hard links
         if place.status() is not None:
             raise FileExistsError from None
         _name_draft(place, draft)

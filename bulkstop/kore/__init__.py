@@ -1,1 +1,1 @@
-"""The vendor's API: what to send, what an answer means; nobody else knows it."""
+"""The vendor's API: requests, responses, what they mean; no other package knows it."""

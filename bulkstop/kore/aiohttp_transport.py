@@ -1,4 +1,4 @@
-"""One attempt is one HTTP exchange: a request goes out, a Response or a TransportFailure comes back."""
+"""One attempt is one HTTP exchange: a request is sent, a Response or a TransportFailure returned."""
 
 import asyncio
 import socket
@@ -30,13 +30,13 @@ from bulkstop.model import Outcome, RetryHint
 from bulkstop.redact import find_passwords
 
 FIELD_CAP = 32 * 1024
-"""Bytes that a line of an answer's head may have; aiohttp's own 8,190 are fewer than some gateways send."""
+"""The longest header line in a response; aiohttp's own 8,190 bytes are fewer than some gateways send."""
 
 
 class AiohttpTransport:
-    """Sends a request and returns within `timeout_s`, whatever the other side does; it never raises for a failed call.
+    """Sends a request and returns within `timeout_s`, whatever the server does; it never raises for a failed call.
 
-    Redirects are not followed, cookies are not kept, and a body is read up to BODY_CAP bytes, or as many as asked for.
+    It follows no redirects, keeps no cookies, and reads a body up to BODY_CAP bytes, or up to a given number.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class AiohttpTransport:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the connection pool; raises SettingsError when a file of TLS is unusable."""
+        """Open the connection pool; raises SettingsError if a TLS file is unusable."""
         host, login = str(HostPort.of(self._base)), make_login(self._proxy)
         if self._proxy and self._proxy.lower().startswith("https:"):
             dialer, gate = None, ProxyGate(self._proxy, host)
@@ -99,7 +99,7 @@ class AiohttpTransport:
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),  # both are ours to watch: see Deadlines, and the connector
+            timeout=aiohttp.ClientTimeout(total=None),  # Deadlines and the connector limit the time instead
             headers={"User-Agent": self._user_agent},
             max_line_size=FIELD_CAP,
             max_field_size=FIELD_CAP,
@@ -116,9 +116,9 @@ class AiohttpTransport:
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = BODY, cap: int = BODY_CAP
     ) -> Response | TransportFailure:
-        """POST a body to a path with query, sent to the byte as given, and read up to `cap` bytes of the answer.
+        """POST a body to a path with query, both exactly as given, and read up to `cap` bytes of the response.
 
-        Without a body it is a GET. Raises CredentialsError when a proxy lets nobody through.
+        With an empty body it is a GET. Raises CredentialsError if a proxy refuses the call.
         """
         if self._gate is None:
             return await self._exchange(target, headers, body, cap)
@@ -130,8 +130,8 @@ class AiohttpTransport:
     async def _exchange(
         self, target: str, headers: Mapping[str, str], body: bytes, cap: int
     ) -> Response | TransportFailure:
-        assert self._session is not None, "the client is used inside its `async with`"  # noqa: S101 - a caller's slip
-        assert self._connector is not None  # noqa: S101 - there is one with a session
+        assert self._session is not None, "the client is used inside its `async with`"  # noqa: S101 - a caller's programming error
+        assert self._connector is not None  # noqa: S101 - exists together with the session
         began = time.perf_counter()
         response: aiohttp.ClientResponse | None = None
         connecting = self._connector.connecting
@@ -147,7 +147,7 @@ class AiohttpTransport:
             )
             content = await _read(response, cap)
             answer, response = _answer(response, content, _ms_since(began)), None
-            if self._passwords:  # a proxy may repeat its own
+            if self._passwords:  # a proxy may repeat its own password
                 answer = redact_response(answer, self._passwords)
         except asyncio.CancelledError:
             if not self._deadlines.cut_off(task):
@@ -176,8 +176,8 @@ class AiohttpTransport:
     def _url(self, target: str) -> URL:
         path, _, query = target.partition("?")
         parts = SplitResult(self._base.scheme, self._base.netloc, self._base.path + path, query, "")
-        # encoded=True: yarl would otherwise fold the SMS path's `//` and decode an id's `%2F`; the parts spare it the
-        # parsing of a text that is new each time.
+        # encoded=True: otherwise yarl would fold the SMS path's `//` and decode an id's `%2F`; prepared parts spare it
+        # parsing a new text for each call.
         return URL(parts, encoded=True)
 
 
@@ -189,14 +189,14 @@ def _answer(response: aiohttp.ClientResponse, body: bytes, latency_ms: float) ->
 
 
 class _SpokeUnaskedError(aiohttp.ClientConnectionError):
-    """Something came over a connection on which nothing had been asked."""
+    """Data arrived on a connection without a request."""
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Makes connections as the other transport does; what aiohttp's own way is left with is a proxy behind TLS.
+    """Makes connections as the other transport does; only for a proxy behind TLS it uses aiohttp's own way.
 
-    It refuses a connection on which something came unasked: that would pass for the next call's answer. `connecting`
-    are the tasks whose call has no connection yet, and did not get one if it failed.
+    It refuses a connection with unexpected data, which would count as the next call's response. `connecting` holds the
+    tasks whose call has no connection yet, or failed to get one.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class _Connector(aiohttp.TCPConnector):
         if connection.protocol is not None and connection.protocol.should_close:
             connection.close()
             raise _SpokeUnaskedError
-        if self._login and not req.is_ssl():  # else it is said as the tunnel is asked for
+        if self._login and not req.is_ssl():  # otherwise the request for the tunnel carries it
             req.headers.update(self._login)
         self.connecting.discard(task)
         return connection
@@ -262,7 +262,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Resolver(aiohttp.ThreadedResolver):
-    """Keeps the addresses of a name while it cannot be looked up."""
+    """Keeps the addresses of a name while its look-up fails."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -283,12 +283,12 @@ async def _read(response: aiohttp.ClientResponse, cap: int) -> bytes:
     if not content.at_eof():
         body = await _read_on(content, body, cap)
     if not content.at_eof():
-        response.close()  # the rest is not worth a connection that somebody else feeds without end
+        response.close()  # reading the rest, which may be endless, is not worth a connection
     return body[:cap]
 
 
 async def _read_on(content: aiohttp.StreamReader, begun: bytes, cap: int) -> bytes:
-    body = bytearray(begun)  # bytes would be copied with each piece that is added
+    body = bytearray(begun)  # bytes would be copied for each piece
     while len(body) < cap and not content.at_eof():
         body += await content.readany()
     return bytes(body)
@@ -299,7 +299,7 @@ def _ms_since(began: float) -> float:
 
 
 def _explain_failure(error: Exception, latency_ms: float, status: int | None) -> TransportFailure:
-    """Return what broke, and whether it did so before anything had left."""
+    """Return the failure of a call, and whether it occurred before anything was sent."""
     if (unsent := _explain_unsent(error)) is not None:
         why, again = unsent
         return TransportFailure(Outcome.CONNECTION_ERROR, why, latency_ms, status, again)
@@ -309,7 +309,7 @@ def _explain_failure(error: Exception, latency_ms: float, status: int | None) ->
 
 
 def _explain_unconnected(error: Exception, latency_ms: float) -> TransportFailure:
-    """Return why there was no connection, and so nothing was sent."""
+    """Return why there was no connection, so that nothing was sent."""
     why, again = _explain_unsent(error) or (f"no connection ({network.name_error(error)})", RetryHint.LATER)
     if isinstance(error, aiohttp.ServerDisconnectedError):
         why = "the proxy broke off before it answered"

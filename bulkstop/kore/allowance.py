@@ -1,8 +1,8 @@
-"""What the headers of an answer say that the service still takes.
+"""The allowance that a service states in the headers of a response.
 
 Pure functions. There is no standard, but a draft, "RateLimit header fields for HTTP"
 (https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/), each of whose versions is in use, and older
-headers, named alike by GitHub, X, Kong, Envoy, Spring Cloud Gateway and others, that mean different things:
+headers, named alike by GitHub, X, Kong, Envoy, Spring Cloud Gateway and others, but with different meanings:
 
     RateLimit-Limit: 20              RateLimit: limit=20, remaining=3, reset=2      X-RateLimit-Limit: 20, 20;w=5
     RateLimit-Remaining: 3           RateLimit-Policy: 20;w=5                       X-RateLimit-Remaining: 3
@@ -10,7 +10,7 @@ headers, named alike by GitHub, X, Kong, Envoy, Spring Cloud Gateway and others,
                                      RateLimit: "default";r=3;t=2                   X-RateLimit-Limit-Minute: 60
                                      RateLimit-Policy: "default";q=20;w=5           X-RateLimit-Remaining-Minute: 3
 
-What makes no sense says nothing.
+Headers that make no sense are ignored.
 """
 
 import re
@@ -23,9 +23,9 @@ from typing import NamedTuple
 from bulkstop.model import Allowance
 
 FIELDS_KEPT = 32
-"""How many fields of an answer are kept; Kong, which counts by several windows, sends up to 15."""
+"""The most headers kept of a response; Kong, which counts by several windows, sends up to 15."""
 VALUE_CHARS = 512
-"""The longest value that is kept, and read: of one that is cut a number might be a part of a number."""
+"""The longest value that is read; in a truncated one a number could be incomplete."""
 
 _NAME = re.compile(r"(?:x-)?(?P<vendor>amzn-)?rate-?limit(?:-(?P<what>[a-z-]{1,32}))?", re.ASCII)
 _WINDOWS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "month": 30 * 86400, "year": 365 * 86400}
@@ -42,9 +42,9 @@ _PAIR = re.compile(r"(limit|remaining|reset)\s*=\s*(.+)", re.DOTALL)
 
 
 def pick_rate_limit(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return those of some headers that may say what a service still takes: not too many, and none that is too long.
+    """Return the headers that may state an allowance, up to FIELDS_KEPT and none longer than VALUE_CHARS.
 
-    Several of one name are one list (RFC 9110 5.3).
+    Several of one name form one list (RFC 9110 5.3).
     """
     picked: dict[str, str] = {}
     for name, value in headers:
@@ -59,9 +59,9 @@ def read_allowance(
     *,
     wall: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Allowance | None:
-    """Return what headers say of the limit of which the least remains; None where they say nothing of use.
+    """Return the allowance of the limit with the least remaining; None if the headers state none.
 
-    A time in them is held against `date`, the answer's own header, else against this machine's clock.
+    A time in them is compared with `date`, the response's own header, else with this machine's clock.
     """
     limits = _merge([fact for name, value in headers[:FIELDS_KEPT] for fact in _read_header(name, value)])
     now_s = 0.0
@@ -73,7 +73,7 @@ def read_allowance(
 
 
 class _Fact(NamedTuple):
-    """What a header says of the limit that is called `name`; `until_s` is when it resets, in seconds since 1970."""
+    """What a header says of the limit called `name`; `until_s` is when it resets, in seconds since 1970."""
 
     name: str
     remaining: int | None = None
@@ -82,12 +82,12 @@ class _Fact(NamedTuple):
     window_s: float | None = None
     until_s: float | None = None
     number: float | None = None
-    is_foreign: bool = False  # it counts something else than requests
+    is_foreign: bool = False  # it does not count requests
 
 
-@lru_cache(maxsize=1024)  # most headers of a service are the same each time, or have a small number
+@lru_cache(maxsize=1024)  # most headers of a service repeat, or contain a small number
 def _read_header(name: str, value: str) -> tuple[_Fact, ...]:
-    """Return what a header says; nothing where it makes no sense."""
+    """Return what a header says; nothing if it makes no sense."""
     match = _NAME.fullmatch(name)
     if match is None or len(value) > VALUE_CHARS or not value.isascii():
         return ()
@@ -116,7 +116,7 @@ def _read_fact(name: str, kind: str, value: str) -> _Fact:
 
 
 def _read_reset(name: str, value: str) -> _Fact:
-    """Read seconds, a time as seconds or milliseconds since 1970, or a date: told apart by their size."""
+    """Parse seconds, a time in seconds or milliseconds since 1970, or a date; sizes tell them apart."""
     if (date := _read_date(value)) is not None and _read_number(value) is None:
         return _Fact(name, until_s=date.timestamp())
     number = max((each for part in _split(_LIST_ITEM, value) if (each := _read_number(part)) is not None), default=None)
@@ -128,7 +128,7 @@ def _read_reset(name: str, value: str) -> _Fact:
 
 
 def _read_rate(value: str) -> tuple[_Fact, ...]:
-    """Read calls a second, as Amazon has them, of which there may be less than one."""
+    """Parse calls per second, as sent by Amazon, which may be below one."""
     rate = _read_number(value)
     if rate is None or not 1e-6 <= rate <= _MOST_CALLS:
         return ()
@@ -137,14 +137,14 @@ def _read_rate(value: str) -> tuple[_Fact, ...]:
 
 
 def _read_limits(value: str) -> tuple[_Fact, ...]:
-    """Read a limit, and those with a window that may stand behind it."""
+    """Parse a limit and the limits with windows that may follow it."""
     items = [_read_item(item) for item in _split(_LIST_ITEM, value)]
     limits = [fact for head, parameters in items for fact in _read_policy(head, parameters)]
     return (_Fact("", limit=_read_count(items[0][0]) or None), *limits) if items else ()
 
 
 def _read_policy(head: str, parameters: Mapping[str, str]) -> tuple[_Fact, ...]:
-    """Read `20;w=5` or `"default";q=20;w=5`."""
+    """Parse `20;w=5` or `"default";q=20;w=5`."""
     if parameters.get("qu", "requests").strip('"') != "requests":
         return (_Fact(head, is_foreign=True),)
     window_s, calls = _read_window(parameters.get("w")), _read_count(parameters.get("q", head))
@@ -154,7 +154,7 @@ def _read_policy(head: str, parameters: Mapping[str, str]) -> tuple[_Fact, ...]:
 
 
 def _read_service_limit(item: str) -> tuple[_Fact, ...]:
-    """Read `limit=20`, or `remaining=3`, or `"default";r=3;t=2`."""
+    """Parse `limit=20`, `remaining=3` or `"default";r=3;t=2`."""
     pairs = [pair for part in _split(_PARAMETER, item) if (pair := _PAIR.fullmatch(part))]
     if pairs:
         return tuple(_read_fact("", pair[1], pair[2]) for pair in pairs)
@@ -176,7 +176,7 @@ def _merge(facts: Sequence[_Fact]) -> list[_Fact]:
 
 
 def _join(one: _Fact, other: _Fact) -> _Fact:
-    """Return what two facts of a limit say together; of two counts the lower one."""
+    """Return the union of two facts about a limit; of two counts the lower one."""
     remaining = one.remaining
     if remaining is None or (other.remaining is not None and other.remaining < remaining):
         remaining = other.remaining
@@ -192,7 +192,7 @@ def _join(one: _Fact, other: _Fact) -> _Fact:
 
 
 def _empty_bucket(facts: dict[str, _Fact]) -> None:
-    """Put in what Spring says of its token bucket: each call takes some tokens, and some come back each second."""
+    """Add the facts of Spring's token bucket: each call takes some tokens, and some return each second."""
     if facts.keys().isdisjoint(_BUCKET):
         return
     numbers = {name: fact.number for name in _BUCKET if (fact := facts.pop(name, None)) is not None}
@@ -202,12 +202,12 @@ def _empty_bucket(facts: dict[str, _Fact]) -> None:
         return
     fact = facts.get("", _Fact(""))
     remaining = None if fact.remaining is None else int(fact.remaining // tokens)
-    reset_s = max(1.0, tokens / rate) if fact.reset_s is None else fact.reset_s  # it fills up by whole seconds
+    reset_s = max(1.0, tokens / rate) if fact.reset_s is None else fact.reset_s  # it refills by whole seconds
     facts[""] = _Fact("", remaining, reset_s, int(capacity // tokens), capacity / rate)
 
 
 def _complete(fact: _Fact, facts: Sequence[_Fact], now_s: float) -> Allowance:
-    """Return a fact with what others say of the same limit: Kong has the window in one header, the time in another."""
+    """Return a fact completed by others about the same limit: Kong splits window and time over two headers."""
     _, remaining, reset_s, limit, window_s, until_s, *_ = fact
     policies = [each for each in facts if each.remaining is None and each.limit and each.window_s]
     if limit is None and len(policies) == 1:
@@ -223,7 +223,7 @@ def _complete(fact: _Fact, facts: Sequence[_Fact], now_s: float) -> Allowance:
 
 
 def _choose(allowances: Sequence[Allowance]) -> Allowance | None:
-    """Return the one of which the fewest calls remain, for the longest; else the limit with the lowest rate."""
+    """Return the allowance with the fewest calls for the longest time, else the limit with the lowest rate."""
     counted = [(each.remaining, -(each.reset_s or 0.0), each) for each in allowances if each.remaining is not None]
     if counted:
         return min(counted, key=lambda each: each[:2])[2]
@@ -232,12 +232,12 @@ def _choose(allowances: Sequence[Allowance]) -> Allowance | None:
 
 
 def _split(pattern: re.Pattern[str], value: str) -> Iterator[str]:
-    """Yield the parts of a list; what stands between quotes is not taken apart."""
+    """Yield the parts of a list; quoted text is not split."""
     return (part for match in pattern.finditer(value) if (part := match[0].strip()))
 
 
 def _read_item(item: str) -> tuple[str, Mapping[str, str]]:
-    """Split an item of a structured field (RFC 9651) into what it is and its parameters."""
+    """Return the value and the parameters of an item of a structured field (RFC 9651)."""
     head, *rest = list(_split(_PARAMETER, item)) or [""]
     pairs = (part.partition("=") for part in rest)
     return head.strip('"'), {key.strip().lower(): value.strip() for key, _, value in pairs}
@@ -259,7 +259,7 @@ def _read_window(text: str | None) -> float | None:
 
 
 def _keep_wait(seconds: float) -> float | None:
-    """Return a wait that makes sense; what was over a moment ago is over."""
+    """Return a plausible wait, at least 0; None for any other."""
     return max(0.0, round(seconds, 3)) if -86400 < seconds <= _MOST_S else None
 
 

@@ -1,4 +1,4 @@
-"""The body of an answer, read as JSON."""
+"""The body of a response, parsed as JSON."""
 
 import codecs
 import re
@@ -10,10 +10,10 @@ _ESCAPES = re.compile(r"\\(?:(u[dD][89abAB]..\\u[dD][c-fC-F]..)|(u[dD][89a-fA-F]
 
 
 def parse_json(body: bytes) -> Any:
-    r"""Return the JSON value of a body; raises orjson.JSONDecodeError for what is none.
+    r"""Return the JSON value of a body; raises orjson.JSONDecodeError if it is not JSON.
 
-    A text that was cut within a character, as services cut names, does not make the rest unreadable: what is left of
-    that character (half a surrogate pair, bytes that are not UTF-8) is read as `\ufffd`.
+    A text truncated inside a character, as services truncate names, does not invalidate the rest: the remains of that
+    character (half a surrogate pair, bytes that are not UTF-8) are read as `\ufffd`.
     """
     body = body.removeprefix(codecs.BOM_UTF8)
     try:

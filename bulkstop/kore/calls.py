@@ -1,7 +1,7 @@
 """Every call of the API: its path, its headers, its body.
 
-Pure functions. What the vendor's pages leave open is read defensively: an answer that is not what was asked for is a
-failure, never an empty list.
+Pure functions. Where the vendor's pages are unclear, reading is defensive: an unexpected response is a failure, never
+an empty list.
 """
 
 import re
@@ -35,18 +35,18 @@ from bulkstop.text import format_count, has_controls
 T = TypeVar("T")
 
 PAGE = 50
-"""Campaigns asked for at once, as in the vendor's samples; the most that a service gives is not documented."""
+"""The campaigns requested at once, as in the vendor's samples; the service's maximum is undocumented."""
 CONTACTS_PAGE = 100
-"""Contacts asked for at once: the most that the service gives."""
+"""The contacts requested at once, the service's maximum."""
 STATUSES = ("Active", "Completed", "Ready", "Paused", "Preparing", "Stopped", "Scheduled", "Rescheduled")
 """The documented states of a campaign."""
 
 
 class Paths(NamedTuple):
-    """Where the calls of a deployment go, each as a template; None where no path is documented.
+    """The paths of a deployment's calls, each as a template; None if no path is documented.
 
-    `is_account_named` tells whether the query of a list, of a status and of one campaign names the account: the headers
-    always do.
+    `is_account_named` says whether the query for a list, a status or one campaign names the account; the headers always
+    do.
     """
 
     voice: str
@@ -66,7 +66,7 @@ class Paths(NamedTuple):
         return f"{path}?{query}" if query else path
 
     def target_with_account(self, template: str, where: "HasScope", *queries: str, campaign_id: str = "") -> str:
-        """Return path and query of a call whose query names the account, where the deployment's does."""
+        """Return path and query of a call; the query names the account if the deployment requires it."""
         account = (f"accountId={quote(where.account_id, safe='')}",) if self.is_account_named else ()
         return self.target(template, where, "&".join((*account, *queries)), campaign_id)
 
@@ -95,15 +95,15 @@ V1 = Paths(
 _CONTACTS = "/agentassist/api/public/analytics/account/{accountId}/v2/interactionDetails"
 
 DOCUMENTED = {ApiVersion.V1: V1, ApiVersion.V2: V2}
-"""The paths that the vendor's pages state, by version."""
+"""The paths in the vendor's documents, by version."""
 
 
 class HasScope(Protocol):
-    """The account, stream and application that a call is made for; a Campaign says all three."""
+    """The account, stream and application of a call; a Campaign has all three."""
 
     @property
     def account_id(self) -> str:
-        """The account that the call counts for."""
+        """The account whose quota counts the call."""
         ...
 
     @property
@@ -118,12 +118,12 @@ class HasScope(Protocol):
 
     @property
     def profile(self) -> str | None:
-        """The profile with whose credentials the call is made; None is that of the run."""
+        """The profile whose credentials are used; None means those of the run."""
         ...
 
 
 _STAYS = re.compile(r"[A-Za-z0-9_.~-]+")
-"""What `quote` leaves as it is: nearly every id, found out in a quarter of the time."""
+"""What `quote` leaves unchanged, as in nearly every id; the check takes a quarter of its time."""
 
 
 def target(campaign: Campaign, paths: Paths = V2) -> str:
@@ -139,7 +139,7 @@ def target(campaign: Campaign, paths: Paths = V2) -> str:
 
 @lru_cache(maxsize=1024)
 def _around_id(template: str, kind: str, account_id: str, stream_id: str, iid: str) -> tuple[str, ...]:
-    """Fill in all but the campaign id; a list has few accounts and streams, so this is done a few times a run."""
+    """Fill in all but the campaign id; a list has few accounts and streams, so a run does this a few times."""
     account, stream, app = quote(account_id, safe=""), quote(stream_id, safe=""), quote(iid, safe="")
     whole = f"{template}?accountId={account}&campaignType={kind}&trigger=stop"
     parts = whole.split("{campaignId}")
@@ -147,7 +147,7 @@ def _around_id(template: str, kind: str, account_id: str, stream_id: str, iid: s
 
 
 def headers(where: HasScope, token: str) -> dict[str, str]:
-    """Return the documented headers of a call; `auth` carries the token alone, without `Bearer`."""
+    """Return the documented headers of a call; `auth` contains the token alone, without `Bearer`."""
     return {
         "auth": token,
         "accountid": where.account_id,
@@ -157,9 +157,9 @@ def headers(where: HasScope, token: str) -> dict[str, str]:
 
 
 class Call(NamedTuple, Generic[T]):
-    """One call: whom it is for, where it goes, what to send, and how to read the answer.
+    """One call: its scope, its target, its body, and how to read the response.
 
-    What is read is a value, or the Attempt that failed. Without a body (b"") the call is a GET.
+    Reading returns a value, or the Attempt that failed. With an empty body the call is a GET.
     """
 
     where: HasScope
@@ -170,22 +170,22 @@ class Call(NamedTuple, Generic[T]):
 
     @property
     def target(self) -> str:
-        """Path and query as they are documented for v2."""
+        """The path and query documented for v2."""
         return self.at(V2)
 
 
 def stop_call(campaign: Campaign) -> Call[Attempt]:
-    """Ask to stop a campaign."""
+    """Return the call that stops a campaign."""
     return Call(
         campaign, partial(target, campaign), BODY, lambda answer: interpret(answer, campaign_id=campaign.campaign_id)
     )
 
 
 def find_page(start: int, most: int = PAGE) -> PageRange:
-    """Return the page of at most `most` rows that holds row number `start` (from 0) and reaches furthest.
+    """Return the page of at most `most` rows that contains row number `start` (from 0) and extends furthest.
 
-    Whether a service heeds `skip` or `page` is not documented, so here both say the same: the limit is such that a page
-    of that length begins at `start`, or a little before it.
+    It is undocumented whether a service follows `skip` or `page`, so here both agree: the limit is chosen so that a
+    page of that length begins at `start`, or slightly before it.
     """
     limit = max(range(most, most // 2, -1), key=lambda limit: (start // limit + 1) * limit)
     return PageRange(start // limit * limit, limit, start // limit + 1)
@@ -194,7 +194,7 @@ def find_page(start: int, most: int = PAGE) -> PageRange:
 def list_call(
     scope: Scope, at: PageRange, statuses: Sequence[str] = (), priorities: Sequence[int] = (), *, any_id: bool = False
 ) -> Call[Page]:
-    """Ask for a page of a group, newest first; without statuses or priorities for those of any."""
+    """Return the call for a page of a list, newest first; without statuses or priorities it has all of them."""
     filters = {"status": list(statuses), "priority": list(priorities)}
     body: dict[str, object] = {
         "limit": at.limit,
@@ -214,7 +214,7 @@ def list_call(
 
 
 def status_call(where: HasScope, campaign_id: str) -> Call[Status]:
-    """Ask for the status of one campaign."""
+    """Return the call for the status of one campaign."""
     return Call(
         where,
         lambda paths: paths.target_with_account(paths.status, where, "view=status", campaign_id=campaign_id),
@@ -224,7 +224,7 @@ def status_call(where: HasScope, campaign_id: str) -> Call[Status]:
 
 
 def get_call(scope: Scope, campaign_id: str) -> Call[ListedCampaign]:
-    """Ask for one campaign."""
+    """Return the call for one campaign."""
     return Call(
         scope,
         lambda paths: paths.target_with_account(paths.get, scope, campaign_id=campaign_id),
@@ -235,15 +235,15 @@ def get_call(scope: Scope, campaign_id: str) -> Call[ListedCampaign]:
 
 
 def hours_call(scope: Scope, campaign_id: str) -> Call[Hours]:
-    """Ask for the calling hours of one campaign: they stand in no list."""
+    """Return the call for the calling hours of one campaign, which no list contains."""
     at = get_call(scope, campaign_id).at
     return Call(scope, at, b"", lambda answer: read_hours(answer, scope, campaign_id), PAGE_CAP)
 
 
 def disable_schedule_call(where: HasScope, name: str) -> Call[Disabled]:
-    """Ask to disable the schedule of the campaign called `name`, which has no `name_fault`.
+    """Return the call that disables the schedule of the campaign called `name`, which has no `name_fault`.
 
-    The call raises SettingsError where no path is known for it.
+    Making the call raises SettingsError if no path for it is known.
     """
     query = f"enableSchedule=false&campaignName={quote(name, safe='')}"
 
@@ -258,7 +258,7 @@ def disable_schedule_call(where: HasScope, name: str) -> Call[Disabled]:
 
 
 def contacts_call(scope: Scope, begin_s: float, end_s: float, offset: int) -> Call[ContactPage]:
-    """Ask for a page of the outbound contacts of an application that started between two unix times, whole seconds."""
+    """Return the call for a page of an application's outbound contacts started between two whole unix seconds."""
     body = {
         "startDate": _utc_second(begin_s),
         "endDate": _utc_second(end_s),
@@ -281,7 +281,7 @@ def _utc_second(unix_s: float) -> str:
 
 
 def name_fault(name: str | None) -> str | None:
-    """Say why no call can be made by this name; None when one can."""
+    """Return why no call can use this name; None if one can."""
     if not name:
         return "the campaign has no name"
     if len(name) > NAME_CHARS:

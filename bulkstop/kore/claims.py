@@ -1,7 +1,7 @@
-"""What an answer's words claim about a campaign that was to be stopped: that it is at rest, or that it is not active.
+"""The claim of a response that a campaign is at rest, or not active, read from its words.
 
-The service's wording is not documented, so a text is read word by word against tables. A word that stands in none of
-them is about something else, or puts in doubt what the rest says. Nothing here takes longer than the text is long.
+The service's wording is undocumented, so a text is compared word by word with tables. A word in none of them is about
+something else, or puts the rest in doubt. The time is linear in the length of the text.
 """
 
 import re
@@ -17,12 +17,12 @@ import orjson
 from bulkstop.kore.body import parse_json
 
 READ_CHARS = 1200
-"""How much of an answer's words is read; what claims to be true and goes on behind that is in doubt."""
+"""The most text that is read; a claim that continues beyond it is in doubt."""
 _READ_VALUES = 200
 
 
 class Claim(NamedTuple):
-    """What an answer claims in `words`: a proof, if it says of this campaign that it is at rest and nothing else."""
+    """The claim of a response in `words`: a proof, if it says of this campaign that it is at rest and nothing else."""
 
     words: str
     is_proof: bool = False
@@ -30,16 +30,16 @@ class Claim(NamedTuple):
 
     @property
     def is_bare(self) -> bool:
-        """Tell whether it is no more than a "stopped", which may be an echo of what was asked."""
+        """Whether it is just a "stopped", which may echo the request."""
         return not self.is_proof and self.words in _REST
 
 
 class _Subject(Enum):
-    """What the last noun of a text was about."""
+    """The subject of the last noun of a text."""
 
     NOTHING = 0
     CAMPAIGN = 1
-    DEED = 2  # the request to stop it, or its failure
+    DEED = 2  # the request to stop the campaign, or its failure
     VAGUE = 3  # any campaign, or a deed in an earlier clause
     OTHER = 4
 
@@ -51,7 +51,7 @@ def _table(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# Words that stand for something in a list of words; no text can hold them.
+# Placeholders in a list of words; no text can contain them.
 _THIS = "<this campaign>"
 _ANOTHER = "<another campaign>"
 _NAME = "<a name>"
@@ -68,15 +68,15 @@ _DEEDS = _table(
     "request operation action trigger stop stopping code err error errors exception failure warning info message reason"
     " conflict validation"
 )
-"""Nouns that are no campaign, but in an error of one: "request failed: already stopped"."""
+"""Nouns that are not a campaign, except in an error about one: "request failed: already stopped"."""
 _BREAKS = _table("because since as so and therefore hence but although though however which that it")
 _PRONE = _table("could can ca may might must should will would shall wo be being to")
-"""Before a state they say that it could be, not that it is."""
+"""Before a state they express a possibility, not a fact."""
 _NOT = frozenset({"not", "no", "never"})
 _FILLERS = _table("currently in an a any the longer been now already state status just")
 _MARKERS = frozenset({"is", "has", "in", "state", "status"})
 _OPEN = _table("if unless until whether when once provided assuming either neither ?")
-"""A sentence with one of them says nothing of how things are."""
+"""A sentence with one of these does not state a fact."""
 _OF = _table("of for in from by on with to")
 _ARTICLES = _table("a an any the this that your its")
 _KINDS = _table("voice sms outbound given requested specified selected")
@@ -92,7 +92,7 @@ _SURE = (
     | _REST
     | {"inactive", _THIS, _TIME, ""}
 )
-"""Words that take nothing away from a text that says of a campaign that it is at rest."""
+"""Words that do not weaken a text that says that a campaign is at rest."""
 _SMALL = (
     _SURE
     | _BREAKS
@@ -102,11 +102,11 @@ _SMALL = (
     | _LIVE
     | {"had", "campaigns", "instance", "or", "found", "exists", "exist", "only", _ANOTHER}
 )
-"""Words that are no noun of another thing; after any other word a state is said of something else."""
+"""Words that are not a noun for another thing; after any other word a state describes something else."""
 _AFTER_NONE = frozenset({"exists", "exist", "for", "found", "instance", "is", "to", "was", "with", "", _THIS, _ANOTHER})
-"""What may follow "no active campaign": a licence or a service is another thing."""
+"""What may follow "no active campaign"; a "no active campaign licence" is another thing."""
 _AFTER_REST = _table("state status already now at on or successfully") | {"", _THIS}
-"""What may follow "already stopped": what has stopped responding, or completed a step, is not at rest."""
+"""What may follow "already stopped"; "stopped responding" or "completed a step" is not at rest."""
 _IDS_FOLLOW = frozenset({"campaign", "id"})
 _NAMES_FOLLOW = _IDS_FOLLOW | {"name", "named", "called"}
 _TIMES_FOLLOW = frozenset({"at", "on", "since", "code", "error", "status", "http", _TIME})
@@ -122,7 +122,7 @@ _TEXT_KEYS = _table(
 
 @dataclass(slots=True)
 class _Reading:
-    """What has been read of an answer so far."""
+    """What has been read of a response so far."""
 
     campaign_id: str | None
     needs_already: bool
@@ -132,7 +132,7 @@ class _Reading:
     subject: _Subject = _Subject.NOTHING
 
     def claim(self) -> Claim | None:
-        """Return what all of it claims, the strongest of several."""
+        """Return the strongest of its claims."""
         if self.is_void or not self.claims:
             return None
         best = max(self.claims, key=lambda claim: claim.is_proof)
@@ -140,10 +140,10 @@ class _Reading:
 
 
 def read_claim(status: int, body: bytes, campaign_id: str | None) -> Claim | None:
-    """Return what an answer claims about the campaign of this id; None when it claims nothing of it.
+    """Return what a response claims about the campaign with this id; None if it claims nothing of it.
 
-    Without an id, an answer that names one proves nothing. Under a 2xx only "already" tells the campaign's state from
-    the success of the call.
+    Without an id, a response that names one proves nothing. In a 2xx only "already" tells the campaign's state from the
+    success of the call.
     """
     if campaign_id is None or len(body) > READ_CHARS or b"\\" in body or campaign_id.encode() in body:
         return _read(status, body, campaign_id)
@@ -152,7 +152,7 @@ def read_claim(status: int, body: bytes, campaign_id: str | None) -> Claim | Non
 
 @lru_cache(maxsize=64)
 def _read_again(status: int, body: bytes) -> Claim | None:
-    """Return what an answer claims that does not name the campaign: for all that get the same it is read once."""
+    """Return the claim of a response that names no campaign; identical ones are read only once."""
     return _read(status, body, _THIS)
 
 
@@ -172,7 +172,7 @@ def _letters(text: str) -> str:
 
 
 def _statements(body: bytes, reading: _Reading) -> Iterator[str]:
-    """Yield the texts of an answer, READ_CHARS in all; what is left out puts the rest in doubt."""
+    """Yield the texts of a response, READ_CHARS in all; omitted text puts the rest in doubt."""
     try:
         answer = parse_json(body)
     except orjson.JSONDecodeError:
@@ -188,7 +188,7 @@ def _statements(body: bytes, reading: _Reading) -> Iterator[str]:
 
 
 def _texts(answer: object, reading: _Reading) -> Iterator[str]:
-    """Yield the texts of a JSON value that are meant for a person or name a state or a code."""
+    """Yield the texts of a JSON value that address a person or name a state or a code."""
     rest, read = [answer], 0
     while rest:
         read += 1
@@ -248,7 +248,7 @@ def _read_sentence(clauses: list[list[str]], reading: _Reading) -> None:
 
 
 def _says_absent(clause: list[str]) -> bool:
-    """Tell whether a clause says that there is no such campaign."""
+    """Return whether a clause says that there is no such campaign."""
     for at, word in enumerate(clause):
         if word in ("found", "exist", "exists") and "not" in clause[:at]:
             return True
@@ -261,7 +261,7 @@ def _says_absent(clause: list[str]) -> bool:
 
 def _read_clause(clause: list[str], reading: _Reading, *, is_open: bool) -> None:
     reading.is_doubted = reading.is_doubted or is_open
-    begin = 0  # behind the last campaign that is named
+    begin = 0  # after the last campaign that is named
     claimed: set[int] = set()
     for at, word in enumerate(clause):
         if word == _ANOTHER:
@@ -281,7 +281,7 @@ def _read_clause(clause: list[str], reading: _Reading, *, is_open: bool) -> None
 
 
 def _is_subject(clause: list[str], at: int, reading: _Reading) -> bool:
-    """Tell whether the campaign named here is what the text goes on about: "parent campaign" and "token of" are not."""
+    """Return whether the campaign named here is the subject; in "parent campaign" or "token of" it is not."""
     first = at
     while first and (clause[first - 1] in _ARTICLES or _is_kind(clause, first - 1)):
         first -= 1
@@ -304,7 +304,7 @@ def _is_sure(clause: list[str], at: int, word: str) -> bool:
 
 
 def _read_state(clause: list[str], begin: int, at: int, reading: _Reading) -> set[int]:
-    """Note what a clause claims with the word of a state; return the places of the words that say so."""
+    """Note what a clause claims with a word for a state; return the positions of the words that say so."""
     word = clause[at]
     scope = clause[begin:at]
     after = clause[at + 1]
@@ -368,9 +368,9 @@ _MARKS = str.maketrans(
 
 
 def _words(text: str, campaign_id: str | None) -> Iterator[str]:
-    """Yield the words of a text in small letters, and what stands for ids, names, times, and the ends of clauses."""
+    """Yield the words of a text in lower case, with placeholders for ids, names, times and ends of clauses."""
     text = text.strip()
-    if text.startswith("<"):  # a page; anywhere else what stands between < and > may be meant
+    if text.startswith("<"):  # an HTML page; elsewhere text between < and > may matter
         text = _TAG.sub(" . ", text)
     text = text.translate(_MARKS).strip()
     if text[:1] == text[-1:] == '"' and text.count('"') == 2:
@@ -383,7 +383,7 @@ def _words(text: str, campaign_id: str | None) -> Iterator[str]:
 
 
 def _unquote(match: re.Match[str]) -> str:
-    """Keep what is quoted if it is a state or may be an id; else it is a name, which may say anything."""
+    """Keep quoted text if it is a state or may be an id; otherwise it is a name, which can say anything."""
     content: str = (match[1] or match[2]).strip()
     is_word = content.replace("_", " ").lower() in _STATES or not content.isalpha()
     return content if is_word and not any(map(str.isspace, content)) else f" {_NAME_SENT} "
@@ -393,7 +393,7 @@ _NAME_SENT = "\x00"
 
 
 def _chunk_words(chunk: str, before: str, campaign_id: str | None) -> Iterator[str]:
-    """Yield the words of what stands between two blanks; `before` is the word before it."""
+    """Yield the words between two blanks; `before` is the word before them."""
     if chunk in (",", "?", "-"):
         yield "?" if chunk == "?" else ","
         return
@@ -421,7 +421,7 @@ def _core_words(word: str, before: str, campaign_id: str | None) -> Iterator[str
 
 
 def _halves(word: str) -> tuple[str, str, str]:
-    """Part `id:cd-1` and `status=Stopped`; a time is left whole."""
+    """Split `id:cd-1` and `status=Stopped`, but not a time."""
     for mark in "=:":
         head, mark_seen, tail = word.partition(mark)
         if mark_seen and head and tail and not any(map(str.isdecimal, head)):

@@ -1,14 +1,14 @@
-"""Calls that take too long are ended: one timer for all of them."""
+"""One timer ends all calls that take too long."""
 
 import asyncio
 from itertools import takewhile
 
 
 class Deadlines:
-    """Ends each call `timeout_s` after it began, by cancelling it where it waits; `cut_off` tells whether that was it.
+    """Cancels each call `timeout_s` after it began; `cut_off` says whether that was the reason.
 
-    All calls have the same time, so they are due in the order in which they began and one timer serves for all; a timer
-    a call, as aiohttp sets it, costs about a tenth of a call on a fast server.
+    All calls have the same time, so they are due in the order in which they began, and one timer serves them all; one
+    timer per call, as aiohttp sets it, costs about a tenth of a call on a fast server.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -18,26 +18,26 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> asyncio.Task[object]:
-        """Note that the current task's call begins."""
+        """Start the deadline of the current task's call."""
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
-        assert task is not None, "calls are made inside tasks"  # noqa: S101 - a slip of the caller
+        assert task is not None, "calls are made inside tasks"  # noqa: S101 - a caller's programming error
         self._open[task] = loop.time() + self._timeout_s
         if self._timer is None:
             self._timer = loop.call_later(self._timeout_s, self._sweep)
         return task
 
     def end(self, task: asyncio.Task[object]) -> None:
-        """Note that a call has ended, in whatever way."""
+        """Note that a call has ended in any way."""
         self._open.pop(task, None)
         self._late.discard(task)
 
     def cut_off(self, task: asyncio.Task[object]) -> bool:
-        """Tell, of a task that was cancelled in its call, whether nothing but its deadline did that."""
+        """Return whether a task cancelled during its call was cancelled by its deadline alone."""
         return task in self._late and task.uncancel() == 0
 
     def close(self) -> None:
-        """Disarm the timer."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""What a transport takes, what it gives back."""
+"""The interface of a transport: what it takes, what it returns."""
 
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,15 +9,15 @@ from bulkstop.model import Cancellable, Outcome, RetryHint
 
 BODY = b"{}"
 BODY_CAP = 64 * 1024
-"""Bytes of an answer that are read; the documented ones have about 200."""
+"""The bytes of a response that are read; the documented ones have about 200."""
 ACCEPTED = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
-"""What each request accepts, whatever a client could unpack beside it."""
+"""What each request accepts, whatever else a client could unpack."""
 
 
 class Response(NamedTuple):
-    """What came back over the wire: status, the headers that matter, the body up to the cap.
+    """A response: its status, the headers that matter, its body up to the cap.
 
-    `rate_limit` has the headers, by their names in lower case, in which services say how much they still take.
+    `rate_limit` has the headers that state an allowance, by their names in lower case.
     """
 
     status: int
@@ -30,7 +30,7 @@ class Response(NamedTuple):
 
 
 class TransportFailure(NamedTuple):
-    """Nothing usable came back: a timeout or a broken connection, why, and whether the call may have arrived."""
+    """There is no usable response: a timeout or a broken connection, why, and whether the call may have arrived."""
 
     outcome: Outcome
     error: str
@@ -41,13 +41,13 @@ class TransportFailure(NamedTuple):
 
 
 Came = Response | TransportFailure | CancelledError
-"""What came of an exchange; one that was cut off has nothing else."""
+"""What an exchange produced; a cancelled one has only its CancelledError."""
 Told = Callable[[Came], object]
-"""Is told once what came of an exchange, and not before the call that begins it has returned; raises nothing."""
+"""Receives what an exchange produced, once and never before the call that begins it returns; must not raise."""
 
 
 class PageRange(NamedTuple):
-    """Where a page begins and how long it is, in the words of the list call."""
+    """The start and the length of a page, as fields of the list call."""
 
     skip: int
     limit: int
@@ -55,43 +55,43 @@ class PageRange(NamedTuple):
 
 
 class Post(Protocol):
-    """A transport: path with query, headers, body and cap in, what came back out."""
+    """A transport: takes path with query, headers, body and cap, and returns what the exchange produced."""
 
     def __call__(
         self, target: str, headers: Mapping[str, str], body: bytes, cap: int, /
     ) -> Awaitable[Response | TransportFailure]:
-        """Make one exchange and read up to `cap` bytes of its answer; without a body (b"") it is a GET."""
+        """Make one exchange and read up to `cap` bytes of its response; with an empty body it is a GET."""
         ...
 
 
 class Begin(Protocol):
-    """What begins an exchange at once if nothing is to be awaited before; returns what cuts it off, else None."""
+    """Starts an exchange that needs no waiting and returns its handle, else None."""
 
     def __call__(
         self, target: str, headers: Mapping[str, str], body: bytes, cap: int, told: Told, /
     ) -> Cancellable | None:
-        """Begin an exchange of which up to `cap` bytes are read, if that can be done now."""
+        """Start an exchange that reads up to `cap` bytes, if that is possible now."""
         ...
 
 
 class Transport(Protocol):
-    """What carries calls: `AiohttpTransport` over aiohttp, and the wire; it connects only inside its `async with`."""
+    """Carries calls: `AiohttpTransport` over aiohttp, or the wire; it connects only inside its `async with`."""
 
     async def __aenter__(self) -> Self:
-        """Get ready; raises SettingsError when a setting of it is unusable."""
+        """Prepare for calls; raises SettingsError if one of its settings is unusable."""
         ...
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
-        """End all connections."""
+        """Close all connections."""
         ...
 
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = ..., cap: int = ...
     ) -> Response | TransportFailure:
-        """Make one exchange and read up to `cap` bytes of its answer; unless a body is given it is that of a stop call.
+        """Make one exchange and read up to `cap` bytes of its response; the default body is that of a stop call.
 
-        With an empty one the exchange is a GET, else a POST.
+        With an empty body it is a GET, otherwise a POST.
         """
         ...

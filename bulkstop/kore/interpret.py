@@ -1,7 +1,7 @@
-"""What a response proves, of a stop as of every other call.
+"""The meaning of a response, to a stop and to every other call.
 
-Pure functions. The paths, the header names and the answers are those of the vendor's two pages on stopping a
-campaign ("voice v2" and "SMS v2"); what they leave open is read defensively and never as a success.
+Pure functions. The paths, the header names and the responses are those of the vendor's two pages on stopping a campaign
+("voice v2" and "SMS v2"); where they are unclear, a response is never read as a success.
 """
 
 import re
@@ -31,17 +31,17 @@ from bulkstop.naming import name_setting
 from bulkstop.text import TEXT_CHARS, format_count, format_duration, one_line
 
 PAGE_CAP = 4 * 1024 * 1024
-"""Bytes of a page that are read."""
+"""The bytes of a page that are read."""
 PAGE_ROWS = 10_000
-"""Rows of a page that are read, be it that a service gives more than it is asked for: more hold up the event loop."""
+"""The rows of a page that are read; more, if a service ignores the limit, would block the event loop."""
 COUNTS = ("totalResults", "totalPages")
-"""Fields of a page that count what the list has."""
+"""The fields of a page with counts of the list."""
 PAGE_VALUES = 10 * PAGE_ROWS
-"""Objects and lists of a page that are read: empty ones take 60 times the memory of their text."""
+"""The objects and lists of a page that are read: empty ones take 60 times the memory of their text."""
 CLOCK_NOISE_S = 1.4
-"""A difference between two clocks that is less than this may come of the whole seconds of a date."""
+"""A smaller difference between two clocks may result from the whole seconds of a date."""
 NAME_CHARS = 1024
-"""The longest name that is kept; with a longer one the request line would pass the usual 8 KiB of a server."""
+"""The longest name that is kept; with a longer one the request line would exceed the usual 8 KiB of a server."""
 
 
 def interpret(
@@ -50,9 +50,9 @@ def interpret(
     campaign_id: str | None = None,
     wall: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Attempt:
-    """Return what an answer proves of the campaign that was to be stopped; only a 2xx that says "Stopped" is a success.
+    """Return what a response proves about the campaign to be stopped; only a 2xx that says "Stopped" is a success.
 
-    What names another campaign than `campaign_id` proves nothing, nor does what names one when that is not given.
+    A response that names another campaign than `campaign_id` proves nothing; without `campaign_id`, one that names any.
     """
     if isinstance(response, TransportFailure):
         attempt = failure(response)
@@ -83,7 +83,7 @@ def interpret(
 
 
 def read_stopped(response: Response) -> Attempt | None:
-    """Return the success that an answer proves, without its texts and its latency; None where it proves none."""
+    """Return the success that a response proves, without its texts and its latency; None if it proves none."""
     status = json_object(response.body).get("status")
     if not 200 <= response.status < 300 or not isinstance(status, str) or status.lower() != "stopped":
         return None
@@ -93,7 +93,7 @@ def read_stopped(response: Response) -> Attempt | None:
 def failure(
     response: Response | TransportFailure, *, wall: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Attempt:
-    """Return how a call failed, whatever it was to do; its words count only where they speak of a limit."""
+    """Return how any call failed; its words count only if they mention a limit."""
     if isinstance(response, TransportFailure):
         return Attempt(
             response.outcome,
@@ -126,14 +126,14 @@ def failure(
 def find_allowance(
     response: Response | TransportFailure, wall: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Allowance | None:
-    """Return what an answer says that the service still takes; None where it does not say."""
+    """Return the allowance in a response; None if it states none."""
     if isinstance(response, TransportFailure) or not response.rate_limit:
         return None
     return read_allowance(response.rate_limit, response.date, wall=wall)
 
 
 def _with_claim(attempt: Attempt, response: Response, campaign_id: str | None) -> Attempt:
-    """Apply what an answer claims: a proof overrides any status, a weak claim only a status that says less."""
+    """Apply a response's claim: a proof overrides any status, a weak claim only a status that says less."""
     claim = read_claim(response.status, response.body, campaign_id)
     if claim is None:
         return attempt
@@ -155,11 +155,11 @@ _FIELDS = frozenset(
 )
 _GLIMPSE_CHARS = 40
 _SAY_MORE = (Outcome.NOT_FOUND, Outcome.SERVER_ERROR)
-"""Outcomes that count for more than a weak claim."""
+"""Outcomes that outweigh a weak claim."""
 
 
 def _is_of_this_api(fields: Mapping[str, object]) -> bool:
-    """Tell whether an answer has any of the fields that answers of this API have; a page to sign in has none."""
+    """Return whether a response has any field of this API's responses; a sign-in page has none."""
     return any(key.replace("_", "").lower() in _FIELDS for key in fields)
 
 
@@ -170,7 +170,7 @@ def _glimpse(body: bytes) -> str:
     return f'begins with "{begins[:_GLIMPSE_CHARS].strip()}…"' if len(begins) > _GLIMPSE_CHARS else f'"{begins}"'
 
 
-# The three documented texts differ in their first words; "rate limit" with "exceeded" or "reached" is common to all.
+# The three documented texts begin differently; all contain "rate limit" with "exceeded" or "reached".
 _LIMIT_TEXT = re.compile(
     r"exceeded the (?:per-\w+|hourly|daily) rate limit|rate limit\b.{0,60}\b(?:reached|exceeded)", re.IGNORECASE
 )
@@ -206,7 +206,7 @@ def _interpret_failure(response: Response, fields: Mapping[str, object], words: 
 
 
 def json_object(body: bytes) -> Mapping[str, object]:
-    """Read a body that is one JSON object; anything else is an empty one."""
+    """Return a body that is one JSON object; an empty one for any other."""
     try:
         fields = parse_json(body)
     except orjson.JSONDecodeError:
@@ -215,7 +215,7 @@ def json_object(body: bytes) -> Mapping[str, object]:
 
 
 def _parts(fields: Mapping[str, object]) -> list[Mapping[str, object]]:
-    """List the objects that may speak of a failure: the answer, and what stands under its `error` or `errors`."""
+    """Return the objects that may describe a failure: the response, and those in its `error` or `errors`."""
     parts = [fields]
     for inner in (fields.get("error"), fields.get("errors")):
         for part in inner if isinstance(inner, list) else [inner]:
@@ -231,7 +231,7 @@ def _codes(fields: Mapping[str, object]) -> frozenset[object]:
 
 
 def _words(fields: Mapping[str, object], body: bytes) -> str:
-    """Find the words meant for a person in any of the shapes seen: message, errors[].msg, plain text."""
+    """Return the words for a person in any known shape: message, errors[].msg, plain text."""
     if not fields:
         return body[: 4 * TEXT_CHARS].decode("utf-8-sig", errors="replace")
     texts = [text for part in _parts(fields) for key in ("message", "msg") if isinstance(text := part.get(key), str)]
@@ -243,7 +243,7 @@ def _says_when(response: Response, fields: Mapping[str, object]) -> bool:
 
 
 def _retry_after_s(response: Response, fields: Mapping[str, object], wall: Callable[[], datetime]) -> float | None:
-    """Read `retryAfterMs` or `Retry-After` (seconds or a date, RFC 9110 10.2.3); None when neither is sound."""
+    """Return `retryAfterMs` or `Retry-After` (seconds or a date, RFC 9110 10.2.3); None if neither is valid."""
     for part in _parts(fields):
         ms = part.get("retryAfterMs")
         if isinstance(ms, int | float) and not isinstance(ms, bool) and 0 <= ms < 1e12:
@@ -255,13 +255,13 @@ def _retry_after_s(response: Response, fields: Mapping[str, object], wall: Calla
     until = _http_date(value)
     if until is None:
         return None
-    # The server's own clock, where it tells it: ours may be off by more than the wait.
+    # The server's own clock if it states one: ours may be off by more than the wait.
     since = (_http_date(response.date) if response.date else None) or wall()
     return max(0.0, (until - since).total_seconds())
 
 
 def read_clock_ahead_s(response: Response, now: datetime) -> float | None:
-    """Return by how much this machine's clock is ahead of the service's, about; None where an answer has no date."""
+    """Return roughly by how much this machine's clock is ahead of the service's; None if a response has no date."""
     date = _http_date(response.date) if response.date else None
     if date is None:
         return None
@@ -270,7 +270,7 @@ def read_clock_ahead_s(response: Response, now: datetime) -> float | None:
 
 
 def explain_clock(ahead_s: float | None) -> str:
-    """Say by how much this machine's clock is off, where that is more than a date can tell by chance."""
+    """Return by how much this machine's clock is off, if that is more than the rounding of a date."""
     if ahead_s is None or abs(ahead_s) < CLOCK_NOISE_S:
         return ""
     way = "ahead of" if ahead_s > 0 else "behind"
@@ -286,10 +286,10 @@ def _http_date(text: str) -> datetime | None:
 
 
 class Page(NamedTuple):
-    """One page: the usable items, a line for each unusable one, the rows of both, whether more follow, and of how many.
+    """A page: its usable items, a line for each unusable one, its number of rows, and whether more follow.
 
-    `total` is what the service counts, None if it does not say, as is `allowance`. `is_known` tells whether it says
-    how far the list goes.
+    `total` is the service's count, None without one, as for `allowance`. `is_known` says whether the length of the list
+    is known.
     """
 
     items: tuple[ListedCampaign, ...]
@@ -302,7 +302,7 @@ class Page(NamedTuple):
 
 
 class Status(NamedTuple):
-    """What the status call says of one campaign."""
+    """The response to the status call of one campaign."""
 
     campaign_id: str
     status: str
@@ -311,7 +311,7 @@ class Status(NamedTuple):
 
 
 class Disabled(NamedTuple):
-    """A schedule was disabled; `campaign_id` is the campaign that the service found by the name, if it says so."""
+    """A schedule was disabled; `campaign_id` is the campaign that the service found by name, if it says so."""
 
     campaign_id: str | None = None
     message: str | None = None
@@ -321,7 +321,7 @@ class Disabled(NamedTuple):
 def read_page(
     response: Response | TransportFailure, scope: Scope, at: PageRange, *, any_id: bool = False
 ) -> Page | Attempt:
-    """Read a page of the list call; an id that is not possible (or not even with `any_id`) makes a row unusable."""
+    """Return a page of the list call; an id that is impossible (even with `any_id`) makes a row unusable."""
     if isinstance(response, Response) and _count_values(response.body) > PAGE_VALUES:
         return _refuse_page(response, f"has more than {PAGE_VALUES:,} objects, where {at.limit} were asked for")
     data = read_success(response).get("data")
@@ -345,7 +345,7 @@ def read_page(
 
 
 def read_status(response: Response | TransportFailure, campaign_id: str) -> Status | Attempt:
-    """Read the answer about one campaign; one about another is a failure."""
+    """Return the status of one campaign; a response about another is a failure."""
     data = read_success(response).get("data")
     status = one_line(data.get("status")) if isinstance(data, dict) else None
     if not isinstance(data, dict) or status is None:
@@ -358,7 +358,7 @@ def read_status(response: Response | TransportFailure, campaign_id: str) -> Stat
 
 
 def read_campaign(response: Response | TransportFailure, scope: Scope, campaign_id: str) -> ListedCampaign | Attempt:
-    """Read the answer that has one campaign whole; one about another is a failure."""
+    """Return one complete campaign; a response about another is a failure."""
     data = read_success(response).get("data")
     item = _read_item(data, scope, any_id=True) if isinstance(data, dict) else None
     if not isinstance(item, ListedCampaign):
@@ -369,7 +369,7 @@ def read_campaign(response: Response | TransportFailure, scope: Scope, campaign_
 
 
 def read_disabled(response: Response | TransportFailure) -> Disabled | Attempt:
-    """Read the answer to disabling a schedule; only an explicit success is one."""
+    """Return the result of disabling a schedule; only an explicit success counts."""
     fields = read_success(response)
     if not fields.get("status"):
         absent = f"no campaign of this name, or the path {_elsewhere('schedule_path')}"
@@ -378,7 +378,7 @@ def read_disabled(response: Response | TransportFailure) -> Disabled | Attempt:
 
 
 def read_success(response: Response | TransportFailure) -> Mapping[str, object]:
-    """Return the fields of a 2xx that tells of no failure; nothing for any other answer."""
+    """Return the fields of a 2xx without a sign of failure; nothing for any other response."""
     if isinstance(response, TransportFailure) or not 200 <= response.status < 300:
         return {}
     fields = json_object(response.body)
@@ -388,14 +388,14 @@ def read_success(response: Response | TransportFailure) -> Mapping[str, object]:
 
 
 def call_failure(response: Response | TransportFailure, what: str, absent: str) -> Attempt:
-    """Say how a call failed."""
+    """Return how a call failed."""
     attempt = failure(response)
     if isinstance(response, TransportFailure):
         return attempt
     if attempt.outcome is Outcome.NOT_FOUND:
         return attempt._replace(error=f"HTTP 404: {absent}")
     if 200 <= response.status < 300 and attempt.again is not RetryHint.THROTTLED:
-        again = RetryHint.LATER  # to read once more harms nobody
+        again = RetryHint.LATER  # reading again is harmless
         if len(response.body) >= PAGE_CAP:
             what, again = f"is longer than {PAGE_CAP // 2**20} MiB", RetryHint.NO
         error = f"HTTP {response.status}, but the answer {what}"
@@ -404,25 +404,25 @@ def call_failure(response: Response | TransportFailure, what: str, absent: str) 
 
 
 def _elsewhere(setting: str) -> str:
-    """Say of a path at which nothing was found which options set another one."""
+    """Return which settings change a path where nothing was found."""
     return f"is another here ({name_setting('api')}, {name_setting(setting)})"
 
 
 def _count_values(body: bytes) -> int:
-    """Return at least as many as there are objects and lists in a page that was read whole."""
+    """Return an upper bound of the objects and lists in a page that was read completely."""
     return body.count(b"{") + body.count(b"[") if len(body) < PAGE_CAP else 0
 
 
 def _refuse_page(response: Response | TransportFailure, why: str) -> Attempt:
-    """Say what is wrong with a page that would be the same at another try."""
+    """Return what is wrong with a page, as an attempt that a retry would not improve."""
     return call_failure(response, why, "")._replace(again=RetryHint.NO)
 
 
 def _more(data: Mapping[str, object], rows: int, at: PageRange) -> bool:
-    """Tell whether a page is not the last; when its fields contradict each other, the one that says more is believed.
+    """Return whether more pages follow; if its fields contradict each other, the one that means more rows wins.
 
-    An incomplete page that says it is the last one is believed too, and one that has more than it was asked for. A
-    count below what was read is that of the page, or none.
+    An incomplete page that says it is the last one is believed, and so is one with more rows than requested. A count
+    below the rows read is that of the page, or invalid.
     """
     has_more, read, is_full = data.get("hasMore"), at.skip + rows, rows >= at.limit
     total, pages = (_read_count(data.get(name)) for name in COUNTS)
@@ -436,20 +436,20 @@ def _more(data: Mapping[str, object], rows: int, at: PageRange) -> bool:
 
 
 def _says_end(data: Mapping[str, object], rows: int, at: PageRange) -> bool:
-    """Tell whether a page says how far the list goes: by a count, or being short by its flag."""
+    """Return whether a page shows how long the list is: by a count, or by its flag together with a short page."""
     is_counted = any(_read_count(data.get(name)) is not None for name in COUNTS)
     return is_counted or (isinstance(data.get("hasMore"), bool) and rows != at.limit)
 
 
 def _read_item(row: object, scope: Scope, *, any_id: bool) -> ListedCampaign | str:
-    """Read a row, or say why it cannot be used."""
+    """Return the campaign in a row, or why it cannot be used."""
     if not isinstance(row, dict):
         return f"a row that is not an object: {one_line(orjson.dumps(row).decode())}"
     keys = ("_id", "id") if scope.campaign_type is CampaignType.VOICE else ("id", "_id")
     campaign_id = next((value for key in keys if (value := _read_id(row.get(key))) is not None), None)
     if fault := _id_fault(campaign_id, scope, any_id=any_id):
         return f"campaign {one_line(campaign_id) or one_line(row.get('name')) or '?'!r}: {fault}"
-    assert campaign_id is not None  # noqa: S101 - else there was a fault
+    assert campaign_id is not None  # noqa: S101 - otherwise there was a fault
     schedule = row.get("schedule")
     schedule = schedule if isinstance(schedule, dict) else {}
     return ListedCampaign(
@@ -488,7 +488,7 @@ def _read_name(value: object) -> str | None:
 
 
 def _read_count(value: object) -> int | None:
-    """Read a number from 0, also one that is written as a text."""
+    """Return a number from 0 on, even if it is written as text; None for any other value."""
     if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value, re.ASCII):
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9 else None

@@ -1,4 +1,4 @@
-"""What no answer may repeat: a secret, in whatever form a server, a proxy or a library writes it."""
+"""Secrets are masked in responses, in whatever form a server, a proxy or a library writes them."""
 
 import re
 import sys
@@ -16,12 +16,12 @@ from bulkstop.text import TEXT_CHARS
 _JWT_SENT = JWT_START.encode()
 _ESCAPE_SENT = b"\\"
 _ESCAPE = re.compile(rb"\\(?:u00([2-7][0-9a-fA-F])|(.))", re.DOTALL)
-_WORDS = 16 * TEXT_CHARS  # more of a text that is no JSON is read by nobody
-_LEVELS = 16  # nor what lies deeper in one that is
+_WORDS = 16 * TEXT_CHARS  # no reader uses more of a text that is not JSON
+_LEVELS = 16  # and none reads deeper values of JSON
 
 
 def redact_response(response: Response, secrets: tuple[str, ...]) -> Response:
-    """Mask in an answer what must not be repeated: these secrets, and whatever looks like a JWT."""
+    """Mask these secrets, and whatever looks like a JWT, in a response."""
     body, known = response.body, _known(secrets)
     if response.rate_limit:
         response = response._replace(
@@ -32,7 +32,7 @@ def redact_response(response: Response, secrets: tuple[str, ...]) -> Response:
     ):
         return response
     body = _mask_whole(body, known)
-    if _ESCAPE_SENT in body:  # before parts are masked: of one that has an escape in it a piece would be left
+    if _ESCAPE_SENT in body:  # before parts are masked: otherwise fragments of a form with an escape would be left
         body = _mask_escaped(body, known)
     body = _mask_parts(body, known)
     if body is not response.body:
@@ -43,10 +43,10 @@ def redact_response(response: Response, secrets: tuple[str, ...]) -> Response:
 
 
 class _Known(NamedTuple):
-    """Secrets as they may be sent: `whole` in all their forms, `cut` as what may be cut off or broken.
+    """Secrets as they may be sent: `whole` in all their forms, `cut` as parts that may be cut off or broken.
 
-    `signs` stand in every body that asks for another look, but for those with one of the forms in `signless`, of which
-    the shortest has `shortest` bytes.
+    Every body that needs a closer look contains one of `signs`, or one of the forms in `signless`, the shortest of
+    which has `shortest` bytes.
     """
 
     whole: tuple[bytes, ...]
@@ -57,8 +57,8 @@ class _Known(NamedTuple):
     shortest: int
 
     def may_be_in(self, body: bytes) -> bool:
-        """Tell whether a body that is long enough for all of them asks for another look."""
-        for sign in self.signs:  # quicker here than the pattern, which is quicker in a short body
+        """Return whether a body, long enough for all forms, needs a closer look."""
+        for sign in self.signs:  # faster here than the pattern, which is faster in a short body
             if sign in body:
                 return True
         for form in self.signless:  # noqa: SIM110 - a generator would take half as long again
@@ -95,8 +95,8 @@ def _mask_whole(text: bytes, known: _Known) -> bytes:
 
 
 def _mask_parts(text: bytes, known: _Known) -> bytes:
-    """Mask also what is cut off or broken, and what looks like a JWT."""
-    if any(sign in text for sign in known.signs[1:]):  # escapes alone are no sign of what is cut
+    """Also mask parts that are cut off or broken, and whatever looks like a JWT."""
+    if any(sign in text for sign in known.signs[1:]):  # an escape is not a sign of a cut secret
         text = mask_cut(text.decode(errors="surrogateescape"), known.cut).encode(errors="surrogateescape")
     if _JWT_SENT in text:
         message = text.decode(errors="surrogateescape")
@@ -106,7 +106,7 @@ def _mask_parts(text: bytes, known: _Known) -> bytes:
 
 
 def _mask_escaped(body: bytes, known: _Known) -> bytes:
-    """Mask also what is hidden behind escapes, which a reader of JSON takes away."""
+    """Also mask what is hidden by escapes, which a JSON parser removes."""
     try:
         answer = parse_json(body)
     except orjson.JSONDecodeError:
@@ -115,7 +115,7 @@ def _mask_escaped(body: bytes, known: _Known) -> bytes:
 
 
 def _mask_json(value: object, known: _Known, levels: int) -> object:
-    """Mask the texts of a JSON value, down to where anybody reads them."""
+    """Mask the texts of a JSON value, down to the depth that is read."""
     if isinstance(value, str):
         return _mask(value.encode(), known).decode()
     if not isinstance(value, list | dict):

@@ -1,4 +1,4 @@
-"""One try of a call: a token, an exchange, a meaning."""
+"""One attempt of a call: a token, an exchange, a meaning."""
 
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
@@ -12,34 +12,34 @@ from bulkstop.kore.redaction import redact_response
 from bulkstop.kore.token import Token, Tokens
 from bulkstop.model import AtOnce, Attempt, Campaign, Cancellable, Done, Outcome, RetryHint, Send
 
-_TOKEN_CHARS = 8  # masking a word such as "test" would tear an answer apart
+_TOKEN_CHARS = 8  # masking a word such as "test" would destroy a response
 
 _KNOWN = 64
-"""Most different answers that are remembered, so that a service whose every answer differs fills no memory."""
+"""The most different responses that are remembered, which bounds memory if every response differs."""
 
 T = TypeVar("T")
 
 
 class Perform(Protocol):
-    """Makes one try of a call: gives what was asked for, or the Attempt that failed."""
+    """Makes one attempt of a call: returns its result, or the Attempt that failed."""
 
     async def __call__(self, call: Call[T], /) -> T | Attempt:
-        """Make the try; raises a BulkstopError only when no token can be had."""
+        """Make the attempt; raises a BulkstopError only if no token can be obtained."""
         ...
 
 
 Classify = Callable[[Response], Attempt | None]
-"""Says what the response to a stop means, or None to leave that to `interpret`."""
+"""Returns the meaning of the response to a stop, or None to leave that to `interpret`."""
 
 
 def make_perform(post: Post, tokens: Tokens, paths: Paths = V2) -> Perform:
-    """Make what performs every call over `post`, at these paths.
+    """Return a function that performs every call over `post`, at these paths.
 
-    A 401 renews the token and asks for another try at once.
+    A 401 renews the token and asks for an immediate retry.
     """
 
     async def perform(call: Call[T], /) -> T | Attempt:
-        token = tokens.cached or await tokens.get()  # a coroutine less for nearly every call
+        token = tokens.cached or await tokens.get()  # avoids a coroutine for nearly every call
         response = await post(call.at(paths), headers(call.where, token.value), call.body, call.cap)
         result = call.read(redact_token(token.value, response))
         if isinstance(result, Attempt) and refuses_token(result) and await tokens.renew(token):
@@ -50,7 +50,7 @@ def make_perform(post: Post, tokens: Tokens, paths: Paths = V2) -> Perform:
 
 
 def make_stop(perform: Perform, *, classify: Classify | None = None) -> Send:
-    """Make the Send that stops a campaign; `classify` is asked first what a response means."""
+    """Return the Send that stops a campaign; `classify` is the first to interpret a response."""
 
     def send(campaign: Campaign) -> Awaitable[Attempt]:
         return perform(_stop_call(campaign, classify))
@@ -61,9 +61,9 @@ def make_stop(perform: Perform, *, classify: Classify | None = None) -> Send:
 def make_stop_at_once(
     begin: Begin, tokens: Tokens, paths: Paths = V2, *, classify: Classify | None = None, is_brief: bool = False
 ) -> AtOnce:
-    """Make what stops a campaign as `make_stop` does, where neither a token nor a connection is to be awaited.
+    """Return a function that stops a campaign as `make_stop` does, if neither a token nor a connection is awaited.
 
-    Where it `is_brief`, a stop has its status only: neither a latency nor text, which would have to be masked.
+    With `is_brief` a stop has only its status: neither its latency nor the texts that would need masking.
     """
     stopped = Stopped(is_brief=is_brief)
 
@@ -74,7 +74,7 @@ def make_stop_at_once(
         try:
             known = None if classify is not None else stopped.read(token.value, came)
             attempt = known or _stop_call(campaign, classify).read(redact_token(token.value, came))
-        except Exception as error:  # noqa: BLE001 - a slip in a `Classify` is told as that
+        except Exception as error:  # noqa: BLE001 - an error of a `Classify` is passed on
             done(error)
             return
         done(renewed(attempt, token) if known is None and refuses_token(attempt) else attempt)
@@ -93,9 +93,9 @@ def make_stop_at_once(
 
 
 class Stopped:
-    """Reads answers that say "Stopped", of which a service gives nearly all alike: to the byte, but for their times.
+    """Reads "Stopped" responses, most of which a service sends byte for byte alike except for their times.
 
-    What was read of a body stands for any that is the same; it was masked, for that token.
+    What was read of a body is reused for equal bodies; it was masked for the same token.
     """
 
     def __init__(self, *, is_brief: bool) -> None:
@@ -104,7 +104,7 @@ class Stopped:
         self._known: dict[bytes, Attempt] = {}
 
     def read(self, token: str, came: Response | TransportFailure) -> Attempt | None:
-        """Return what an answer proves if it is such a one, else None."""
+        """Return what a response proves if it is one of these, else None."""
         if isinstance(came, TransportFailure) or came.rate_limit or came.location is not None or came.status != 200:
             return None
         if token != self._token or len(self._known) >= _KNOWN:
@@ -139,7 +139,7 @@ def _classify(
     read: Callable[[Response | TransportFailure], Attempt],
     response: Response | TransportFailure,
 ) -> Attempt:
-    """Return what `classify` makes of a response, else what `read` does."""
+    """Return the meaning by `classify`, else by `read`."""
     attempt = None if isinstance(response, TransportFailure) else classify(response)
     if attempt is None:
         return read(response)
@@ -151,13 +151,13 @@ def _classify(
 
 
 def refuses_token(attempt: Attempt) -> bool:
-    """Tell whether another token could help."""
-    # 401 alone: a 403 says that the token was understood and is not enough.
+    """Return whether another token could help."""
+    # 401 alone: a 403 means that the token was understood but is not sufficient.
     return attempt.http_status == 401 and attempt.outcome is Outcome.UNAUTHORIZED
 
 
 def redact_token(token: str, response: Response | TransportFailure) -> Response | TransportFailure:
-    """Mask the token where a server repeats it: its words go into the result line."""
+    """Mask the token if a server repeats it: its words go into the result line."""
     if isinstance(response, TransportFailure):
         return response
     return redact_response(response, _secrets(token))

@@ -1,4 +1,4 @@
-"""Tokens are got, kept while they are good, and renewed once for everybody who waits."""
+"""Tokens are obtained, kept while they are valid, and renewed once for all that wait."""
 
 import asyncio
 import base64
@@ -29,28 +29,28 @@ from bulkstop.text import decode_secret, strip_secret
 from bulkstop.text.faults import explain_os
 
 TokenSource = Callable[[], Awaitable[str]]
-"""One way of getting a token; raises CredentialsError."""
+"""A way to obtain a token; raises CredentialsError."""
 
 Algorithm = Literal["HS256", "HS512", "RS256", "RS512"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
 TOKEN_BYTES = 64 * 1024
-"""More than this from a file or a command is not a token."""
+"""A longer text from a file or a command is not a token."""
 JTI_LIFETIME_S = 300
-"""How long a single-use token lives; the vendor allows an hour, one attempt needs far less."""
+"""The lifetime of a single-use token; the vendor allows an hour, one attempt needs far less."""
 BACK_DATED_S = 60
-"""How long ago a token says that it was made: a service whose clock is a little behind takes none of the future."""
+"""How far a token's time of issue is dated back, so that it is not in the future for a service with a slow clock."""
 MARGIN_S = 60.0
 """A token is renewed this long before its end, or in the last tenth of a short life."""
 RETRY_S = 5.0
-"""A renewal that did not help is tried again after this long."""
+"""The pause after a renewal that failed."""
 REFUSED_S = 60.0
-"""How long a token got after a 401 is trusted: refused in that time, the row is wrong and not the token."""
+"""A token obtained after a 401 is trusted for this long: a refusal then is due to the row, not the token."""
 
 _KILLED_S = 1.0
-_LAST_SECOND = 253402300800.0  # of the year 9999: what lies beyond is no time that can be printed
+_LAST_SECOND = 253402300800.0  # of the year 9999; later times cannot be printed
 _PLAIN_WORD = re.compile(r"[\w./+:@%-]+", re.ASCII)
-"""A first word of a command that means to a shell what it says."""
+"""A first word of a command that a shell takes literally."""
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 _log = logging.getLogger(__name__)
@@ -58,15 +58,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token and when it ends, in unix seconds; None when it does not say."""
+    """A token and its end in unix seconds, None if it states none."""
 
     value: str = field(repr=False)
     expires_at: float | None = None
 
 
 def read_claims(token: str) -> dict[str, Any] | None:
-    """Return the payload of a JWT, unverified; None for a token that is not a JWT."""
-    # By hand: nothing is verified here, and PyJWT would cost a run with a ready-made token its import.
+    """Return the payload of a JWT without verifying it; None if the token is not a JWT."""
+    # By hand: nothing is verified here, and a run with a ready-made token need not import PyJWT.
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -78,7 +78,7 @@ def read_claims(token: str) -> dict[str, Any] | None:
 
 
 def static_source(token: str, name: str = "BULKSTOP_TOKEN") -> TokenSource:
-    """Return the same token for ever; `name` is what an error calls it."""
+    """Return the same token each time; `name` is its name in an error."""
     value = _word(token, name)
 
     async def mint() -> str:
@@ -88,7 +88,7 @@ def static_source(token: str, name: str = "BULKSTOP_TOKEN") -> TokenSource:
 
 
 def called_source(get_token: Callable[[], Awaitable[str]]) -> TokenSource:
-    """Await a function of the caller at each renewal; raises CredentialsError for what it raises or is not a token."""
+    """Await the caller's function at each renewal; raises CredentialsError if it raises or returns no token."""
 
     async def mint() -> str:
         try:
@@ -105,7 +105,7 @@ def called_source(get_token: Callable[[], Awaitable[str]]) -> TokenSource:
 
 
 def file_source(path: str | Path) -> TokenSource:
-    """Read the token from a file, again at each renewal."""
+    """Read the token from a file at each renewal."""
     name = f"token file {str(path)!r}"
 
     async def mint() -> str:
@@ -117,9 +117,9 @@ def file_source(path: str | Path) -> TokenSource:
 def command_source(
     command: str, timeout_s: float = 30.0, *, environment: Mapping[str, str] | None = None
 ) -> TokenSource:
-    """Run the operator's command line in the shell, again at each renewal; what it prints is the token.
+    """Run the operator's command in the shell at each renewal; it prints the token.
 
-    It has this `environment`, by default that of this process.
+    It runs in this `environment`, by default that of this process.
     """
 
     async def mint() -> str:
@@ -132,9 +132,9 @@ def command_source(
 
 
 def check_command(command: str, *, environment: Mapping[str, str] | None = None) -> None:
-    """Raise CredentialsError, as the command itself would, when the shell has not found or cannot run its first word.
+    """Raise CredentialsError, as the command would, if the shell cannot find or run its first word.
 
-    Nothing is run but the shell's own look-up; a command that begins with more than a word is taken to be there.
+    It only runs the shell's own look-up; a command that begins with more than a word is not checked.
     """
     word = command.split(maxsplit=1)[0] if command.strip() else ""
     if not _PLAIN_WORD.fullmatch(word):
@@ -142,8 +142,8 @@ def check_command(command: str, *, environment: Mapping[str, str] | None = None)
     look_up = ["/bin/sh", "-c", 'command -v "$1"', "sh", word]
     quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with contextlib.suppress(OSError, ValueError):
-        is_there = subprocess.run(look_up, env=environment, check=False, **quiet).returncode == 0  # noqa: S603 - a shell's own look-up
-        if "/" in word:  # of a path a shell may say that it is there, though it cannot be run
+        is_there = subprocess.run(look_up, env=environment, check=False, **quiet).returncode == 0  # noqa: S603 - the shell's own look-up
+        if "/" in word:  # a shell may find a path that cannot be run
             is_there = os.access(word, os.X_OK) and not Path(word).is_dir()
         if not is_there:
             raise CredentialsError(f"token command {_explain_exit(126 if Path(word).exists() else 127)}")
@@ -158,9 +158,9 @@ def signing_source(
     jti: bool = False,
     now: Callable[[], float] = time.time,
 ) -> TokenSource:
-    """Sign tokens with the client secret; with `jti` each is another one, for a single use.
+    """Sign tokens with the client secret; with `jti` each one is different, for a single use.
 
-    Without `jti` the documented payload holds no time, so every token is the same and renewing changes nothing.
+    Without `jti` the documented payload has no time, so every token is the same and renewing changes nothing.
     """
     if algorithm not in ALGORITHMS:
         raise CredentialsError(f"no token can be signed with {algorithm!r}: use one of {', '.join(ALGORITHMS)}")
@@ -178,9 +178,9 @@ def signing_source(
 
 
 class Tokens:
-    """The token for the next attempt, renewed in time by one renewal for all who ask.
+    """The token for the next attempt; one renewal in time serves all that ask.
 
-    `renewable`: asking the source again may give another token. `single_use`: every attempt needs one of its own.
+    `renewable`: asking the source again may return another token. `single_use`: every attempt needs its own token.
     """
 
     def __init__(
@@ -192,30 +192,30 @@ class Tokens:
         self._now = now
         self._lock = asyncio.Lock()
         self._token: Token | None = None
-        self._good_until = -math.inf  # when the current token is to be renewed
-        self._fault: str | None = None  # why the last renewal did not help
+        self._good_until = -math.inf  # when to renew the current token
+        self._fault: str | None = None  # why the last renewal failed
         self._fault_at = -math.inf
-        self._refused_at = -math.inf  # when a 401 made the current token
+        self._refused_at = -math.inf  # when a 401 led to the current token
 
     @property
     def cached(self) -> Token | None:
-        """The token that `get` would give at once; None where it would have to do something for it."""
+        """The token that `get` would return without waiting; None if it would have to wait."""
         token = self._token
         return None if token is None or self._single_use or self._now() >= self._good_until else token
 
     async def get(self) -> Token:
-        """Return the token for the next attempt; CredentialsError when there is none that has not expired."""
+        """Return the token for the next attempt; raises CredentialsError if every token has expired."""
         if self._single_use:
             return await self._mint()
         token = self._token
-        # While somebody renews, a token in its margin still serves: a slow command holds up nobody else.
+        # During a renewal a token in its margin still serves, so that a slow command delays nobody.
         if token and (self._now() < self._good_until or (self._lock.locked() and not self._expired(token))):
             return token
         async with self._lock:
             return await self._current()
 
     async def renew(self, refused: Token) -> bool:
-        """After a 401: tell whether the next get() gives another token than the refused one."""
+        """Return whether, after a 401, the next get() returns another token than the refused one."""
         if self._single_use:
             return True
         async with self._lock:
@@ -237,18 +237,18 @@ class Tokens:
         return token
 
     async def _renew(self) -> None:
-        """Ask the source for another token; what it gives instead of one is kept as the fault."""
+        """Ask the source for another token; keep a failure as the fault."""
         if self._fault and self._within(self._fault_at, RETRY_S):
             return
         try:
             token = await self._mint()
         except CredentialsError as error:
             self._fault = str(error)
-            if self._token and not self._expired(self._token):  # otherwise it is raised
+            if self._token and not self._expired(self._token):  # otherwise the error is raised
                 _log.warning("the token in use is kept: %s", error)
         else:
             self._take(token)
-        # Read after the source has answered: a command that took long has not earned another run at once.
+        # Read after the source has responded: a slow command must not run again at once.
         self._fault_at = self._now()
 
     def _take(self, token: Token) -> None:
@@ -277,7 +277,7 @@ class Tokens:
         return self._token is not None and self._token.value != refused.value
 
     def _within(self, start: float, seconds: float) -> bool:
-        # Not below zero: after the machine's clock was set back, waiting for it would take for ever.
+        # Not negative: after the machine's clock was set back, the wait would never end.
         return 0 <= self._now() - start < seconds
 
 
@@ -296,7 +296,7 @@ def _expired_text(token: Token | None) -> str:
 
 
 def _word(value: str, name: str) -> str:
-    """Return a token that fits into a header, without the white space around it."""
+    """Return a token that fits into a header, without surrounding white space."""
     word = strip_secret(value)
     if not word:
         raise CredentialsError(f"{name} is empty: a token is expected")
@@ -308,7 +308,7 @@ def _word(value: str, name: str) -> str:
 def _text(data: bytes, name: str) -> str:
     if len(data) > TOKEN_BYTES:
         raise CredentialsError(f"{name} gives more than {TOKEN_BYTES} bytes: only the token is expected")
-    # What is not UTF-8 becomes a character that no token may hold; a decoding error would carry the bytes along.
+    # Invalid UTF-8 becomes a character that no token may contain; a decoding error would carry the bytes along.
     try:
         text = decode_secret(data)
     except UnicodeDecodeError:
@@ -318,7 +318,7 @@ def _text(data: bytes, name: str) -> str:
 
 def _read(path: Path, name: str) -> bytes:
     try:
-        # A pipe can be read once only, and opening it again would wait for ever.
+        # A pipe can be read only once, and opening it again would block for ever.
         if not stat.S_ISREG(path.stat().st_mode):
             other = name_setting("token_command")
             raise CredentialsError(f"{name} is not a regular file; for anything else use {other}")
@@ -330,7 +330,7 @@ def _read(path: Path, name: str) -> bytes:
 
 def _key(secret: str, algorithm: Algorithm) -> Any:
     # Parsed once: checking an RSA key takes longer than signing with it.
-    import jwt  # here, because a run with a ready-made token should not pay for the import
+    import jwt  # imported here, because a run with a ready-made token does not need it
 
     return jwt.get_algorithm_by_name(algorithm).prepare_key(secret)
 
@@ -339,10 +339,10 @@ def _signed(payload: dict[str, Any], key: Callable[[], Any], algorithm: Algorith
     import jwt
 
     token = None
-    # The vendor hands out the secrets, so a short one is nothing its user could change: PyJWT need not warn of it.
+    # The vendor issues the secrets, so users cannot lengthen a short one: PyJWT need not warn.
     with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore", category=UserWarning):
         token = jwt.encode(payload, key(), algorithm=algorithm)
-    # Raised out here, so that it is not chained to an exception that may carry the key.
+    # Raised outside, so that it is not chained to an exception that may contain the key.
     if token is None and is_encrypted_key(key_text):
         raise CredentialsError(f"no token can be signed: the key {explain_open_key()}")
     if token is None:
@@ -356,22 +356,22 @@ def _signed(payload: dict[str, Any], key: Callable[[], Any], algorithm: Algorith
 
 
 class _Command:
-    """A command of the operator's: what it prints, up to a cap, and how it ends. It is done when it has exited."""
+    """A command of the operator: what it prints, up to a cap, and how it ends; it is done when it has exited."""
 
-    # Not asyncio's own subprocess: that one makes tasks, keeps all an endless command prints, and
-    # when it is cancelled while it starts one, ends the shell alone and then waits for the shell's children.
+    # Not asyncio's subprocess: that one creates tasks, keeps all that an endless command prints, and if cancelled while
+    # it starts one, ends the shell alone and then waits for the shell's children.
 
     def __init__(self, command: str, environment: Mapping[str, str] | None) -> None:
         self.exit_code: int | None = None
         self.stdout = bytearray()
         self._done = asyncio.Event()  # it has exited, or printed too much
-        self._process = subprocess.Popen(  # noqa: S602 - it is the operator's own command line
+        self._process = subprocess.Popen(  # noqa: S602 - the operator's own command line
             command,
             shell=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # a token may stand there, in a form that nobody can know
-            start_new_session=True,  # a process group of its own, to be killed with all it started
+            stderr=subprocess.DEVNULL,  # it may contain a token in an unknown form
+            start_new_session=True,  # a process group of its own, to be killed with all its children
             env=environment,
         )
         self._out = cast(IO[bytes], self._process.stdout)
@@ -383,7 +383,7 @@ class _Command:
         return len(self.stdout) > TOKEN_BYTES
 
     async def end(self) -> None:
-        """Wait for its exit alone: what it has left running may hold its output open for as long as it likes."""
+        """Wait only for its exit: its children may hold the output open indefinitely."""
         asyncio.get_running_loop().add_reader(self._out, self._read)
         self._watch_exit()
         await self._done.wait()
@@ -393,7 +393,7 @@ class _Command:
             self.exit_code = self._process.wait()
 
     def close(self) -> None:
-        """End what has not ended by itself, with all it started; nothing is awaited, so nothing can cut it short."""
+        """Kill what has not ended, with its children; it awaits nothing, so it cannot be cancelled."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._out)
         self._out.close()
@@ -410,7 +410,7 @@ class _Command:
         loop = asyncio.get_running_loop()
         try:
             self._exit_fd = os.pidfd_open(self._process.pid)
-        except (AttributeError, OSError):  # not every system has these
+        except (AttributeError, OSError):  # not available on every system
             loop.run_in_executor(None, self._process.wait).add_done_callback(lambda _: self._done.set())
         else:
             loop.add_reader(self._exit_fd, self._done.set)
@@ -422,7 +422,7 @@ class _Command:
             self._done.set()
 
     def _read_some(self) -> bool:
-        """Read what there is; tell whether there may be more that is wanted."""
+        """Read what is available; return whether more may be needed."""
         try:
             data = os.read(self._out.fileno(), TOKEN_BYTES)
         except BlockingIOError:
@@ -432,7 +432,7 @@ class _Command:
 
 
 def _explain_exit(exit_code: int) -> str:
-    """Say how a command failed, without a word of its own."""
+    """Return how a command failed, without its own words."""
     hints = {126: " (it cannot be run)", 127: " (the shell has not found it)"}
     how = f"was ended by signal {-exit_code}" if exit_code < 0 else f"failed with exit code {exit_code}"
     return f"{how}{hints.get(exit_code, '')}; its words may hold a secret and are not shown: run it by hand to see them"

@@ -1,1 +1,1 @@
-"""Results out: lines, counts, what a person sees of them."""
+"""The results: lines, counts, what a person sees of them."""

@@ -1,4 +1,4 @@
-"""How a hold ended, as facts and as text: whether anything runs that fits, and what came back."""
+"""The end of a hold, as facts and as text: whether matching campaigns run, and what came back."""
 
 import signal
 from collections import Counter
@@ -11,27 +11,27 @@ from bulkstop.report.verdict import format_done, format_not_stopped_at_all
 from bulkstop.text import format_count, printable
 
 NAMED = 5
-"""Campaigns that a verdict names; the others are counted."""
+"""The campaigns that a verdict names; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class HoldStops(StopSummary):
-    """The stops of a hold; whether these are all done says nothing of what runs in the end, so `code` is its own."""
+    """The stops of a hold; as they do not show what runs at the end, `code` is the hold's own exit code."""
 
     code: int = 1
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the hold, unless its results could not be kept."""
+        """The exit code of the hold, unless its results could not be saved."""
         return 3 if self.fault is not None else self.code
 
 
 @dataclass(frozen=True, slots=True)
 class HoldSummary:
-    """How a hold ended: its stops, how often it looked, how many sightings it acted on, and what runs at the end.
+    """The end of a hold: its stops, the number of looks, the sightings it handled, and what runs at the end.
 
-    `running` is None where that was not looked at, or could not be: `unread` says why. `left_alone` are those of them
-    that came back too often. An `early` end is one before the time that was given.
+    `running` is None if nobody looked, or if that failed: `unread` says why. `left_alone` are the running ones that
+    came back too often. An `early` end is one before the given time.
     """
 
     stops: StopSummary
@@ -42,11 +42,11 @@ class HoldSummary:
     unread: str | None = None
     early: int | None = None
     campaigns: Mapping[Outcome, int] = field(default_factory=dict)
-    """How many campaigns each outcome has, each counted by the latest sighting that was acted on."""
+    """The number of campaigns per outcome, each counted by its last sighting that was handled."""
 
     @property
     def exit_code(self) -> int:
-        """The exit code: whether anything runs at the end, unless something ended the hold before."""
+        """The exit code: whether anything runs at the end, unless the hold was ended before."""
         if self.stops.fault is not None:
             return 3
         if self.early is not None:
@@ -57,7 +57,7 @@ class HoldSummary:
 
     @property
     def verdict(self) -> str:
-        """Say in one line whether anything runs that fits."""
+        """Return one line that says whether matching campaigns run."""
         if self.exit_code == 0:
             many = format_count(self.sightings, "sighting")
             return format_done(f"no matching campaign runs; {many} in {format_count(self.looks, 'look')}")
@@ -92,12 +92,12 @@ def _name_some(names: Sequence[str]) -> str:
 
 
 def count_campaigns(latest: Iterable[Outcome]) -> Mapping[Outcome, int]:
-    """Count campaigns by what became of each in its latest sighting."""
+    """Count campaigns by the outcome of their last sighting."""
     counts = Counter(latest)
     return {outcome: counts[outcome] for outcome in Outcome if counts[outcome]}
 
 
 def format_campaigns(campaigns: Mapping[Outcome, int]) -> str:
-    """Write what became of the campaigns: a row of an earlier sighting says nothing of a campaign any more."""
+    """Return the counts of campaigns by outcome; rows of earlier sightings are out of date."""
     counts = ", ".join(f"{number:,} {outcome}" for outcome, number in campaigns.items())
     return f"{sum(campaigns.values()):,}, each by its latest sighting: {counts}" if counts else "none"

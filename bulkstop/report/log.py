@@ -1,4 +1,4 @@
-"""A log record is one line, safe on a terminal, without a secret."""
+"""A log record is one line that is safe on a terminal and contains no secret."""
 
 import json
 import logging
@@ -40,19 +40,19 @@ from bulkstop.redact import REDACTOR, Redactor
 from bulkstop.text import escape
 
 LOG = logging.getLogger("bulkstop")
-LOG.addHandler(logging.NullHandler())  # whoever wants the log adds a handler
+LOG.addHandler(logging.NullHandler())  # programs that want the log add a handler
 MOST_CHARS = 2000
 """The most characters of one text in a record."""
 
 TIME = "{time}"
-"""Stands in a line that is written by a process that has no log, and puts the time there."""
+"""A placeholder for the time in a line that is written by a process without a log."""
 
 _MOST = 2**63
 _BARE = re.compile(r"[A-Za-z0-9_./:,@+-]+")
 
 
 LONG_REST_S = 5.0
-"""A wait before the first stop that somebody should be told of."""
+"""A longer wait before the first stop is logged as a warning."""
 _RECORDS: dict[type[Event], tuple[str, int, str]] = {
     RunBegan: ("began", logging.INFO, "run {run_id} began: {to_send} of {rows} rows to send to {host}"),
     RunEnded: ("ended", logging.INFO, "run {run_id} ended: {reason}"),
@@ -107,16 +107,16 @@ _RECORDS: dict[type[Event], tuple[str, int, str]] = {
     LoadBegan: ("load_began", logging.INFO, "load test {run_id} of {host} begins"),
     SearchBegan: ("search_began", logging.INFO, "search {run_id} for the highest rate of {host} begins"),
 }
-"""What each event is called in the log, how much it matters, and the sentence that its fields are filled into."""
+"""The name of each event in the log, its level, and the sentence template for its fields."""
 
 
 def log_event(event: Event) -> None:
-    """Log what has happened in a sentence; the record's `event` and `fields` are its name and its data."""
+    """Log an event as a sentence; the record's `event` and `fields` are its name and its data."""
     name, level, text = _RECORDS[type(event)]
     if isinstance(event, AccountThrottled) and event.is_expected and event.rest_s < LONG_REST_S:
-        level = logging.INFO  # so it finds its limit
+        level = logging.INFO  # this is how it finds its limit
     elif isinstance(event, PaceLearnt) and event.share < 1:
-        level = logging.WARNING  # somebody else uses the account, or its limit is lower than stated
+        level = logging.WARNING  # another client uses the account, or its limit is lower than stated
     elif isinstance(event, Resting) and event.rest_s >= LONG_REST_S:
         level = logging.WARNING
     if LOG.isEnabledFor(level):
@@ -125,7 +125,7 @@ def log_event(event: Event) -> None:
 
 
 def format_event(event: Event, formatter: logging.Formatter, level: int) -> str:
-    """Return the line that the log has of an event; empty for one that is below the level. TIME stands for its time."""
+    """Return the log line of an event with TIME as its time; empty if it is below the level."""
     name, number, _ = _RECORDS[type(event)]
     if number < level:
         return ""
@@ -150,7 +150,7 @@ class TextFormatter(logging.Formatter):
         self._secrets = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the one line of a record; no record makes it raise."""
+        """Return a record as one line; no record makes it raise."""
         name, fields = _event_fields(record)
         said = f"{record.name}: {_text(fields.pop('message'))}" if name is None else name
         parts = [utc_text(record.created), f"{record.levelname:<7}", escape(_clip(self._secrets.redact(said)))]
@@ -163,14 +163,14 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes one JSON object in ASCII: `time`, `level` and `event`, then what belongs to the event."""
+    """Writes one JSON object in ASCII: `time`, `level` and `event`, then the fields of the event."""
 
     def __init__(self, redactor: Redactor = REDACTOR) -> None:
         super().__init__()
         self._secrets = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the one line of a record; no record makes it raise."""
+        """Return a record as one line; no record makes it raise."""
         name, fields = _event_fields(record)
         head = {"time": utc_text(record.created), "level": record.levelname.lower(), "event": name or "message"}
         origin = {"logger": record.name} if name is None else {}
@@ -203,12 +203,12 @@ def _event_fields(record: logging.LogRecord) -> tuple[str | None, dict[str, obje
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception as error:  # noqa: BLE001 - a slip in a library's record must not end a run
+    except Exception as error:  # noqa: BLE001 - an error in a library's record must not end a run
         return f"{_text(record.msg)} (its arguments cannot be shown: {type(error).__name__})"
 
 
 def _format_error(error: BaseException) -> str:
-    """Name an exception, its text and the line it came from."""
+    """Return an exception's name, its text and the line where it was raised."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     trace: TracebackType | None = error.__traceback__

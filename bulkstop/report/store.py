@@ -1,4 +1,4 @@
-"""Where calls are counted, and who shares that: facts, and words for them."""
+"""The quota store of a run: facts, and words for them."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from bulkstop.text import printable
 
 
 class SharedBy(StrEnum):
-    """Who counts the calls of an account together."""
+    """Who shares the counts of an account's calls."""
 
     RUN = "run"
     USER = "user"
@@ -17,14 +17,14 @@ class SharedBy(StrEnum):
 
 
 class StoreFacts(NamedTuple):
-    """A quota store: a path, the address of a server without its password, or `memory`, and who shares it."""
+    """A quota store: a path, the URL of a server without its password, or `memory`, and who shares it."""
 
     where: str
     shared_by: SharedBy
 
 
 def format_store(store: StoreFacts) -> str:
-    """Say where calls are counted, and whose calls are not."""
+    """Return where calls are counted, and whose calls are not."""
     shared = f"{name_setting('quota_store', 'DIR/quota.sqlite')} in a folder of a group"
     words = {
         SharedBy.RUN: "this run counts alone; other runs for the same accounts do not know of its calls",
@@ -36,7 +36,7 @@ def format_store(store: StoreFacts) -> str:
 
 
 def store_to_json(store: StoreFacts | None) -> dict[str, str | None]:
-    """Return it as JSON values, for the object that it is a part of."""
+    """Return it as JSON values, for the object that contains it."""
     return {
         "quota_store": store.where if store else None,
         "quota_store_shared_by": store.shared_by.value if store else None,

@@ -1,4 +1,4 @@
-"""How a run ended, whatever it did."""
+"""The end of a run of any kind."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,17 @@ class Summary(ABC):
     __slots__ = ()
 
     fault: BulkstopError | None
-    """What ended it early."""
+    """The error that ended it early."""
 
     @property
     @abstractmethod
     def outcomes(self) -> Mapping[Outcome, int] | Mapping[State, int]:
-        """How many there are of each outcome that occurred; in a verification, of each state."""
+        """The number of each outcome that occurred; in a verification, of each state."""
 
     @property
     @abstractmethod
     def is_done(self) -> bool:
-        """Tell whether all is as it should be."""
+        """Whether all is as it should be."""
 
     @property
     @abstractmethod
@@ -36,7 +36,7 @@ class Summary(ABC):
         """Return it as JSON values."""
 
     def check(self) -> None:
-        """Raise what ended it early, or NotDoneError unless all is as it should be."""
+        """Raise the error that ended it early, or NotDoneError unless all is as it should be."""
         if self.fault is not None:
             raise self.fault
         if not self.is_done:
@@ -45,5 +45,5 @@ class Summary(ABC):
             raise NotDoneError(f"not all is done: {'; '.join(parts)}")
 
     def _shortfalls(self) -> Sequence[str]:
-        """Say what is missing that the outcomes do not tell."""
+        """Return the shortfalls that the outcomes do not show."""
         return ()

@@ -1,13 +1,13 @@
-"""How texts are kept in files that people open in terminals and spreadsheets."""
+"""The escaping of texts in files that people open in terminals and spreadsheets."""
 
 import re
 import unicodedata
 
 _ESCAPES = re.compile(r"(?:\\u[0-9a-f]{4})+")
 _LIKE_AN_ESCAPE = re.compile(r"\\(?=u[0-9a-f]{4})")
-# What a spreadsheet runs at the beginning of a cell (https://owasp.org/www-community/attacks/CSV_Injection), and so
-# behind a delimiter as well: which one that is, and whether quotes count, depends on the machine that opens the file.
-# A tab within a cell is escaped.
+# What a spreadsheet runs at the start of a cell (https://owasp.org/www-community/attacks/CSV_Injection), and therefore
+# after a delimiter too: the delimiter, and whether quotes count, depend on the machine that opens the file. A tab
+# within a cell is escaped.
 _RUNS = r"[\s\"]*'*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]"
 _BEGINS_TO_RUN = re.compile(rf"'|{_RUNS}")
 _MARKED = re.compile(rf"'(?='|{_RUNS})")
@@ -16,33 +16,33 @@ _MARKED_INSIDE = re.compile(r"([,;|][\s\"]*'*)'(?=[=+\-@\uff1d\uff0b\uff0d\uff20
 
 
 def is_kept(char: str) -> bool:
-    """Tell whether a character stands in a file as it is: it prints, or is a blank of any width."""
+    """Return whether a file keeps a character as it is: it is printable, or a blank of any width."""
     return char.isprintable() or unicodedata.category(char) == "Zs"
 
 
 def escape_json_line(line: bytes) -> bytes:
-    """Return a line of JSON that has the same values and nothing in it that a terminal must not be sent."""
-    if line.isascii() and b"\x7f" not in line:  # as nearly all are
+    """Return a line of JSON with the same values, without anything unsafe for a terminal."""
+    if line.isascii() and b"\x7f" not in line:  # like nearly all lines
         return line
     return _escape_unkept(line[:-1].decode()).encode() + b"\n"
 
 
 def escape_cell(text: str) -> str:
-    r"""Escape what does not print as JSON does (`\u202e`), so that `unescape_cell` undoes it."""
+    r"""Escape unprintable characters as JSON does (`\u202e`), so that `unescape_cell` can undo it."""
     if "\\u" in text:
         text = _LIKE_AN_ESCAPE.sub(r"\\u005c", text)
     return text if text.isprintable() else _escape_unkept(text)
 
 
 def unescape_cell(cell: str) -> str:
-    """Return the text that was escaped; an escape that nobody here writes stands for itself."""
+    """Return the text that was escaped; an escape that `escape_cell` never writes stays as it is."""
     return _ESCAPES.sub(lambda match: _unescape(match[0]), cell) if "\\u" in cell else cell
 
 
 def to_cell(text: str) -> str:
-    """Return a text as a cell of a CSV file that is safe in a terminal and in a spreadsheet; `from_cell` undoes it.
+    """Return a text as a CSV cell that is safe in a terminal and in a spreadsheet; `from_cell` undoes it.
 
-    Where a spreadsheet could find a formula, at the beginning and behind a delimiter, a `'` stands before it.
+    A `'` precedes each place where a spreadsheet could find a formula: the start, and after a delimiter.
     """
     text = escape_cell(text)
     if ";" in text or "," in text or "|" in text:
@@ -51,12 +51,12 @@ def to_cell(text: str) -> str:
 
 
 def runs_in_spreadsheet(text: str) -> bool:
-    """Tell whether a spreadsheet could take a cell for a formula, or for one that is marked as text."""
+    """Return whether a spreadsheet could take a cell for a formula, or for one that is marked as text."""
     return not text[:1].isalnum() and _BEGINS_TO_RUN.match(text) is not None
 
 
 def from_cell(cell: str) -> str:
-    """Return the text of which `to_cell` made a cell; a cell that others made is the text that it shows."""
+    """Return the text that `to_cell` made into a cell; a cell of other origin is the text that it shows."""
     if "'" in cell:
         cell = _MARKED_INSIDE.sub(r"\1", cell[1:] if _MARKED.match(cell) else cell)
     return unescape_cell(cell)

@@ -1,10 +1,10 @@
-"""How a moment is shown to a person: by the clock, always with its zone."""
+"""The display of a moment to a person: by the clock, always with its zone."""
 
 from datetime import datetime, timedelta, timezone, tzinfo
 
 
 def format_clock(at: float, now: float, zone: tzinfo | None = None) -> str:
-    """Write a unix time with its zone, by default this machine's: `18:00:00 CET`; of another day with its date."""
+    """Return a unix time with its zone, by default this machine's: `18:00:00 CET`; on another day with its date."""
     try:
         then, today = datetime.fromtimestamp(at, zone), datetime.fromtimestamp(now, zone).date()
         then = then.astimezone(zone)
@@ -15,6 +15,6 @@ def format_clock(at: float, now: float, zone: tzinfo | None = None) -> str:
 
 
 def name_zone(moment: datetime) -> str:
-    """Return the abbreviation of a moment's zone, or its offset where it has none: `CET`, `UTC+05:30`."""
+    """Return the abbreviation of a moment's zone, or its offset: `CET`, `UTC+05:30`."""
     name = moment.tzname() or ""
     return name if name[:1].isalpha() else str(timezone(moment.utcoffset() or timedelta()))

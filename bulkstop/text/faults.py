@@ -1,4 +1,4 @@
-"""What the error of a parser or of the system means, in words for whoever wrote the text."""
+"""Explanations of parser and system errors, in words for the author of the text."""
 
 import csv
 import json
@@ -50,22 +50,22 @@ _TOML_LINE = re.compile(r"at line (\d+), column \d+\)\Z")
 
 
 def explain_json(error: json.JSONDecodeError) -> str:
-    """Say what is wrong with a line of JSON, and where."""
+    """Return what is wrong with a line of JSON, and where."""
     return f"{describe_json(error)} (column {error.colno})"
 
 
 def describe_json(error: json.JSONDecodeError) -> str:
-    """Say what is wrong with a JSON text."""
+    """Return what is wrong with a JSON text."""
     return _find(_JSON, error.msg, _NO_JSON)
 
 
 def explain_csv(error: csv.Error) -> str:
-    """Say what is wrong with a record of CSV."""
+    """Return what is wrong with a CSV record."""
     return f"the quotes do not fit: {_find(_CSV, str(error), _NO_CSV)}"
 
 
 def explain_toml(error: Exception, text: str) -> str:
-    """Say what is wrong with a file of TOML and in which line; what stands there is not repeated, it may be secret."""
+    """Return what is wrong with a TOML file and in which line, without its content, which may be secret."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     match = _TOML_LINE.search(str(error))
@@ -74,7 +74,7 @@ def explain_toml(error: Exception, text: str) -> str:
 
 
 def explain_unpacking(error: Exception) -> str:
-    """Say why a file cannot be read on, or be unpacked."""
+    """Return why a file cannot be read further or decompressed."""
     if isinstance(error, EOFError):
         return "the packed file breaks off; fetch it again"
     if isinstance(error, zlib.error) or (isinstance(error, OSError) and error.strerror is None):
@@ -83,7 +83,7 @@ def explain_unpacking(error: Exception) -> str:
 
 
 def explain_os(error: Exception) -> str:
-    """Say why something of the system's cannot be had: its own words, or that there can be no file of such a name."""
+    """Return why the system failed: its own words, or that no file can have such a name."""
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return "there can be no file of this name"

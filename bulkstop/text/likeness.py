@@ -1,4 +1,4 @@
-"""What texts that look alike have in common, and which one may have been meant."""
+"""The comparison of texts that look alike, and suggestions for mistyped words."""
 
 import fnmatch
 import re
@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 
 LONG_CHARS = 1024
-"""Texts from this length on may not have more than MOST_MARKS accents in a row when they are compared."""
+"""From this length on a text is compared with at most MOST_MARKS accents in a row."""
 MOST_MARKS = 30
 _QUOTES = (
     "`\u00b4\u02b9\u02bb\u02bc\u02bd\u02c8\u055a\u05f3\u2018\u2019\u201a\u201b\u2032\u2035\u2039\u203a\ua78c\uff07"
@@ -18,7 +18,7 @@ _DASHES = (
 )
 _PLAIN = {ord(char): "'" for char in _QUOTES} | {ord(char): '"' for char in _DOUBLE_QUOTES}
 _PLAIN |= {ord(char): "-" for char in _DASHES} | {0x2800: " "}  # the last is a braille pattern without a dot
-# Letters and accents that show nothing, beside the format characters.
+# Letters and accents without a visible form, beside the format characters.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
@@ -28,15 +28,15 @@ _HIDDEN = frozenset({"Cc", "Cf"})
 
 
 def fold(text: str) -> str:
-    """Return what texts that look alike have in common, or that a lenient service may take for the same.
+    """Return the common form of texts that look alike, or that a lenient service may treat as equal.
 
-    Letter case, the width and the composition of characters, the sorts of quotes, dashes and blanks, and what does not
-    show make no difference. Folded again, a text stays as it is.
+    Letter case, the width and the composition of characters, the kinds of quotes, dashes and blanks, and invisible
+    characters make no difference. Folding a folded text changes nothing.
     """
     if text.isascii() and text.isprintable() and "`" not in text:
         return " ".join(text.lower().split())
     if len(text) > LONG_CHARS:
-        text = _limit_marks(text)  # sorting a long row of accents takes quadratic time
+        text = _limit_marks(text)  # sorting many accents in a row takes quadratic time
     before = None
     while text != before:
         before, text = text, _fold_once(text)
@@ -64,7 +64,7 @@ def _limit_marks(text: str) -> str:
 
 
 def fold_pattern(pattern: str) -> str:
-    """Return a pattern of a shell for folded texts; what only folds to a wildcard is none."""
+    """Return a shell pattern for folded texts; a character that only folds to a wildcard is not one."""
     return fold("".join(char if char.isascii() else _without_wildcards(char) for char in pattern))
 
 
@@ -76,13 +76,13 @@ def _without_wildcards(char: str) -> str:
 
 
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
-    """Return what tells whether a text matches a pattern of a shell, as it is or folded."""
+    """Return a function that matches a text against a shell pattern, both as it is and folded."""
     folded = fold_pattern(pattern)
     return lambda text: fnmatch.fnmatchcase(text, pattern) or fnmatch.fnmatchcase(fold(text), folded)
 
 
 def find_near(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the word of those known that may have been meant; letter case and what joins words make no difference."""
+    """Return the known word that was probably meant, ignoring letter case and word separators; None without one."""
     from difflib import get_close_matches  # only a mistake needs it
 
     plain = {_join_words(each): each for each in reversed(list(known))}
@@ -91,7 +91,7 @@ def find_near(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | Non
 
 
 def suggest_near(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return the end of a message on a word that is not known: `; did you mean even?`, empty if none is near."""
+    """Return the end of a message about an unknown word: `; did you mean even?`, empty if none is near."""
     near = find_near(word, known, cutoff)
     return "" if near is None else f"; did you mean {near}?"
 

@@ -1,1 +1,1 @@
-"""What holds a run back, or ends it."""
+"""The guards, which slow a run or end it."""

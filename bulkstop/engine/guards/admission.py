@@ -1,4 +1,4 @@
-"""When a run must not go on, counted in campaigns: a cap on failures, and waves of which each must pass."""
+"""The guard that counts campaigns: a cap on failures, and waves that must each pass."""
 
 import itertools
 import math
@@ -13,20 +13,19 @@ from bulkstop.text import format_count, shorten
 from bulkstop.units import parse_percentage
 
 FAILURES = FAILED - {Outcome.INVALID}
-"""The outcomes that count against a cap or a wave; a row that cannot be used was never sent."""
+"""The outcomes that count against a cap or a wave; an invalid row was never sent, so it does not count."""
 
 _COUNT = re.compile(r"\d{1,12}", re.ASCII)
 
 
 class Admission:
-    """Decides when one more campaign may be begun; every try of one that was begun may go on.
+    """Decides when another campaign may begin; further attempts of one that has begun are always allowed.
 
-    A campaign is admitted only while the failed ones and those under way are fewer than the cap allows. So the cap
-    holds if all that is under way fails, whatever the concurrency; and close to it fewer are under way.
+    A campaign is admitted only while failures and campaigns under way together are below the cap. So the cap holds even
+    if all campaigns under way fail, whatever the concurrency; near the cap fewer are under way.
 
-    A wave is admitted after the one before has ended and passed, `soak_s` later. It passes when none of it failed; with
-    a cap, when the cap is not reached and not all of it failed. The last wave has none to hold back, so only a cap
-    ends it.
+    A wave begins `soak_s` after the previous one has ended and passed. A wave passes if none of it failed; with a cap,
+    if the cap is not reached and not all of it failed. After the last wave nothing follows, so only a cap ends it.
     """
 
     def __init__(
@@ -37,28 +36,28 @@ class Admission:
         soak_s: float = 0.0,
         observe: Observe = ignore,
     ) -> None:
-        """Take the waves as `parse_waves` gives them."""
+        """Take the waves as `parse_waves` returns them."""
         self.fault: GuardError | None = None
         self._cap = cap
         self._allowed = math.inf if cap is None else cap.allows(0)
-        self._waves = (*waves[:-1], math.inf)  # however many there are in the end, the last wave has the rest
+        self._waves = (*waves[:-1], math.inf)  # the last wave takes all the rest, however many they are
         self._wave_ends = self._waves[0]
         self._soak_s = soak_s
         self._observe = observe
         self._opens_at = -math.inf
         self._admitted = self._settled = self._failed = 0
-        self._settled_before = self._failed_before = 0  # as the wave began
+        self._settled_before = self._failed_before = 0  # counts at the start of the wave
         self._first = self._first_of_wave = ""
         self.wave = 1
 
     def ready_at(self) -> float:
-        """Return the time from which a campaign may be admitted, -inf: at once; inf while only an end can tell."""
+        """Return when a campaign may be admitted; -inf means now, inf means not before a campaign ends."""
         at_worst = self._failed + self._admitted - self._settled
         is_full = at_worst >= self._allowed or self._admitted >= self._wave_ends
         return math.inf if is_full or self.fault is not None else self._opens_at
 
     def find_wait(self, now: float) -> Wait | None:
-        """Say why no campaign may be begun now; None when one may."""
+        """Return why no campaign may begin now; None if one may."""
         if self._opens_at > now:
             return Wait(WaitReason.SOAK, self._opens_at)
         if self.ready_at() <= now:
@@ -66,21 +65,21 @@ class Admission:
         return Wait(WaitReason.WAVE if self._admitted >= self._wave_ends else WaitReason.CAP, math.inf)
 
     def list_stages(self) -> list[tuple[float, float]]:
-        """Return how many campaigns may yet be begun in this wave and in each that follows, and the wait after it."""
+        """Return how many campaigns may still begin in this wave and in each later one, and the soak after each."""
         ends = (self._admitted, *self._waves[self.wave - 1 :])
         sizes = [end - before for before, end in itertools.pairwise(ends)]
         return [(size, self._soak_s if size < math.inf else 0.0) for size in sizes]
 
     def admit(self) -> None:
-        """Count a campaign that is begun: drawn for the first time."""
+        """Count a campaign that begins: it is drawn for the first time."""
         self._admitted += 1
 
     def released(self) -> None:
-        """Take back a campaign that was admitted and will never be sent."""
+        """Remove an admitted campaign that will never be sent from the count."""
         self._admitted -= 1
 
     def settled(self, outcome: Outcome, now: float, campaign_id: str, error: str | None = None) -> None:
-        """Count an admitted campaign that has ended; `fault` is set when the run must end for it."""
+        """Count an admitted campaign that has ended; sets `fault` if the run must end."""
         self._settled += 1
         fails = outcome in FAILURES
         if fails:
@@ -137,13 +136,13 @@ def _advise() -> str:
 
 
 def parse_waves(text: str, total: int) -> list[int]:
-    """Read `1,10%,100%` as the number of campaigns that each wave ends at, of `total`; percentages are rounded down.
+    """Parse `1,10%,100%` into the number of campaigns, of `total`, at which each wave ends; percentages round down.
 
-    In a short list waves would fall together: each has at least one campaign more than the one before, and those
-    beyond the list are left out. Raises ValueError for what cannot be read, does not rise or leaves a rest.
+    In a short list each wave has at least one campaign more than the one before, and waves beyond the list are dropped.
+    Raises ValueError for text that cannot be parsed, numbers that do not rise, and waves that do not cover the list.
     """
     sizes: list[int] = []
-    before = {False: 0.0, True: 0.0}  # the last number, the last share
+    before = {False: 0.0, True: 0.0}  # the last number and the last share
     for word in text.split(","):
         number, is_share = _parse_wave(word.strip())
         if number <= before[is_share]:
@@ -163,7 +162,7 @@ def _describe(outcome: Outcome, campaign_id: str, error: str | None) -> str:
 
 
 def _parse_wave(word: str) -> tuple[float, bool]:
-    """Read one wave: a number or a share, and whether it is a share."""
+    """Return a wave's number or share, and whether it is a share."""
     share = parse_percentage(word)
     if share is None and not _COUNT.fullmatch(word):
         raise ValueError(f"{word!r} is neither a number of campaigns nor a percentage; write waves as 1,10%,100%")

@@ -1,6 +1,6 @@
-"""When nothing may leave because the service is down: a circuit breaker over the calls of a run.
+"""A circuit breaker over the calls of a run: while the service is down, only probes are sent.
 
-https://martinfowler.com/bliki/CircuitBreaker.html; time is a parameter, and one probe at a time asks again.
+https://martinfowler.com/bliki/CircuitBreaker.html; time is a parameter, and there is one probe at a time.
 """
 
 import math
@@ -13,25 +13,25 @@ from bulkstop.naming import name_setting
 from bulkstop.text import shorten
 
 DOWN = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT, Outcome.SERVER_ERROR})
-"""The answers that a service gives which is down; any other one, a refusal too, shows that it works."""
+"""The outcomes when the service is down; any other response, even a refusal, shows that it works."""
 
 UNANSWERED = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT})
-"""What a call has come to that nobody answered."""
+"""The outcomes of a call without a response."""
 
 
 class Breaker:
-    """Opens at `threshold` such answers in a row; then one probe at a time leaves until one shows that it works.
+    """Opens after `threshold` outcomes of DOWN in a row; then sends one probe at a time until one succeeds.
 
-    The pause before a probe is `first_pause_s`, doubled with each that fails, up to `longest_pause_s`. The last one
-    leaves when it has been open for `bound_s`; if that fails too, `fault` is set. That is counted by `awake_s`, a clock
-    in seconds, where the one of the calls goes on while the machine sleeps.
+    The pause before a probe is `first_pause_s`; each failed probe doubles it, up to `longest_pause_s`. The last probe
+    is sent after `bound_s` of being open; if it fails too, `fault` is set. That time is measured by `awake_s`, a clock
+    in seconds that may stop while the machine sleeps, unlike the clock of the calls.
 
-    Only a probe says whether the service is back. A call that left before the breaker opened and is answered while it
-    is open, or after the probe that closed it left, tells of the time before: a service that shuts down still answers
-    what it has begun, and the timeouts of an outage come in when it is over. Such answers change nothing.
+    Only a probe proves that the service is back. Responses to calls that were sent before the breaker opened, or before
+    the probe that closed it, are ignored: a service that shuts down still completes the calls it has begun, and
+    timeouts of an outage arrive after it.
 
-    A lasting failure, such as a certificate that has expired, sets `fault` at once while nobody has answered yet. Later
-    it is an outage like any other: a certificate that changes under a run that worked is most often mended meanwhile.
+    A lasting failure, such as an expired certificate, sets `fault` at once if no call was answered before. Later it
+    counts as an outage: a certificate that changes during a run that worked is usually fixed meanwhile.
     """
 
     def __init__(
@@ -58,33 +58,33 @@ class Breaker:
         self._opened_at = -math.inf
         self._pause_s = first_pause_s
         self._next_at = -math.inf
-        self._probe: float | None = None  # when the probe left: nothing else leaves while it is out, so it has a name
+        self._probe: float | None = None  # when the probe was sent, which identifies it: nothing else is sent meanwhile
         self._works_since = -math.inf
 
     def ready_at(self) -> float:
-        """Return when a call may leave: -inf when closed, else the next probe's; inf while one is out."""
+        """Return when a call may be sent: -inf when closed, else the time of the next probe; inf while one is out."""
         if not self.is_open:
             return -math.inf
         return self._next_at if self._probe is None and self.fault is None else math.inf
 
     def left(self, now: float) -> None:
-        """Note that a call leaves; while it is open only one that was due is the probe."""
+        """Note that a call is sent; while the breaker is open, the first one that is due becomes the probe."""
         if self.is_open and self._probe is None and now >= self._next_at:
             self._probe = now
 
     def unleft(self, sent_at: float) -> None:
-        """Undo `left`: the call was not sent, or its answer is lost; if it was the probe, another may go."""
+        """Undo `left`: the call was not sent, or its response is lost; if it was the probe, another may be sent."""
         if self._probe == sent_at:
             self._probe = None
 
     def lets_leave(self, sent_at: float) -> bool:
-        """Tell whether a call that was to leave at `sent_at`, and was held up since, may still do so."""
+        """Return whether a call drawn at `sent_at` and delayed since may still be sent."""
         return not self.is_open or self._probe == sent_at
 
     def answered(
         self, now: float, sent_at: float, outcome: Outcome, error: str | None = None, *, is_lasting: bool = False
     ) -> None:
-        """Note the answer to a call that left at `sent_at`; a lasting failure is none that passes by itself."""
+        """Note the outcome of a call sent at `sent_at`; a lasting failure is one that waiting does not cure."""
         self.has_answered = self.has_answered or outcome not in UNANSWERED
         if is_lasting and not self.has_answered:
             self.fault = GuardError(error or str(outcome))

@@ -1,4 +1,4 @@
-"""All guards of a run behind one face, so that nobody who asks has to know which of them there are."""
+"""All guards of a run behind one interface, so that callers need not know which ones are active."""
 
 import math
 from typing import Generic
@@ -10,14 +10,14 @@ from bulkstop.errors import GuardError, RefusedError
 from bulkstop.model import Attempt, RetryHint
 
 SHOWN_SCOPES = 3
-"""How many closed groups are told of in the one line that ends a run."""
+"""The closed groups named in the error that ends a run."""
 
 
 class Guards(Generic[L]):
-    """Asks each guard what it knows about; one that is not there holds nothing back.
+    """Delegates each question to the guard that can answer it; an absent guard permits everything.
 
-    A call may leave from `leaves_at()` on, a campaign be begun from `begins_at()` on. The others of these functions are
-    as `Admission`, `Breaker` and `ScopeBreaker` describe them.
+    A call may be sent from `leaves_at()` on, and a campaign may begin from `begins_at()` on. `Admission`, `Breaker` and
+    `ScopeBreaker` describe the other functions.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Guards(Generic[L]):
         self.to_review = self._scopes.to_review
 
     def answered(self, now: float, sent_at: float, attempt: Attempt) -> Attempt:
-        """Note the answer to a call that left at `sent_at`, and return what it means for its campaign.
+        """Note the response to a call sent at `sent_at`, and return its meaning for the campaign.
 
-        Where nothing could help a call, though others were answered before, another try may find it mended. What was
-        answered itself is no such call, whatever a `Classify` says.
+        After `RetryHint.NEVER` a call without a response is retried if others were answered, because the cause may be
+        fixed meanwhile; a call with a response is not, even if a `Classify` returned that hint.
         """
         is_lasting = attempt.again is RetryHint.NEVER and attempt.outcome in UNANSWERED
         self._breaker.answered(now, sent_at, attempt.outcome, attempt.error, is_lasting=is_lasting)
@@ -62,12 +62,12 @@ class Guards(Generic[L]):
 
     @property
     def fault(self) -> GuardError | None:
-        """Why the run must end, if it must."""
+        """The reason why the run must end; None if it may continue."""
         return self._admission.fault or self._breaker.fault
 
     @property
     def closed_fault(self) -> GuardError | None:
-        """What is wrong with the groups that were closed, of a run that came to its end but for those."""
+        """The error about the closed groups of a run that has otherwise ended well; None without any."""
         faults = self._scopes.faults()
         more = [f"and {len(faults) - SHOWN_SCOPES:,} more groups"] if len(faults) > SHOWN_SCOPES else []
         return RefusedError("; ".join(faults[:SHOWN_SCOPES] + more)) if faults else None

@@ -1,8 +1,8 @@
-"""Which part of a list is refused as a whole: an account's stream and type is begun slowly, closed if all is refused.
+"""Groups are refused as a whole: an account's stream and type starts slowly, and closes if all its calls are refused.
 
-A wrong path, scope, stream or token is refused for every campaign alike. So a group begins with one call at a time, and
-each success lets one more be in flight, which doubles them in each answer time (slow start, RFC 5681 3.1). And its
-refused rows wait for their line until it is known whether they ended, or only met a group that could not work.
+A wrong path, scope, stream or token fails every campaign alike. So a group starts with one call at a time, and each
+success allows one more in flight, which doubles them per round trip (slow start, RFC 5681 3.1). Its refused rows wait
+for their lines until it is known whether they ended or the whole group could not work.
 """
 
 import math
@@ -19,14 +19,14 @@ from bulkstop.naming import name_setting
 from bulkstop.text import format_count, shorten
 
 FIRST = 5
-"""Number of refusals in a row that closes a group."""
+"""The number of refusals in a row that closes a group."""
 
 _SAYS_NOTHING = LEFT | {Outcome.THROTTLED, Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.CONNECTION_ERROR}
-"""What a busy or broken service answers tells nothing of a group."""
+"""The outcomes of a busy or broken service, which prove nothing about a group."""
 
 
 class Refusal(StrEnum):
-    """How a call was refused, in the way that may be true of its whole group."""
+    """The kinds of refusal that may apply to a whole group."""
 
     NOT_FOUND = "not found"
     BAD_REQUEST = "refused as a bad request"
@@ -38,14 +38,14 @@ class Refusal(StrEnum):
 
 
 LASTING = frozenset({Refusal.UNAUTHORIZED, Refusal.REDIRECTED, Refusal.NO_CERTIFICATE, Refusal.FOREIGN})
-"""Refusals that close a group even after a success; the others then concern one campaign, as in an old list."""
+"""Refusals that close a group even after a success; any other then concerns one campaign, as in an old list."""
 _OWN_WORDS = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")
-"""What differs between the words for campaigns that failed alike."""
+"""The parts of error texts that differ between campaigns that failed alike."""
 _BY_STATUS = {400: Refusal.BAD_REQUEST, 404: Refusal.NOT_FOUND, 405: Refusal.NOT_ALLOWED}
 
 
 class Line(Protocol):
-    """A row whose line may have to wait: a campaign with the last answer to it."""
+    """A row whose line may have to wait: a campaign with the last response to it."""
 
     @property
     def campaign(self) -> Campaign:
@@ -54,22 +54,22 @@ class Line(Protocol):
 
     @property
     def last(self) -> Attempt | None:
-        """The last answer."""
+        """The last attempt."""
         ...
 
     @property
     def order(self) -> int:
-        """Which call of its group it was, counted from 0 by the time of leaving."""
+        """The number of its call within the group, counted from 0 in the order of sending."""
         ...
 
 
 L = TypeVar("L", bound=Line)
 GroupKey = tuple[str, str, CampaignType, str | None]
-"""An account, a stream, a type, and the profile with whose credentials it is called."""
+"""An account, a stream, a type, and the profile whose credentials are used."""
 
 
 class Group(Generic[L]):
-    """What is known of one group; `limit` is the most calls of it that may be in flight, `in_flight` how many are."""
+    """The state of one group; `limit` is the most calls that may be in flight, `in_flight` the present number."""
 
     __slots__ = (
         "closed",
@@ -96,9 +96,9 @@ class Group(Generic[L]):
         self.is_reviewed = False
         self.drawn = 0
         self.refusals = 0
-        self.refused_before = 0  # the first call that left after the last refusal came in
+        self.refused_before = 0  # the first call sent after the last refusal arrived
         self.held: list[L] = []
-        self.likeness = ""  # of those that are held, where only failures that are alike count
+        self.likeness = ""  # the likeness of the held failures, if only like failures count
         self.listed: Collection[str] | None = None
         self.closed: str | None = None
         self.closed_by = ""
@@ -106,7 +106,7 @@ class Group(Generic[L]):
 
     @property
     def has_room(self) -> bool:
-        """Tell whether one more call may leave; of a closed group anything may be drawn, since it does not leave."""
+        """Whether another call may be sent; from a closed group everything may be drawn, because it is not sent."""
         return self.in_flight < self.limit
 
     def release(self, *, ended: bool) -> list[tuple[L, bool]]:
@@ -117,12 +117,12 @@ class Group(Generic[L]):
 
 
 class ScopeBreaker(Generic[L]):
-    """Decides how many calls of a group may be in flight, when a group is closed, and which refused rows have ended.
+    """Decides how many calls of a group may be in flight, when a group closes, and which refused rows have ended.
 
-    `first` refusals in a row (400, 401, 403, 404, 405, a redirect, a 2xx of something else) close a group without a
-    success, and so do the first final failures of any other kind that are alike. If all of them are 404, the list
-    decides, if one `can_list`: they may be stale rows at the top of an old list. After a success only what LASTING
-    names closes a group: others may be campaigns of one kind that stand together, and those behind them still run.
+    `first` refusals in a row (400, 401, 403, 404, 405, a redirect, a foreign 2xx) close a group without a success, and
+    so do the first final failures of any other kind that are alike. If all of them are 404 and `can_list` is set, the
+    list decides: they may be stale rows at the top of an old list. After a success only refusals in LASTING close a
+    group: others may be adjacent campaigns of one kind, while those after them still run.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class ScopeBreaker(Generic[L]):
         account_of: Callable[[Campaign], str] = attrgetter("account_id"),
     ) -> None:
         self.to_review: list[Group[L]] = []
-        """Groups whose list is to be read now; who reads it takes them out, and tells by `reviewed`."""
+        """The groups whose lists must be read; the reader removes them and calls `reviewed`."""
         self._first = first
         self._can_list = can_list
         self._account_of = account_of
@@ -150,13 +150,13 @@ class ScopeBreaker(Generic[L]):
         return group
 
     def limit_of(self, account_id: str) -> float:
-        """Return how many calls of an account may be in flight by its groups."""
+        """Return how many calls of an account its groups allow in flight."""
         return sum(group.limit for group in self._by_account.get(account_id, ())) or math.inf
 
     def may_renew(self, campaign: Campaign) -> bool:
-        """Tell whether a refused call may be made once more with a new token; if so, count the refusal.
+        """Return whether a refused call may be repeated with a new token; if so, count the refusal.
 
-        In a group without a success that is done once: a second new token would be refused as well.
+        A group without a success gets one renewal: the service would refuse a second new token as well.
         """
         group = self.of(campaign)
         if group.has_worked:
@@ -181,7 +181,7 @@ class ScopeBreaker(Generic[L]):
             return [*self._worked(group, line, attempt, is_new=refusal is None), (line, True)]
         if refusal is None:
             return self._note_alike(group, line, attempt)
-        if group.likeness:  # those before failed for a reason of their own, so path, token and scope are right
+        if group.likeness:  # the earlier failures had causes of their own, so path, token and scope are right
             group.has_worked = True
             return [*group.release(ended=True), *self.note(line, attempt)]
         if group.listed is not None and refusal is Refusal.NOT_FOUND and not group.has_worked:
@@ -189,10 +189,10 @@ class ScopeBreaker(Generic[L]):
                 return [(line, True)]
             group.held.append(line)
             return self._close(group, _IS_LISTED.format(option=_path_option(group)))
-        return self._hold(group, line, "")  # what is refused whatever the campaign need not be alike
+        return self._hold(group, line, "")  # refusals of this kind need not be alike
 
     def _note_alike(self, group: Group[L], line: L, attempt: Attempt) -> list[tuple[L, bool]]:
-        """Note a failure of one campaign: one unlike those before shows that path, token and scope are right."""
+        """Note a failure of one campaign; if it differs from those before, path, token and scope must be right."""
         likeness = _find_likeness(line.campaign, attempt)
         if group.held and likeness != group.likeness:
             return [*self._worked(group, line, attempt, is_new=True), (line, True)]
@@ -206,16 +206,16 @@ class ScopeBreaker(Generic[L]):
         return self._judge(group) if group.refusals >= self._first else []
 
     def claimed(self, line: L) -> list[tuple[L, bool]]:
-        """Note that the service answered of a campaign that it does not run: path, token and scope are right."""
+        """Note the service's claim that a campaign does not run: path, token and scope are right."""
         group = self.of(line.campaign)
         return [] if group.closed is not None else self._worked(group, line, None, is_new=True)
 
     def end_account(self, account_id: str) -> list[tuple[L, bool]]:
-        """Judge the groups of an account of which nothing is left to send, and return the lines that can be written."""
+        """Judge the groups of an account that has sent everything, and return the lines that can be written."""
         return [ended for group in self._waiting(account_id) for ended in self._judge_rest(group)]
 
     def reviewed(self, group: Group[L], listed: Collection[str] | None, why: str = "") -> list[tuple[L, bool]]:
-        """Take what the list of a group has: its ids, or None with the reason why it could not be read."""
+        """Take the ids in the list of a group; None, with the reason `why`, if it could not be read."""
         group.is_reviewed = False
         group.limit = 1
         if listed is None:
@@ -226,11 +226,11 @@ class ScopeBreaker(Generic[L]):
         return group.release(ended=True)
 
     def flush(self) -> list[tuple[L, bool]]:
-        """Return the lines that still wait when a run ends early; what never worked has not ended."""
+        """Return the lines that wait when a run ends early; rows of a group without a success have not ended."""
         return [ended for group in self._groups.values() for ended in group.release(ended=group.has_worked)]
 
     def faults(self) -> list[str]:
-        """Return one line for each closed group: what is wrong, how many were not sent for it, and what to do."""
+        """Return one line for each closed group: what is wrong, how many rows were not sent, and what to do."""
         return [
             f"{group.closed}; "
             + (
@@ -244,7 +244,7 @@ class ScopeBreaker(Generic[L]):
         ]
 
     def _worked(self, group: Group[L], line: L, attempt: Attempt | None, *, is_new: bool) -> list[tuple[L, bool]]:
-        """Take an answer that shows that the group works; one to an older call says nothing of a later refusal."""
+        """Note a response that shows that the group works; one to an older call does not outweigh a later refusal."""
         if is_new:
             group.has_worked = True
             if attempt is None or attempt.outcome in DONE:
@@ -275,31 +275,31 @@ class ScopeBreaker(Generic[L]):
 
 
 OPEN: Group[Any] = Group(limit=math.inf)
-"""The group of every campaign where nobody watches groups."""
+"""The group of all campaigns if groups are not guarded."""
 
 
 class Unwatched(ScopeBreaker[L]):
-    """Has one group for all campaigns, which is never closed."""
+    """Puts all campaigns into one group that never closes."""
 
     def of(self, campaign: Campaign) -> Group[L]:
         """Return the open group."""
         return OPEN
 
     def may_renew(self, campaign: Campaign) -> bool:
-        """Allow it."""
+        """Return True."""
         return True
 
     def note(self, line: L, attempt: Attempt) -> list[tuple[L, bool]]:
-        """Let every line be written: its row has ended."""
+        """Return the line as final."""
         return [(line, True)]
 
     def claimed(self, line: L) -> list[tuple[L, bool]]:
-        """Return nothing, as no line waits."""
+        """Return no lines, because none waits."""
         return []
 
 
 def refusal_of(attempt: Attempt) -> Refusal | None:
-    """Tell how an answer refuses a call in a way that may be true of its whole group; None when it does not."""
+    """Return how a response refuses a call in a way that may apply to its whole group; None if it does not."""
     if attempt.is_foreign:
         return Refusal.FOREIGN
     if CERTIFICATE_WANTED in (attempt.error or ""):
@@ -316,13 +316,13 @@ def refusal_of(attempt: Attempt) -> Refusal | None:
 
 
 def _find_likeness(campaign: Campaign, attempt: Attempt) -> str:
-    """Return what an answer has in common with others that failed alike: its status and its words, not its names."""
+    """Return the status and the words of a failure without names and numbers, to compare it with others."""
     words = f"{attempt.error or ''} {attempt.message or ''}".replace(campaign.campaign_id, "")
     return f"{attempt.outcome} {attempt.http_status} {_OWN_WORDS.sub('', words)}"
 
 
 def _reason(group: Group[L], note: str) -> str:
-    """Say what is wrong with a group: how its calls were refused, in the service's own words, and what to look at."""
+    """Return what is wrong with a group: how its calls were refused, the service's own words, and what to check."""
     attempts = [line.last for line in group.held if line.last is not None]
     counts = Counter(refusal for attempt in attempts if (refusal := refusal_of(attempt)) is not None)
     how = ", ".join(f"{count} {refusal}" for refusal, count in counts.most_common())
@@ -356,7 +356,7 @@ def _remedy(group: Group[L], counts: Counter[Refusal]) -> str:
 
 
 def _read_words(group: Group[L]) -> str | None:
-    """Say what the service's own words point to: the signature of the token, or its times; None where to neither."""
+    """Return the cause that the service's words name: the token's signature or its times; None if neither."""
     words = (group.held[-1].last.message or "").lower() if group.held and group.held[-1].last else ""
     if "signature" in words:
         return (

@@ -1,1 +1,1 @@
-"""How many calls an account may make."""
+"""The limits on how many calls an account may make."""

@@ -1,8 +1,8 @@
-"""Places of accounts, taken from a shared store in blocks.
+"""Places of accounts are taken from a shared store in blocks.
 
-A transaction costs a store as much as many calls do. So a lane takes the places that it is about to use at once, and
-what all lanes ask for within a turn of the event loop, or while the store is busy, goes there together, with what was
-answered and given back since. What is not used within HOLD_S goes back: others may want it.
+A store transaction costs as much as many calls. So a lane takes several places at once, and one transaction carries the
+requests of all lanes from one turn of the event loop, or from the time while the store was busy, together with the
+answered and returned places. A place not used within HOLD_S goes back, because others may need it.
 """
 
 import asyncio
@@ -17,31 +17,31 @@ from bulkstop.errors import BulkstopError, QuotaError
 from bulkstop.events import Observe, QuotaStoreAway, QuotaStoreBack, ignore
 
 HOLD_S = 1.0
-"""How long a place may be held before its call leaves."""
+"""The longest time a place is held before its call is sent."""
 MOST_PLACES = 8
-"""The most places that a lane takes at once: as many calls it makes before it is another lane's turn."""
+"""The most places that a lane takes at once; after as many calls another lane has its turn."""
 CHANGES_S = 0.05
-"""How soon the store is told of answers, if nothing is asked for meanwhile. A place counts from its answer, but until
-the store is told of it for longer."""
+"""The store learns of responses within this time. A place counts from its response, and for longer only until the store
+learns of it."""
 ASK_AGAIN_S = 0.25
-"""How soon to ask a store again that did not answer, or whose places others have in use."""
+"""The pause before a store is asked again that did not respond, or whose places others use."""
 PATIENCE_S = 30.0
-"""How long a store may go without answering before the run ends."""
+"""The run ends after the store has not responded for this long."""
 MOST_TAKES = 256
-"""The most accounts in one transaction: it holds a lock that others wait for."""
+"""The most accounts in one transaction, which holds a lock that others wait for."""
 NOTE_CHARS = 1000
-"""The longest text that is kept of an account."""
+"""The length limit of an account's note."""
 
 
 class _Place(NamedTuple):
-    """A place that the store has given, and when."""
+    """A place from the store, and when it was taken."""
 
     number: int
     taken_at: float
 
 
 class Block:
-    """The places of one account; each is used by one call, of whichever lane or caller of the account."""
+    """The places of one account; each is used by one call, of any lane or caller of the account."""
 
     __slots__ = (
         "_blocks",
@@ -58,9 +58,9 @@ class Block:
     def __init__(self, account_id: str, blocks: "Blocks") -> None:
         self.account_id = account_id
         self.note: str | None = None
-        """What is kept of the account, as of the last places taken; all who share the store read and write it."""
+        """The account's note as of the last request; all users of the store read and write it."""
         self._blocks = blocks
-        self._in_hand: list[_Place] = []  # lists, as there are thousands of blocks with few places each
+        self._in_hand: list[_Place] = []  # lists, because there are thousands of blocks with few places each
         self._in_use: list[_Place] = []
         self._waiters: list[asyncio.Future[float]] = []
         self._want = 0
@@ -69,30 +69,30 @@ class Block:
 
     @property
     def held(self) -> int:
-        """How many places are in hand: calls that may leave without asking the store."""
+        """The number of places in hand; as many calls may be sent without asking the store."""
         return len(self._in_hand)
 
     @property
     def is_away(self) -> bool:
-        """Whether the store does not answer at present."""
+        """Whether the store does not respond at present."""
         return self._blocks.is_away
 
     @property
     def in_use(self) -> int:
-        """How many places are used by calls that have no answer yet."""
+        """The number of places used by calls without a response."""
         return len(self._in_use)
 
     def take_now(self) -> bool:
-        """Use a place that is in hand; False when there is none."""
+        """Use a place in hand; return False if there is none."""
         if self._in_hand and self._blocks.now() >= self._in_hand[0].taken_at + HOLD_S:
-            self.release()  # the timer is late, as after a sleep of the machine
+            self.release()  # the timer is late, as after the machine slept
         if not self._in_hand:
             return False
         self._in_use.append(self._in_hand.pop(0))
         return True
 
     async def take(self, want: int) -> float:
-        """Use a place and return 0.0, or the seconds after which to ask again; `want` of them could be used soon."""
+        """Use a place and return 0.0, or the seconds until the next request; `want` places could be used soon."""
         if self.take_now():
             return 0.0
         waiter: asyncio.Future[float] = asyncio.get_running_loop().create_future()
@@ -107,11 +107,11 @@ class Block:
             raise
 
     def answered(self) -> None:
-        """Let a place that was used count from now on: the oldest, so that those left count for too long if at all."""
+        """Count the oldest used place from now; a mix-up of places then counts one too long, never too short."""
         self._blocks.change(self.account_id, self._in_use.pop(0).number, self._blocks.now())
 
     def give_back(self) -> None:
-        """Take back a place whose call did not leave, the oldest; another call may use it if it was taken just now."""
+        """Return the oldest used place, whose call was not sent; another call may use it if it is fresh."""
         place = self._in_use.pop(0)
         if self._blocks.now() < place.taken_at + HOLD_S:
             self._in_hand.insert(0, place)
@@ -120,19 +120,19 @@ class Block:
             self._blocks.change(self.account_id, place.number, None)
 
     def release(self) -> None:
-        """Give back to the store what is in hand."""
+        """Return all places in hand to the store."""
         while self._in_hand:
             self._blocks.change(self.account_id, self._in_hand.pop(0).number, None)
 
     def save_note(self, text: str) -> None:
-        """Keep a short text of the account, in place of the one before, for all who share the store."""
+        """Replace the note about the account; raises ValueError if it is longer than NOTE_CHARS."""
         if len(text) > NOTE_CHARS:
             raise ValueError(f"a note has at most {NOTE_CHARS} characters")
         self.note = text
         self._blocks.save_note(self.account_id, text)
 
     def expire(self, now: float) -> bool:
-        """Give back what was not used in time, and take less the next time; False when it is not time yet."""
+        """Return unused places to the store and take fewer next time; return False if it is too early."""
         if self._in_hand and now < self._in_hand[0].taken_at + HOLD_S:
             return False
         if self._in_hand:
@@ -141,14 +141,14 @@ class Block:
         return True
 
     def order(self) -> "Order | None":
-        """Return what is to be asked for; None when nobody waits any more."""
+        """Return the pending request; None if nobody waits any more."""
         waiters = [waiter for waiter in self._waiters if not waiter.done()]
         want, self._waiters, self._want = max(len(waiters), self._want), [], 0
         return Order(self, waiters, want) if waiters else None
 
     def serve(self, order: "Order", grant: Grant) -> None:
-        """Hand out the places that the store has given."""
-        if grant.wait_s:  # others may wait for the same moment: who comes first is not to have it all
+        """Distribute the places that the store has granted."""
+        if grant.wait_s:  # others may wait for the same moment, so the first to ask must not take everything
             self._size = 1
         elif grant.places and not self._is_unused:
             self._size = min(MOST_PLACES, 2 * self._size)
@@ -171,7 +171,7 @@ class Block:
 
 
 class Order:
-    """What an account asks the store for, and who waits for it."""
+    """An account's request to the store, and the calls that wait for it."""
 
     __slots__ = ("block", "in_use", "waiters", "want")
 
@@ -183,9 +183,9 @@ class Order:
 
 
 class Blocks:
-    """The places that a process has from a store, and all that it tells the store of them.
+    """The places that a process has from a store, and all its communication with the store.
 
-    While the store does not answer nothing is permitted, and after PATIENCE_S of it whoever asks gets a QuotaError.
+    While the store does not respond no place is granted; after PATIENCE_S each request raises a QuotaError.
     """
 
     def __init__(self, store: QuotaStore, observe: Observe = ignore, *, now: Callable[[], float] = elapsed_s) -> None:
@@ -205,19 +205,19 @@ class Blocks:
 
     @property
     def is_away(self) -> bool:
-        """Whether the store does not answer at present."""
+        """Whether the store does not respond at present."""
         return self._away_since is not None
 
     def account(self, account_id: str) -> Block:
-        """Return the places of an account, always the same object."""
+        """Return the places of an account, always as the same object."""
         if (block := self._blocks.get(account_id)) is None:
             block = self._blocks[account_id] = Block(account_id, self)
         return block
 
     async def read_ages(self, account_ids: Sequence[str]) -> list[Sequence[float]]:
-        """Return how many seconds ago each call of an account was counted that is still in a window; counts nothing.
+        """Return how many seconds ago each call was made that is still in a window; counts nothing.
 
-        While the store does not answer it is as if there were none.
+        Returns empty sequences while the store does not respond.
         """
         try:
             return await self._store.ages(account_ids)
@@ -226,7 +226,7 @@ class Blocks:
             return [()] * len(account_ids)
 
     async def load_note(self, account_id: str) -> str | None:
-        """Return the text that is kept of an account; None for none, and while the store does not answer."""
+        """Return the note about an account; None if there is none or the store does not respond."""
         if account_id in self._notes:
             return self._notes[account_id]
         try:
@@ -238,7 +238,7 @@ class Blocks:
         return note
 
     async def close(self) -> None:
-        """Give back what is in hand, tell the store what it does not know yet, and let go of it."""
+        """Return all places, send what the store does not know yet, and close it."""
         self._is_closing = True
         for timer in (self._changes_timer, self._hold_timer):
             if timer is not None:
@@ -250,28 +250,28 @@ class Blocks:
                 await asyncio.wait([self._task])
             if self._changes or self._notes:
                 await self._trade([])
-        except BulkstopError:  # what is unsaid counts for longer than it need
+        except BulkstopError:  # a place that is not reported just counts for longer
             pass
         finally:
             await self._store.close()
 
     def ask(self, block: Block) -> None:
-        """Ask for the places that a block wants, with all that others want by then."""
+        """Request places for a block, in one transaction with all other requests so far."""
         self._asking[block] = None
         self._start()
 
     def change(self, account_id: str, place: int, answered_at: float | None) -> None:
-        """Note what became of a place."""
+        """Report to the store that a place was answered or returned."""
         self._changes.append((account_id, place, answered_at))
         self._tell_soon()
 
     def save_note(self, account_id: str, text: str) -> None:
-        """Note what is to be kept of an account."""
+        """Replace the note about an account."""
         self._notes[account_id] = text
         self._tell_soon()
 
     def hold(self, block: Block) -> None:
-        """See to it that what is not used in time goes back."""
+        """Ensure that places not used in time go back."""
         self._holding[block] = None
         if self._hold_timer is None and not self._is_closing:
             self._hold_timer = asyncio.get_running_loop().call_later(HOLD_S, self._expire)
@@ -298,9 +298,7 @@ class Blocks:
 
     def _end(self, task: "asyncio.Task[None]") -> None:
         self._task = None
-        if (
-            task.cancelled() or self._is_closing
-        ):  # by the end of the loop, or from within the store: nobody waits for what never comes
+        if task.cancelled() or self._is_closing:  # the loop has ended, or the store is closing: nobody will answer
             for waiter in _waiters_of(self._gather()):
                 waiter.cancel()
         elif self._asking:
@@ -309,25 +307,25 @@ class Blocks:
             self._tell_soon()
 
     async def _work(self) -> None:
-        """Trade with the store until nobody asks for more."""
+        """Exchange requests with the store until there are none left."""
         is_first = True
         while self._asking or is_first:
             is_first = False
-            await asyncio.sleep(0)  # whoever asks in this turn of the loop is of the party
+            await asyncio.sleep(0)  # requests from this turn of the loop join the transaction
             await self._trade_or_refuse(self._gather())
 
     def _gather(self) -> list[Order]:
-        """Take out what is asked for, the longest first and not too much."""
+        """Remove and return the next requests, the oldest first, up to MOST_TAKES."""
         asking = list(self._asking)[:MOST_TAKES]
         for block in asking:
             del self._asking[block]
         return [order for block in asking if (order := block.order()) is not None]
 
     async def _trade_or_refuse(self, orders: Sequence[Order]) -> None:
-        """Trade with the store; whoever waits learns what goes wrong."""
+        """Exchange with the store; an error is passed to all that wait."""
         try:
             await self._trade(orders)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs who wait
+        except Exception as error:  # noqa: BLE001 - the waiters handle it
             for waiter in _waiters_of(orders):
                 waiter.set_exception(error)
         except asyncio.CancelledError:
@@ -336,7 +334,7 @@ class Blocks:
             raise
 
     async def _trade(self, orders: Sequence[Order]) -> None:
-        """Ask for places, and tell what became of others, in one transaction."""
+        """Request places and report changes in one transaction."""
         changes, self._changes = self._changes, []
         notes, self._notes = self._notes, {}
         takes = [Take(order.block.account_id, order.want) for order in orders]
@@ -356,7 +354,7 @@ class Blocks:
             order.block.serve(order, grant)
 
     def _bear(self, error: StoreUnavailableError) -> None:
-        """Do without the store for a while; raises QuotaError when it is away for too long."""
+        """Continue without the store for a while; raises QuotaError after PATIENCE_S."""
         now = self.now()
         if self._away_since is None:
             self._away_since = now

@@ -1,4 +1,4 @@
-"""The clock by which waits for quota, rests and back-offs are counted."""
+"""The clock for quota, throttling and back-off waits."""
 
 import time
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from functools import partial
 
 
 def _elapsed_clock() -> Callable[[], float]:
-    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):  # the second goes on in a sleeping Mac, time.monotonic does not
+    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):  # on a Mac the second goes on in sleep; time.monotonic does not
         if hasattr(time, name):
             return partial(time.clock_gettime, getattr(time, name))
     return time.monotonic
 
 
 elapsed_s: Callable[[], float] = _elapsed_clock()
-"""Return seconds of a clock that nobody can set and that goes on while the machine sleeps.
+"""Returns seconds of a clock that cannot be set and that includes the time while the machine sleeps.
 
-A service's windows go on meanwhile, too: by a clock that stood still a call would wait up to an hour for nothing.
+The service's windows include it too: with a clock that stops, a call could wait up to an hour for nothing.
 """

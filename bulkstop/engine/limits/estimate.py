@@ -1,7 +1,7 @@
-"""When calls will leave: computed from the calls that the windows hold already, and from how long an answer takes.
+"""The times at which calls will be sent, computed from the calls in the windows and from the time of a response.
 
-A call takes a place of every limit, and each place is free again some time later. So the n-th call leaves when the last
-of its places is free; the log of a rolling window, an even pace and workers that wait for answers all fit that.
+A call takes a place of every limit, and each place is free again some time later. So the n-th call is sent when the
+last of its places is free; this describes a rolling window, an even pace and workers that wait for responses alike.
 """
 
 import math
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 STEPS = 1024
-"""Calls that are followed one by one. Of more the rest goes in whole cycles of the limit that binds, and where that has
-more places than half of this, several calls are followed as one."""
+"""Calls that are simulated one by one. Beyond them time advances by whole cycles of the binding limit, and if that has
+more places than half of this, several calls are simulated as one."""
 
 
 class Places(NamedTuple):
-    """A limit as `size` places, each taken for `hold_s` by a call that leaves; `taken_until` is when those in use end.
+    """A limit as `size` places, each taken by a call for `hold_s`; `taken_until` says when used ones are free.
 
-    Where it `is_shared` a store may know of other calls that take its places.
+    With `is_shared` a store may know of other calls that use its places.
     """
 
     size: int
@@ -27,19 +27,19 @@ class Places(NamedTuple):
 
     @property
     def interval_s(self) -> float:
-        """The mean time between two calls when the limit is used up."""
+        """The mean interval between calls at the full rate of the limit."""
         return self.hold_s / self.size
 
 
 class Stored(NamedTuple):
-    """When the calls were made that a store knew of, as it was asked at the time `at`; of all who share it."""
+    """The times of the calls that a store had counted when it was asked at `at`, from all its users."""
 
     at: float
     times: tuple[float, ...]
 
 
 class Workers(NamedTuple):
-    """How many calls may be in flight: `limit` now, one more with each answer, `most` in the end; `busy` are."""
+    """The concurrency: `limit` calls in flight now, one more with each response, up to `most`; `busy` are in use."""
 
     limit: float = math.inf
     most: float = math.inf
@@ -47,10 +47,10 @@ class Workers(NamedTuple):
 
 
 class Departures:
-    """Computes when the next calls of an account leave, of `calls` in all: each as soon as there is a place.
+    """Computes when the next calls of an account, `calls` in all, are sent: each as soon as there is a place.
 
-    An answer takes `latency_s`; with 0 nobody knows yet, and workers hold nothing up. Of many calls `calls_a_step` are
-    followed as one.
+    A response takes `latency_s`; 0 means unknown, and then the concurrency causes no delay. Of many calls
+    `calls_a_step` are simulated as one.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Departures:
         self._binding = max(self._queues, key=lambda each: each.hold_s / each.size, default=None)
 
     def leave(self, calls: int, not_before: float = -math.inf) -> float:
-        """Let so many more leave, and return the time at which the last of them does."""
+        """Send `calls` more, and return when the last of them is sent."""
         self._at = max(self._at, not_before)
         steps = math.ceil(calls / self.calls_a_step)
         if self._binding is None or steps < 1:
@@ -89,7 +89,7 @@ class Departures:
         return self._at
 
     def leave_in_turn(self, calls: int, not_before: float, answer_s: float) -> float:
-        """Let so many more leave, each when the one before has its answer; return when the last has it."""
+        """Send `calls` more, each after the response to the one before; return when the last response arrives."""
         at = not_before
         for before in range(0, calls, self.calls_a_step):
             step = min(self.calls_a_step, calls - before)
@@ -107,13 +107,13 @@ class Departures:
 
 
 class _Queue:
-    """The places of a limit, those in use by when they are free; `grows` is by how many an answer makes it larger."""
+    """The places of a limit, ordered by when they are free; each response makes it larger by `grows`."""
 
     __slots__ = ("free", "grows", "hold_s", "size", "until")
 
     def __init__(self, places: Places, calls_a_step: int, grows: int = 0) -> None:
         self.size = max(1, round(places.size / calls_a_step))
-        # Rounded to whole steps it still lets as many calls through in the long run.
+        # A size rounded to whole steps keeps the mean rate this way.
         self.hold_s = places.hold_s * (self.size * calls_a_step / places.size)
         taken = sorted(places.taken_until)[calls_a_step - 1 :: calls_a_step]
         self.until = deque(taken[max(0, len(taken) - self.size) :])
@@ -136,17 +136,17 @@ class _Queue:
 
 
 def _worker_queue(workers: Workers, calls_a_step: int, now: float, latency_s: float) -> _Queue:
-    """Return the places of workers; the answers to what is in flight come evenly within one latency."""
+    """Return the places of the workers; responses to calls in flight arrive evenly within one latency."""
     most = math.ceil(workers.most)
     limit = most if calls_a_step > 1 else max(1, int(min(workers.limit, most)))
     busy = min(workers.busy, limit)
     until = tuple(now + latency_s * (number + 1) / busy for number in range(busy))
-    hold_s = latency_s * limit / workers.most if limit == most else latency_s  # a part of a worker is a slower one
+    hold_s = latency_s * limit / workers.most if limit == most else latency_s  # a fraction of a worker is a slower one
     return _Queue(Places(limit, hold_s, until), calls_a_step, grows=most - limit)
 
 
 def add_stored(places: Sequence[Places], stored: Stored | None, latency_s: float = 0.0) -> list[Places]:
-    """Return the places with those taken that a store knew of; of one's own calls it knew those before it was asked."""
+    """Return the places with the store's calls added; it had counted this process's own calls made before `at`."""
     return [each if stored is None or not each.is_shared else _add(each, stored, latency_s) for each in places]
 
 
@@ -157,7 +157,7 @@ def _add(places: Places, stored: Stored, latency_s: float) -> Places:
 
 
 def count_leaving(seconds: float, calls: int, places: Sequence[Places]) -> int:
-    """Return how many of `calls` calls can leave within so many seconds from now."""
+    """Return how many of `calls` calls can be sent within `seconds` from now."""
     low, high = 0, calls
     while low < high:
         middle = (low + high + 1) // 2

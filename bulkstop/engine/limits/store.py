@@ -1,7 +1,7 @@
-"""The windows that are remembered and shared: which store, and what it answers.
+"""The shared store of windows: which one to open, and its interface.
 
-A store is a sliding-window log: when each call was answered, or until when it counts as not answered yet. One lock is
-around reading the time and counting, and the time never goes back.
+A store is a sliding-window log of when each call was answered, or until when it counts as unanswered. One lock covers
+reading the time and counting, and the time never goes back.
 """
 
 import os
@@ -18,32 +18,32 @@ from bulkstop.model import Limit
 from bulkstop.text import write_install
 
 REDIS = ("redis", "rediss", "unix")
-"""The schemes of a Redis server's URL."""
+"""The URL schemes of a Redis server."""
 
 
 class QuotaStore(Protocol):
-    """Counts the calls of all who share it, and keeps a short text of each account for them.
+    """Counts the calls of all its users, and keeps a short note about each account.
 
-    A place that was taken counts until its lease ends and a window longer, or from when its call was answered. A store
-    that cannot count permits nothing: it raises StoreUnavailableError where that may pass, else QuotaError.
+    A place counts from the response to its call, or, without one, until a window after its lease. A store that cannot
+    count grants nothing: it raises StoreUnavailableError if that may pass, else QuotaError.
     """
 
     async def settle(
         self, takes: Sequence[Take], changes: Sequence[Change], notes: Mapping[str, str]
     ) -> Sequence[Grant]:
-        """Note what became of places, keep the texts, then give what is free; all of it in one transaction."""
+        """Apply changes to places, save the notes, then grant free places; all in one transaction."""
         ...
 
     async def ages(self, account_ids: Sequence[str]) -> list[Sequence[float]]:
-        """Return how many seconds ago each call of each account was counted that is in a window; counts nothing."""
+        """Return for each account how many seconds ago each call in a window was counted; counts nothing."""
         ...
 
     async def load_note(self, account_id: str) -> str | None:
-        """Return the text that is kept of an account."""
+        """Return the note about an account."""
         ...
 
     async def close(self) -> None:
-        """Let go of the file or the connection; what was counted stays."""
+        """Close the file or the connection; the counts stay."""
         ...
 
 
@@ -52,8 +52,8 @@ async def open_store(
 ) -> QuotaStore:
     """Open the store at `where`, a path or the URL of a Redis server, for the accounts of `host` under `limits`.
 
-    There is at least one limit. After `lease_s` the call of a place that was taken has its answer, or never gets one.
-    Raises SettingsError, naming the setting, when the store cannot be used; a server is given 5 s to answer.
+    There is at least one limit. A call gets its response within `lease_s` of taking its place, or never. Raises
+    SettingsError, which names the setting, if the store cannot be used; a server has 5 s to respond.
     """
     windows = merge_limits(limits)
     if is_server(where):
@@ -66,7 +66,7 @@ async def open_store(
         server = RedisStore(where, server_of(host), windows, lease_s, os.urandom(8).hex(), observe)
         await server.open()
         return server
-    if "://" in where:  # what follows may hold a password
+    if "://" in where:  # the rest may contain a password
         scheme = where.partition("://")[0]
         why = "is no path, and no URL such as redis://host:6379"
         raise SettingsError(f" {scheme}://...: {why}", setting="quota_store")
@@ -78,12 +78,12 @@ async def open_store(
 
 
 def is_server(where: str) -> bool:
-    """Tell whether a store is a Redis server."""
+    """Return whether a store is a Redis server."""
     return where.partition(":")[0].lower() in REDIS
 
 
 def default_path() -> Path:
-    """Return the path of the user's own store, in the directory for state."""
+    """Return the path of the user's own store in the state folder."""
     state = find_state_folder()
     if state is None:
         why = "no home directory to keep the quota in; give a path, or memory"

@@ -1,4 +1,4 @@
-"""The file of a store: its user's own, or where it is in a folder that a group shares, the group's."""
+"""The file of a store: it belongs to its user, or, in a folder shared by a group, to that group."""
 
 import errno
 import os
@@ -11,15 +11,15 @@ from bulkstop.files.state_folder import expand_home, make_private_folder
 from bulkstop.naming import name_setting
 
 BESIDE = ("", "-wal", "-shm", "-journal")
-"""How the names of the file, and of those that SQLite puts beside it, end."""
+"""The suffixes of the file and of those that SQLite creates beside it."""
 SHARED_MODE = 0o660
 
 
 def make_file(path: Path) -> None:
-    """Make the file if need be, and hold what is there to what SQLite may open.
+    """Create the file if needed, and check that SQLite may open what exists.
 
-    SQLite gives what it puts beside a file that file's mode, whatever the umask is. Raises OSError for a file that
-    another user may have planted, and for one that this user may not write.
+    SQLite gives the files beside it the same mode, whatever the umask. Raises OSError for a file that another user may
+    have planted, and for one that this user may not write.
     """
     make_private_folder(path.parent)
     for ending in BESIDE:
@@ -27,7 +27,7 @@ def make_file(path: Path) -> None:
             place.refuse_irregular()
             place.refuse_alias()
             place.refuse_stranger()
-    # Only a new file: to close one that is in use would let go of all locks that this process has on it.
+    # Only for a new file: closing one in use would release all locks that this process holds on it.
     with suppress(FileExistsError), open_place(path) as place:
         _make_new(place)
     if not os.access(path, os.R_OK | os.W_OK):
@@ -44,7 +44,7 @@ def _make_new(place: Place) -> None:
 
 
 def is_shared(where: str) -> bool:
-    """Tell whether a file, be it there or not, is the store of a group."""
+    """Return whether a file, existing or not, is the store of a group."""
     with suppress(OSError, RuntimeError, ValueError), open_place(expand_home(where)) as place:
         status = place.status()
         return place.group is not None and (status is None or bool(status.st_mode & stat.S_IWGRP))
@@ -52,6 +52,6 @@ def is_shared(where: str) -> bool:
 
 
 def suggest_sharing() -> str:
-    """Say how users of one machine share a store."""
+    """Return how users of one machine can share a store."""
     where = name_setting("quota_store", "DIR/quota.sqlite")
     return f"users of a group share one in a folder of theirs: install -d -m 2770 -g GROUP DIR, and {where} for each"

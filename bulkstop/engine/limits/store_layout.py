@@ -1,4 +1,4 @@
-"""The tables of the file with the windows, and what is taken over from those of the version before."""
+"""The tables of the file with the windows, and the import from those of the previous version."""
 
 import sqlite3
 from collections import Counter
@@ -8,9 +8,9 @@ from typing import NamedTuple
 from bulkstop.engine.limits.windows import number_of_key
 
 APPLICATION_ID = 0x62736B32
-"""Marks the file as ours in its header; another layout of the tables needs another one."""
+"""Identifies the file in its header; a different table layout needs a different value."""
 OLD_APPLICATION_ID = 0x62736B31
-"""That of the version before, which had a table for each account."""
+"""The value of the previous version, which had a table for each account."""
 
 TABLES = (
     """
@@ -36,7 +36,7 @@ CREATE TABLE calls (
 
 
 class OldCalls(NamedTuple):
-    """The calls of an account in the layout before: how long ago each was counted, and the longest window asked for."""
+    """The calls of an account in the old layout: their ages, and the longest window in use."""
 
     account: int
     keep_ms: int
@@ -44,7 +44,7 @@ class OldCalls(NamedTuple):
 
 
 def create_tables(connection: sqlite3.Connection, clock: str, ahead_ms: int) -> None:
-    """Create the tables, and start the file's time."""
+    """Create the tables, and start the file's clock."""
     for table in TABLES:
         connection.execute(table)
     connection.execute("INSERT INTO clock (name, ahead_ms, seen_ms) VALUES (?, ?, 0)", (clock, ahead_ms))
@@ -52,10 +52,10 @@ def create_tables(connection: sqlite3.Connection, clock: str, ahead_ms: int) -> 
 
 
 def take_out_old(connection: sqlite3.Connection, clock: str, steady_ms: int, wall_ms: int) -> list[OldCalls]:
-    """Take the calls out of the tables of the version before, and drop those.
+    """Return the calls in the tables of the previous version, and remove those.
 
-    There may be thousands, and each DROP looks through all of them: a minute for 20,000, in which all others wait. So
-    the tables are taken out of the schema at once; `free_dropped` gives their room back.
+    There may be thousands, and each DROP scans them all: a minute for 20,000 while all others wait. So they are removed
+    from the schema at once; `free_dropped` reclaims their space.
     """
     old = []
     for table, keep_ms, read_from, ahead_ms in connection.execute("SELECT * FROM accounts").fetchall():
@@ -64,20 +64,20 @@ def take_out_old(connection: sqlite3.Connection, clock: str, steady_ms: int, wal
         old.append(OldCalls(number_of_key(table.removeprefix("calls_")), keep_ms, [now_ms - at_ms for at_ms in times]))
     connection.execute("DROP TABLE accounts")
     connection.execute("PRAGMA writable_schema=ON")
-    with suppress(sqlite3.OperationalError):  # of an SQLite that forbids it; then they are in nobody's way
+    with suppress(sqlite3.OperationalError):  # an SQLite that forbids it leaves tables that do no harm
         connection.execute("DELETE FROM sqlite_master WHERE tbl_name LIKE 'calls!_%' ESCAPE '!'")
     connection.execute("PRAGMA writable_schema=OFF")
     return old
 
 
 def free_dropped(connection: sqlite3.Connection) -> None:
-    """Give back the room of tables that were taken out; where another uses the file, that is left undone."""
+    """Reclaim the space of removed tables, unless another process uses the file."""
     with suppress(sqlite3.OperationalError):
         connection.execute("VACUUM")
 
 
 def put_in(connection: sqlite3.Connection, old: list[OldCalls], now_ms: int) -> None:
-    """Count such calls in the tables of this version."""
+    """Count old calls in the tables of this version."""
     for account, keep_ms, ages_ms in old:
         connection.execute("INSERT OR IGNORE INTO accounts (account, keep_ms) VALUES (?, ?)", (account, keep_ms))
         for at_ms, calls in Counter(now_ms - age_ms for age_ms in ages_ms).items():

@@ -1,6 +1,6 @@
 """The windows in a Redis server, shared by machines.
 
-Imported when such a store is opened, not before: the package redis is an extra, and takes as long as aiohttp.
+Import it only to open such a store: the package redis is an extra, and takes as long to import as aiohttp.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ from bulkstop.redact import encodings
 from bulkstop.text import shorten
 
 ANSWER_S = 2.0
-"""How long the server may take to accept a connection, and how long to answer."""
+"""The timeout for connecting to the server, and for each response."""
 ASK_S = 5.0
-"""How long a question may take in all: to connect and log in, to ask, and to ask again."""
+"""The timeout for a whole operation: connect, log in, ask, and ask once more."""
 MOST_BYTES = 1024 * 1024
-"""The longest text that an answer may have."""
+"""The longest text accepted in a response."""
 MOST_AGES = 20_000
-"""The most calls whose ages are asked for at once."""
+"""The most calls whose ages are requested at once."""
 ID_CHARS = 64
 LATEST_MS = 2**53
 CONNECTIONS = 2
 UNUSED_MS = 86_400_000
-"""How long after its last call stopped to count it is known what a server holds."""
+"""A server's data is kept this long after its last call has left the windows."""
 META = "bulkstop:meta"
-"""The key of what is known of all accounts."""
+"""The key of the data about all accounts together."""
 FORM = "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss://... or unix:///PATH"
 INSTEAD = "another server or a path"
 MAY_PASS = (
@@ -52,17 +52,16 @@ MAY_PASS = (
     OSError,
 )
 WILL_NOT = (exceptions.AuthenticationError, exceptions.AuthorizationError)
-"""What redis-py counts among the connection errors, but no waiting helps against."""
+"""Errors that redis-py counts as connection errors, although waiting does not help."""
 GARBAGE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
-"""What is raised at an answer that no Redis server gives."""
+"""The exceptions that a response raises which no Redis server would send."""
 
-# A batch goes in and out as one JSON text. KEYS[1] is what is known of the whole: `id` names what this server holds,
-# `seen` is the last time that was counted and `ahead` how far it is ahead of the server's clock, `keep` how long all of
-# it is kept. So the time is never behind a call that was counted, and a clock that is set back does no harm. It is read
-# where the calls are counted, so no delay comes between.
-#
-# Whoever finds another `id` than the one it has seen, or an older time, knows that the server has lost calls: it was
-# emptied, or started anew from an old copy. Each window is full from then on until one window later, for everybody.
+# A batch is passed and returned as one JSON text. KEYS[1] describes the whole: `id` identifies the server's data,
+# `seen` is the last time counted, `ahead` is how far it is ahead of the server's clock, `keep` is how long all data is
+# kept. So the time is never before a counted call, and setting the clock back does no harm. The time is read where the
+# calls are counted, so there is no delay in between. A client that finds another `id`, or an older time, than before
+# knows that the server has lost calls: it was emptied, or restored from an old copy. Then each window is full for one
+# window, for all clients.
 READ_TIME = """
 local job = cjson.decode(ARGV[1])
 local function text(number) return string.format('%.0f', number) end
@@ -157,15 +156,14 @@ return cjson.encode(found)
 """
 
 SETTLE_SHA1 = hashlib.sha1(SETTLE.encode(), usedforsecurity=False).hexdigest()
-"""What a server calls the script."""
+"""The name of the script on a server."""
 
 
 class RedisStore:
-    """Windows in the server at `url`; a connection that breaks is made anew, and a password is never shown.
+    """The windows in the server at `url`; a broken connection is replaced, and a password is never shown.
 
-    `run` names the places of this process. A server that forgets its data, as one does that is started anew without a
-    disk, counts as full for one window from when that is noticed. One that answers what our scripts do not return is
-    not believed.
+    `run` prefixes the places of this process. If a server loses its data, as after a restart without a disk, its
+    windows count as full for one window after that is noticed. A response that our scripts cannot return is an error.
     """
 
     def __init__(
@@ -184,13 +182,13 @@ class RedisStore:
         self._id, self._seen_ms = "", 0
         try:
             self._client = _client(url)
-            self._client.connection_pool.make_connection()  # which reads those settings
-        except (TypeError, ValueError):  # not quoted: what is wrong may be a part of the password
+            self._client.connection_pool.make_connection()  # this reads the settings
+        except (TypeError, ValueError):  # not quoted, because it may contain part of the password
             why = f"a setting in the URL is wrong; {suggest_store(INSTEAD)}"
             raise SettingsError(f" {self._shown}: {why}", setting="quota_store") from None
 
     async def open(self) -> None:
-        """Reach the server once, before anything is sent; raises SettingsError when it cannot be used."""
+        """Connect to the server once, before anything is sent; raises SettingsError if it cannot be used."""
         try:
             async with self._asking(SettingsError):
                 await self._load_script()
@@ -202,7 +200,7 @@ class RedisStore:
     async def settle(
         self, takes: Sequence[Take], changes: Sequence[Change], notes: Mapping[str, str]
     ) -> Sequence[Grant]:
-        """Do all of it in a script; raises StoreUnavailableError while the server does not answer."""
+        """Run all of it in one script; raises StoreUnavailableError while the server does not respond."""
         batch = _Batch(self._key)
         for account_id, place, answered_s in changes:
             batch.changes.append((batch.at(account_id), place, -1 if answered_s is None else int(answered_s * 1000)))
@@ -215,7 +213,7 @@ class RedisStore:
             return await self._settle(batch)
 
     async def ages(self, account_ids: Sequence[str]) -> list[Sequence[float]]:
-        """Return the seconds since each call in a window; raises StoreUnavailableError while no server answers."""
+        """Return the seconds since each call in a window; raises StoreUnavailableError while no server responds."""
         most_ms, ages = self._windows[-1].ms, list[Sequence[float]]()
         step = max(1, MOST_AGES // self._windows[-1].calls)
         for first in range(0, len(account_ids), step):
@@ -231,7 +229,7 @@ class RedisStore:
         return ages
 
     async def load_note(self, account_id: str) -> str | None:
-        """Return what is kept of an account; raises StoreUnavailableError while the server does not answer."""
+        """Return an account's note; raises StoreUnavailableError while the server does not respond."""
         async with self._asking(QuotaError):
             note = await self._client.hget(f"{self._key(account_id)}:notes", "note")
             return None if note is None else bytes(note).decode()
@@ -256,7 +254,7 @@ class RedisStore:
         asked = (SETTLE_SHA1, len(batch.keys), *batch.keys, orjson.dumps(job))
         try:
             reply = await self._client.evalsha(*asked)
-        except exceptions.NoScriptError:  # the server was started anew
+        except exceptions.NoScriptError:  # the server was restarted
             await self._load_script()
             reply = await self._client.evalsha(*asked)
         identity, seen_ms, full_ms, found = orjson.loads(reply)
@@ -267,8 +265,8 @@ class RedisStore:
         return grants
 
     def _read_grants(self, batch: "_Batch", found: Any) -> list[Grant]:
-        """Return what was given; raises ValueError for what our script does not return."""
-        found = found or []  # Lua has one word for a table and a list without anything in it
+        """Return what was granted; raises ValueError for anything that our script does not return."""
+        found = found or []  # Lua cannot tell an empty list from an empty table
         if len(found) != len(batch.takes):
             raise ValueError(found)
         return [self._read_grant(take, *each) for take, each in zip(batch.takes, found, strict=True)]
@@ -293,7 +291,7 @@ class RedisStore:
 
     @asynccontextmanager
     async def _asking(self, fatal: type[SettingsError | QuotaError]) -> AsyncIterator[None]:
-        """Bound the time of a question, and translate what goes wrong with it."""
+        """Limit the time of an operation, and translate its errors."""
         with self._faults(fatal):
             async with asyncio.timeout(ASK_S):
                 yield
@@ -314,13 +312,13 @@ class RedisStore:
         return away(f" {self._shown}: {why}", setting="quota_store")
 
     def _explain(self, error: Exception) -> str:
-        """Say in a line what went wrong; the server may have written any of it."""
+        """Return an error as one line; any part of it may come from the server."""
         if isinstance(error, GARBAGE):
             return "it answers what no Redis server does"
         if isinstance(error, exceptions.AskError):
             return "it is one of a cluster, and these calls are counted on another"
         reason = _find_reason(error)
-        for secret in self._secrets:  # some servers repeat a command that they do not know
+        for secret in self._secrets:  # some servers repeat an unknown command
             for form in encodings(secret):
                 reason = reason.replace(form, "***")
             reason = reason.replace(secret, "***")
@@ -328,7 +326,7 @@ class RedisStore:
 
 
 class _Batch:
-    """What goes to the server together; accounts are named by the places of their keys among all of them."""
+    """One request to the server; accounts are numbered by the positions of their keys."""
 
     def __init__(self, key: Callable[[str], str]) -> None:
         self.keys = [META]
@@ -339,7 +337,7 @@ class _Batch:
         self._at: dict[str, int] = {}
 
     def at(self, account_id: str) -> int:
-        """Return where the key of an account is, counted from 1 as Lua does."""
+        """Return the position of an account's key, counted from 1 as in Lua."""
         if account_id not in self._at:
             self.keys.append(self._key(account_id))
             self._at[account_id] = len(self.keys)
@@ -347,7 +345,7 @@ class _Batch:
 
 
 class _Parser(_AsyncRESP2Parser):
-    """Reads answers, none of them longer than we have use for: redis-py's own reads on while there is memory."""
+    """Parses responses up to a length limit; redis-py's own parser reads on while there is memory."""
 
     async def _read(self, length: int) -> bytes:
         if length > MOST_BYTES:
@@ -360,12 +358,12 @@ def _find_reason(error: Exception) -> str:
     if isinstance(system, socket.gaierror):
         return "its name cannot be looked up"
     if isinstance(system, OSError) and system.errno is not None and system.errno > 0:
-        return os.strerror(system.errno)  # asyncio's own words for it are "Connect call failed"
+        return os.strerror(system.errno)  # asyncio words it "Connect call failed"
     return next(iter(str(error).splitlines()), "") or f"no answer within {ASK_S:g} s"
 
 
 def _client(url: str) -> Any:
-    # One more try: it is with the next command that a connection turns out to be broken.
+    # One retry, because only the next command shows that a connection is broken.
     again = Retry(NoBackoff(), 1, (exceptions.ConnectionError,))
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url, **_options(), retry=again, max_connections=CONNECTIONS, timeout=ANSWER_S
@@ -379,7 +377,7 @@ def _options() -> dict[str, Any]:
 
 
 def _check_url(url: str) -> SplitResult:
-    """Take a URL apart; one that is not of the form may have its password anywhere, so nothing of it is shown."""
+    """Parse a URL; if it is malformed the password may be anywhere, so no part of it is shown."""
     try:
         parts = urlsplit(url)
         at = parts.netloc.rpartition("@")[2]

@@ -1,6 +1,6 @@
-"""The windows in a file, shared by the processes of a machine, and by the users of a group where it is in their folder.
+"""The windows in a file, shared by processes of a machine, or by a group's users if it is in the group's folder.
 
-Imported when a file is opened, not before: SQLite costs a start-up as much as a third of aiohttp.
+Import it only to open a file: SQLite costs a third of the start-up time of aiohttp.
 """
 
 import asyncio
@@ -42,25 +42,25 @@ from bulkstop.text.faults import explain_os
 
 T = TypeVar("T")
 Delta = tuple[int, int, int]
-"""An account, a time, and how many calls more are counted then."""
+"""An account, a time, and by how many the calls at that time change."""
 
 LOCK_WAIT_S = 0.25
-"""How long SQLite waits for a lock before it says so."""
+"""How long SQLite waits for a lock before it raises an error."""
 PAGE_BYTES = 1024
-"""The accounts of a batch are all over the file, so small pages are less to write."""
+"""The accounts of a batch are spread over the file, so small pages mean fewer bytes to write."""
 CHECKPOINT_PAGES = 16_000
-"""How long the log of the file grows before it is worked in, which waits for the disk."""
+"""The size of the write-ahead log at which it is merged into the file, which waits for the disk."""
 CACHE_KB = 16_000
-"""More than the calls of some thousand accounts, which are all over the file."""
+"""Enough for the calls of some thousand accounts, which are spread over the file."""
 MOST_ACCOUNTS = 1000
 """The most accounts whose calls are read at once."""
 GRAINS = 1000
-"""Calls that were answered within so small a part of a window are counted as one, at the later time."""
+"""Calls answered within this fraction of a window (1/GRAINS) are counted as one time, the later."""
 UNUSED_MS = 86_400_000
-"""How long after its last call stopped to count an account is forgotten."""
+"""An account is forgotten this long after its last call has left the windows."""
 
-# What a batch needs goes in and out as one JSON text: each step of a statement gives Python's lock away, and a busy
-# event loop is slow to give it back.
+# A batch is passed and returned as one JSON text: each step of a statement releases the interpreter's lock, and a busy
+# event loop is slow to return it.
 ADD_CALLS = """
 INSERT INTO calls (account, at_ms, calls)
 SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
@@ -100,7 +100,7 @@ SWEEP_CALLS = "DELETE FROM calls WHERE account NOT IN (SELECT account FROM accou
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Milliseconds that every process here reads alike; `name` changes when `steady_ms` has started anew."""
+    """Milliseconds that every process on the machine reads alike; `name` changes if `steady_ms` restarts."""
 
     name: str
     steady_ms: Callable[[], int]
@@ -108,7 +108,7 @@ class Clock:
 
 
 def machine_clock() -> Clock:
-    """Return the time since this machine was started, which nobody can set; where there is none, the wall clock."""
+    """Return the time since the machine was started, which cannot be set; if there is none, the wall clock."""
     if sys.platform == "linux":
         with suppress(OSError):
             boot_id = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
@@ -121,7 +121,7 @@ def _wall_ms() -> int:
 
 
 class _Time(NamedTuple):
-    """The file's time, and how far it is ahead of the steady clock; `is_corrected` if the file says otherwise."""
+    """The file's time, and how far it is ahead of the steady clock; `is_corrected` if that must be written."""
 
     now: int
     ahead: int
@@ -129,7 +129,7 @@ class _Time(NamedTuple):
 
 
 class _Account(NamedTuple):
-    """What the file has of an account, and how many calls it may make now."""
+    """What the file knows of an account, and how many calls it may make now."""
 
     keep_ms: int
     note: str | None
@@ -137,14 +137,14 @@ class _Account(NamedTuple):
 
 
 class SqliteStore:
-    """Windows in the file at `path`, which is made if need be.
+    """The windows in the file at `path`, which is created if needed.
 
-    The file's time starts as the wall clock, goes on as the steady clock does, and is never behind the last that was
-    counted. So a clock that is set back, or a machine that starts again, makes no call look older than it is and
-    nobody wait for longer than a window. (A wall clock that is set forward can make calls look older: at the start
-    of the machine, or at any time where there is no other clock.)
+    The file's time starts as the wall clock, advances with the steady clock, and is never before the last counted call.
+    So neither setting the clock back nor a reboot makes a call look older than it is, or a caller wait longer than a
+    window. (Setting the wall clock forward can make calls look older: at a boot, or at any time if there is no other
+    clock.)
 
-    All SQL runs in one thread of its own: a lock that another process holds never stops the event loop.
+    All SQL runs in one thread of its own, so a lock held by another process never blocks the event loop.
     """
 
     def __init__(self, path: Path, server: str, windows: Sequence[Window], lease_s: float, clock: Clock) -> None:
@@ -163,9 +163,9 @@ class SqliteStore:
         self._accounts_query = READ_ACCOUNTS.format(counts=", ".join([COUNT] * len(windows)))
 
     async def open(self) -> None:
-        """Open the file, or make it; raises SettingsError when it cannot be used."""
+        """Open or create the file; raises SettingsError if it cannot be used."""
         try:
-            with suppress(StoreUnavailableError):  # whoever holds the lock may have let go of it by the first take
+            with suppress(StoreUnavailableError):  # the lock may be free by the first take
                 await self._in_thread(self._open, SettingsError)
         except SettingsError:
             await self.close()
@@ -174,15 +174,15 @@ class SqliteStore:
     async def settle(
         self, takes: Sequence[Take], changes: Sequence[Change], notes: Mapping[str, str]
     ) -> Sequence[Grant]:
-        """Do all of it in a transaction; raises StoreUnavailableError while another has the lock."""
+        """Do all of it in a transaction; raises StoreUnavailableError while another process holds the lock."""
         return await self._in_thread(partial(self._settle, takes, changes, notes))
 
     async def ages(self, account_ids: Sequence[str]) -> list[Sequence[float]]:
-        """Return the seconds since each call in a window; raises StoreUnavailableError while that cannot be read."""
+        """Return the seconds since each call in a window; raises StoreUnavailableError if the file cannot be read."""
         return await self._in_thread(partial(self._ages, account_ids))
 
     async def load_note(self, account_id: str) -> str | None:
-        """Return what is kept of an account; raises StoreUnavailableError while that cannot be read."""
+        """Return the note about an account; raises StoreUnavailableError while the file cannot be read."""
         return await self._in_thread(partial(self._load_note, account_id))
 
     async def close(self) -> None:
@@ -191,7 +191,7 @@ class SqliteStore:
         self._thread.shutdown(wait=False)
 
     async def _in_thread(self, act: Callable[[], T], fatal: type[SettingsError | QuotaError] = QuotaError) -> T:
-        act_here = partial(copy_context().run, act)  # an error names settings as it would here
+        act_here = partial(copy_context().run, act)  # errors name settings as they would here
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, act_here)
         except sqlite3.Error as error:
@@ -206,13 +206,13 @@ class SqliteStore:
             self._connection.close()
 
     def _connected(self) -> sqlite3.Connection:
-        assert self._connection is not None, "open the store first"  # noqa: S101 - a slip
+        assert self._connection is not None, "open the store first"  # noqa: S101 - a programming error
         if not self._is_set_up:
             self._set_up(self._connection)
         return self._connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA synchronous=NORMAL")  # a loss of power may lose calls, a killed process none
+        connection.execute("PRAGMA synchronous=NORMAL")  # a power failure may lose calls; a killed process loses none
         layout = _one(connection, "PRAGMA application_id")
         if layout != APPLICATION_ID:
             if layout != OLD_APPLICATION_ID and _one(connection, "SELECT COUNT(*) FROM sqlite_master"):
@@ -229,7 +229,7 @@ class SqliteStore:
         with _locked(connection):
             layout = _one(connection, "PRAGMA application_id")
             if layout == APPLICATION_ID:
-                return  # another has made them meanwhile
+                return  # another process has created them meanwhile
             name, steady_ms, wall_ms = self._clock.name, self._clock.steady_ms(), self._clock.wall_ms()
             old = take_out_old(connection, name, steady_ms, wall_ms) if layout == OLD_APPLICATION_ID else []
             create_tables(connection, name, wall_ms - steady_ms)
@@ -241,7 +241,7 @@ class SqliteStore:
         connection = self._connected()
         asking = [self._number(take.account_id) for take in takes]
         with _locked(connection):
-            time_ms = self._read_ms(connection)  # not before the lock is ours: else it would be old by then
+            time_ms = self._read_ms(connection)  # read under the lock, otherwise it would be out of date
             now_ms = time_ms.now
             self._note_changes(connection, changes, notes, now_ms)
             grants = self._grant(connection, takes, asking, now_ms) if takes else []
@@ -255,7 +255,7 @@ class SqliteStore:
     def _note_changes(
         self, connection: sqlite3.Connection, changes: Sequence[Change], notes: Mapping[str, str], now_ms: int
     ) -> None:
-        """Let the places of answered calls count from their answers, and those not used no more."""
+        """Count answered places from their responses, and free the unused ones."""
         deltas: dict[tuple[int, int], int] = {}
         for account_id, place, answered_s in changes:
             account = self._number(account_id)
@@ -288,7 +288,7 @@ class SqliteStore:
         ]
 
     def _read_accounts(self, connection: sqlite3.Connection, asking: Sequence[int], now_ms: int) -> dict[int, _Account]:
-        """Return how many calls accounts may make, and what is known of them."""
+        """Return how many calls each account may make, and what is known of it."""
         since = [now_ms - ms for _, ms in self._windows]
         rows = _read_json(connection, self._accounts_query, *since, orjson.dumps(asking).decode())
         return {
@@ -301,7 +301,7 @@ class SqliteStore:
         }
 
     def _keep(self, connection: sqlite3.Connection, accounts: Sequence[int], now_ms: int) -> None:
-        """Have the calls of accounts kept for as long as our windows need them."""
+        """Extend the time for which the calls of accounts are kept to what these windows need."""
         if accounts:
             self._sweep(connection, now_ms)
             _execute(connection, ADD_ACCOUNTS, accounts, self._keep_ms)
@@ -309,7 +309,7 @@ class SqliteStore:
     def _find_waits(
         self, connection: sqlite3.Connection, accounts: Sequence[int], now_ms: int
     ) -> dict[int, tuple[float, int]]:
-        """Return for each account when it has a place, in seconds, and how many of its calls have no answer yet."""
+        """Return for each account the seconds until it has a place, and how many of its calls are unanswered."""
         logs = self._read_logs(connection, accounts, now_ms)
         return {account: self._find_wait(log, now_ms) for account, log in logs.items()}
 
@@ -323,7 +323,7 @@ class SqliteStore:
     def _read_logs(
         self, connection: sqlite3.Connection, accounts: Sequence[int], now_ms: int
     ) -> dict[int, list[tuple[int, int]]]:
-        """Return the calls in the windows of accounts, by time."""
+        """Return the calls in the windows of each account, ordered by time."""
         logs: dict[int, list[tuple[int, int]]] = {account: [] for account in accounts}
         asked = orjson.dumps(accounts).decode()
         for account, at_ms, calls in _read_json(connection, READ_CALLS, asked, now_ms - self._keep_ms):
@@ -360,7 +360,7 @@ class SqliteStore:
         return _Time(steady_ms + ahead_ms, ahead_ms, name != self._clock.name or ahead_ms != known_ms)
 
     def _sweep(self, connection: sqlite3.Connection, now_ms: int) -> None:
-        """Drop the accounts that are long unused: once, and when there is a new one, for only then the file grows."""
+        """Delete accounts that are long unused: once, when a new one makes the file grow."""
         if not self._is_swept:
             self._is_swept = True
             connection.execute(SWEEP_ACCOUNTS, (now_ms - UNUSED_MS,))
@@ -369,7 +369,7 @@ class SqliteStore:
 
 @contextmanager
 def _locked(connection: sqlite3.Connection) -> Iterator[None]:
-    """Hold the lock of the file: what is done is done alone, and wholly or not at all."""
+    """Hold the file's lock, and run the block as one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -416,5 +416,5 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _name_in(error: OSError) -> str | None:
-    """Return the path that an error is about; None where it has only a name in a folder."""
+    """Return the path that an error is about; None if it has only a name within a folder."""
     return error.filename if isinstance(error.filename, str) and error.filename.startswith("/") else None

@@ -1,4 +1,4 @@
-"""When calls leave that have a time by which they are to be answered: as late as their limits let them."""
+"""The sending times of calls with a deadline: as late as their limits permit."""
 
 import math
 from array import array
@@ -9,14 +9,13 @@ from bulkstop.engine.limits.estimate import Departures, Places
 from bulkstop.engine.limits.quota import LearnsNothing, Quota
 
 LEAD_S = 5.0
-"""How long before its time a call leaves at the latest, so that it is answered by then."""
+"""A call is sent at least this long before its deadline, so that it is answered in time."""
 
 
 def plan_backwards(moments: Sequence[float], places: Sequence[Places], lead_s: float = LEAD_S) -> "array[float]":
-    """Return when each call leaves at the latest, so that all are made by their moments, which are sorted.
+    """Return the latest time to send each call so that all meet their deadlines, which are sorted.
 
-    In no window of the limits there are more of them than it has places. What is planned before the present cannot be
-    met by these limits.
+    No window of the limits has more of these calls than places. A time in the past means that the limits are too tight.
     """
     leaves = array("d", bytes(8 * len(moments)))
     latest = math.inf
@@ -30,13 +29,13 @@ def plan_backwards(moments: Sequence[float], places: Sequence[Places], lead_s: f
 
 
 def spread_evenly(places: Sequence[Places]) -> list[Places]:
-    """Return the limits with the steps in which their calls leave where a service refuses bursts."""
+    """Return the limits with the even pace added that a service enforces if it refuses bursts."""
     slowest = max(places, key=lambda each: each.interval_s, default=None)
     return [*places, *([] if slowest is None else [Places(1, slowest.interval_s)])]
 
 
 def find_late(moments: Sequence[float], places: Sequence[Places], now: float) -> list[bool]:
-    """Tell of each call whether it cannot leave by its moment, however soon each of them leaves."""
+    """Return for each call whether it misses its deadline even if all are sent as soon as possible."""
     if not places:
         return [moment < now for moment in moments]
     departures = Departures(places, min(len(moments), 1), now=now)
@@ -44,9 +43,9 @@ def find_late(moments: Sequence[float], places: Sequence[Places], now: float) ->
 
 
 class Timetable:
-    """When the calls of an account that have a time leave, by the text of it; in unix seconds.
+    """The sending times of an account's calls with deadlines, by the deadline's text; in unix seconds.
 
-    Those of the same time leave one after another; `left` says how many have not left yet.
+    Calls of one deadline are sent in turn; `left` returns how many were not sent yet.
     """
 
     def __init__(self, moments: Mapping[str, Sequence[float]]) -> None:
@@ -56,22 +55,22 @@ class Timetable:
         self.left: Callable[[], int] = lambda: 0
 
     def leave_at(self, text: str) -> float:
-        """Return when the next call of this time may leave."""
+        """Return when the next call of a deadline may be sent."""
         return next(self._leaves[text], self._first[text])
 
     def count_due(self, until: float) -> int:
-        """Return how many calls will want to leave before this time, and have not yet."""
+        """Return how many calls are due before `until` and not sent yet."""
         return max(0, bisect_left(self._all, until) - (len(self._all) - self.left()))
 
 
 class Reserve(LearnsNothing):
-    """Holds calls that have no time back where those that have one will need the places of their limits."""
+    """Delays calls without a deadline if those with one will need the places of their limits."""
 
     def __init__(self, quota: Quota, timetable: Timetable, now: Callable[[], float], wall: Callable[[], float]) -> None:
         self._quota, self._timetable, self._now, self._wall = quota, timetable, now, wall
 
     def ready_at(self) -> float:
-        """Return the beginning of time, or that at which to look again."""
+        """Return -inf, or the time of the next look."""
         now = self._now()
         for each in self._quota.places(now, 0.0):
             taken = sum(until > now for until in each.taken_until)
@@ -80,7 +79,7 @@ class Reserve(LearnsNothing):
         return -math.inf
 
     def take(self, now: float) -> None:
-        """Do nothing: the quota counts the call."""
+        """Do nothing, because the quota counts the call."""
 
     def give_back(self, taken_at: float) -> None:
         """Do nothing."""
@@ -89,5 +88,5 @@ class Reserve(LearnsNothing):
         """Do nothing."""
 
     def places(self, now: float, latency_s: float) -> list[Places]:
-        """Return none of its own."""
+        """Return no places of its own."""
         return []

@@ -1,1 +1,1 @@
-"""When the requests of a load test leave, at which rate."""
+"""The requests of a load test: when they are sent, at which rate."""

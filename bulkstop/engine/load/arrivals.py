@@ -1,4 +1,4 @@
-"""When the requests of a load test are due: arithmetic on a rate, no clock and no sleep."""
+"""The times at which the requests of a load test are due: arithmetic on a rate, without a clock or a sleep."""
 
 import math
 from bisect import bisect_right
@@ -8,13 +8,13 @@ from random import Random
 from typing import NamedTuple, Protocol
 
 SLACK = 1e-6
-"""What a sum of products may be above a whole number: 1.1 s at 100/s are 110.00000000000001 requests."""
+"""The rounding error allowed in a sum of products: 1.1 s at 100/s are 110.00000000000001 requests."""
 SPIKE_SHARE = 0.2
-"""The part of the time that a spike takes unless its length is given."""
+"""The share of the test that a spike takes by default."""
 
 
 class Stage(NamedTuple):
-    """A time in which the rate goes evenly from one value to another, in requests a second."""
+    """A period in which the rate changes linearly from one value to another, in requests per second."""
 
     from_rate: float
     to_rate: float
@@ -22,14 +22,14 @@ class Stage(NamedTuple):
 
     @property
     def requests(self) -> float:
-        """How many are due in it, not rounded; inf for a stage without end."""
+        """The number of requests due in it, not rounded; inf for a stage without end."""
         return (self.from_rate + self.to_rate) / 2 * self.length_s
 
     def at(self, requests: float) -> float:
-        """Return the seconds after which so many are due; the rate is not zero all the time."""
+        """Return the seconds after which `requests` are due; the rate must not be zero throughout."""
         if not requests:
             return 0.0
-        # The root of from_rate*t + slope/2*t^2 = requests, in the form that is exact when the slope is none or small.
+        # The root of from_rate*t + slope/2*t^2 = requests, in the form that stays exact for a zero or small slope.
         slope = (self.to_rate - self.from_rate) / self.length_s
         return 2 * requests / (self.from_rate + math.sqrt(max(0.0, self.from_rate**2 + 2 * slope * requests)))
 
@@ -37,9 +37,9 @@ class Stage(NamedTuple):
 class Schedule:
     """The times at which requests are due, in seconds from the beginning.
 
-    The n-th is due when the rate, summed up over the time, comes to n. A time depends on its number alone and never on
-    when an earlier request left: a schedule remembers lateness, where a limit forgets it. It ends with its stages,
-    or after `count` requests if that is sooner. Raises ValueError for a schedule without end, or without requests.
+    The n-th is due when the integral of the rate reaches n. A time depends on its number alone, not on when an earlier
+    request was sent: a schedule remembers lateness, while a limit forgets it. It ends with its stages, or after `count`
+    requests if that is sooner. Raises ValueError for a schedule without an end or without requests.
     """
 
     def __init__(self, stages: Sequence[Stage], count: int | None = None) -> None:
@@ -56,15 +56,15 @@ class Schedule:
         self._count = math.ceil(total - SLACK) if count is None else math.ceil(min(count, total - SLACK))
 
     def __len__(self) -> int:
-        """Count the requests."""
+        """Return the number of requests."""
         return self._count
 
     def __iter__(self) -> Iterator[float]:
-        """Return all times, in order."""
+        """Yield all times in order."""
         return self.every()
 
     def every(self, first: int = 0, step: int = 1) -> Iterator[float]:
-        """Give, in order, the time of every `step`-th request, from number `first` on."""
+        """Yield in order the time of every `step`-th request, from number `first` on."""
         return map(self.at, range(first, self._count, step))
 
     def at(self, number: int) -> float:
@@ -72,27 +72,27 @@ class Schedule:
         return self._time_of(number)
 
     def _time_of(self, requests: float) -> float:
-        """Return when so many requests, not rounded, are due."""
+        """Return when a number of requests, not rounded, is due."""
         place = min(bisect_right(self._before, requests), len(self._stages)) - 1
         return self._starts_s[place] + self._stages[place].at(requests - self._before[place])
 
     def at_random(self) -> "RandomSchedule":
-        """Return a schedule with the same rates, and as many requests, at random times."""
+        """Return a schedule with the same rates and number of requests, at random times."""
         return RandomSchedule(self._stages, self._count)
 
     @property
     def first_rate(self) -> float:
-        """The rate that it begins with, or the highest where that is none."""
+        """The rate at the beginning, or the highest one if that is zero."""
         return self._stages[0].from_rate or self.peak
 
     @property
     def peak(self) -> float:
-        """The highest rate in it."""
+        """The highest rate of the schedule."""
         return max(max(each.from_rate, each.to_rate) for each in self._stages)
 
     @property
     def course(self) -> list[tuple[float, float]]:
-        """The rate over the time, as the corners of a line: seconds since the beginning, and the rate there."""
+        """The rate over time, as the corners of a line: seconds since the beginning, and the rate there."""
         corners = []
         for start_s, each in zip(self._starts_s, self._stages, strict=False):
             length_s = min(each.length_s, self.length_s - start_s)
@@ -104,15 +104,15 @@ class Schedule:
 
     @property
     def length_s(self) -> float:
-        """The seconds until it ends: those of its stages, or until the last request is due if that is sooner."""
+        """The seconds until the stages end, or until the last request is due if that is sooner."""
         return self._starts_s[-1] if self._count >= self._before[-1] - SLACK else self.at(self._count)
 
 
 class RandomSchedule(Schedule):
     """A schedule of the same rates whose requests are due independently of each other: a Poisson process.
 
-    It has as many requests as the other, spread over the same time; so what is due in a second varies, and two runs
-    are alike in all but that: the times come from a seed.
+    It has the same number of requests over the same time. The number due in one second varies, but a seed makes the
+    times of two runs equal.
     """
 
     def __init__(self, stages: Sequence[Stage], count: int | None = None, seed: int = 0) -> None:
@@ -120,23 +120,23 @@ class RandomSchedule(Schedule):
         self._seed = seed
 
     def every(self, first: int = 0, step: int = 1) -> Iterator[float]:
-        """Give, in order, the time of every `step`-th request, from number `first` on."""
-        draw, total = Random(self._seed).random, min(float(self._count), self._before[-1])  # noqa: S311 - no secret
+        """Yield in order the time of every `step`-th request, from number `first` on."""
+        draw, total = Random(self._seed).random, min(float(self._count), self._before[-1])  # noqa: S311 - not a secret
         left = total
         for number in range(self._count):
-            # The first of so many that are anywhere in what is left.
+            # The minimum of that many uniform values in the remaining range.
             left *= draw() ** (1 / (self._count - number))
             if number >= first and (number - first) % step == 0:
                 yield self._time_of(total - left)
 
 
 def constant(rate: float, length_s: float | None = None, count: int | None = None) -> Schedule:
-    """Make a schedule of one rate."""
+    """Return a schedule of one rate."""
     return Schedule([Stage(rate, rate, math.inf if length_s is None else length_s)], count)
 
 
 def ramp(from_rate: float, to_rate: float, length_s: float | None = None, count: int | None = None) -> Schedule:
-    """Make a schedule whose rate goes evenly from one value to another; without a time the `count` says how long."""
+    """Return a schedule whose rate changes linearly; without a length, `count` determines it."""
     if length_s is None and count is not None and from_rate + to_rate > 0:
         length_s = 2 * count / (from_rate + to_rate)
     if length_s is None:
@@ -145,14 +145,14 @@ def ramp(from_rate: float, to_rate: float, length_s: float | None = None, count:
 
 
 def steps(rates: Sequence[float], step_s: float, count: int | None = None) -> Schedule:
-    """Make a schedule that holds each rate for `step_s`, one after the other."""
+    """Return a schedule that holds each rate for `step_s`, in order."""
     return Schedule([Stage(rate, rate, step_s) for rate in rates], count)
 
 
 def spike(
     rate: float, peak: float, length_s: float, spike_s: float | None = None, count: int | None = None
 ) -> Schedule:
-    """Make a schedule of one rate that is `peak` in the middle, for `spike_s` or a fifth of the time."""
+    """Return a schedule of one rate that rises to `peak` in the middle, for `spike_s` or a fifth of the time."""
     spike_s = SPIKE_SHARE * length_s if spike_s is None else spike_s
     if spike_s > length_s:
         raise ValueError("the spike is longer than the whole")
@@ -161,26 +161,26 @@ def spike(
 
 
 class Arrivals(Protocol):
-    """Says when the next request is due, on the clock of `begin`."""
+    """Says when the next request is due, on the clock passed to `begin`."""
 
     due_at: float
-    """When it is due; in the past for as soon as there is a place, inf when none is left."""
+    """The time of the next request: in the past if it may be sent at once, inf if none is left."""
 
     def begin(self, now: float) -> None:
-        """Let the time run from then on; none is due earlier."""
+        """Start the schedule at `now`; no request is due earlier."""
         ...
 
     def take(self, now: float) -> float:
-        """Take the next request off; returns when it was due."""
+        """Remove the next request and return when it was due."""
         ...
 
     def overdue(self, upto: float) -> list[float]:
-        """Take off all that were due at times of their own by then; returns these."""
+        """Remove all requests with fixed times up to `upto`, and return those times."""
         ...
 
 
 class OpenModel:
-    """An open model: requests are due at times of their own, whatever became of those before."""
+    """An open model: requests have fixed times, whatever became of the earlier ones."""
 
     def __init__(self, times_s: Iterable[float]) -> None:
         self.due_at = math.inf
@@ -188,17 +188,17 @@ class OpenModel:
         self._began = 0.0
 
     def begin(self, now: float) -> None:
-        """Let the first be due at its time from now on."""
+        """Start the schedule at `now`."""
         self._began = now
         self.due_at = now + next(self._times_s, math.inf)
 
     def take(self, now: float) -> float:
-        """Return when the next was due, however long ago, and go on to the one after it."""
+        """Return when the next request was due, however long ago, and move on."""
         due_at, self.due_at = self.due_at, self._began + next(self._times_s, math.inf)
         return due_at
 
     def overdue(self, upto: float) -> list[float]:
-        """Return when those were due that nobody has taken."""
+        """Return the times up to `upto` of requests that were not taken."""
         due_at = []
         while self.due_at <= upto and self.due_at < math.inf:
             due_at.append(self.take(upto))
@@ -206,24 +206,24 @@ class OpenModel:
 
 
 class ClosedModel:
-    """A closed model: a request is due as soon as one before it is answered; `count` in all, or without end."""
+    """A closed model: a request is due as soon as an earlier one is answered; `count` in all, or endless."""
 
     def __init__(self, count: float = math.inf) -> None:
         self.due_at = math.inf
         self._left = count
 
     def begin(self, now: float) -> None:
-        """Let the first be due."""
+        """Make the first request due."""
         if self._left > 0:
             self.due_at = now
 
     def take(self, now: float) -> float:
-        """Return the present: that is when it is due."""
+        """Return `now`, the time at which the request is due."""
         self._left -= 1
         if self._left <= 0:
             self.due_at = math.inf
         return now
 
     def overdue(self, upto: float) -> list[float]:
-        """Return none: a request is due when there is a place for it."""
+        """Return no times: a request is due when there is a place for it."""
         return []

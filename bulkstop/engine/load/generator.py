@@ -1,4 +1,4 @@
-"""Requests leave when they are due, whatever became of those before."""
+"""Requests are sent when they are due, whatever became of the earlier ones."""
 
 import asyncio
 import math
@@ -18,9 +18,9 @@ from bulkstop.model import Answer, AtOnce, Attempt, Campaign, Cancellable, Outco
 
 
 class Sample(NamedTuple):
-    """One request: what became of it, and its times in seconds since the run began.
+    """One request: its outcome, and its times in seconds since the run began.
 
-    `held_s` is how much of its lateness was the wait for a place; the rest is the generator's own.
+    `held_s` is the part of its lateness spent waiting for a place; the rest was caused by the generator.
     """
 
     campaign: Campaign
@@ -32,35 +32,35 @@ class Sample(NamedTuple):
 
     @property
     def late_s(self) -> float:
-        """How late it left for no other reason than that the generator was late."""
+        """The lateness caused by the generator alone."""
         late_s = self.started_s - self.intended_s - self.held_s
         return late_s if late_s > 0 else 0.0
 
 
 class Busy:
-    """Counts the seconds in which this thread had a processor, or would have used one: it waited while others ran."""
+    """Counts the seconds in which this thread had a processor, or waited for one while others ran."""
 
     def __init__(self) -> None:
         self._fd = -1
-        with suppress(OSError):  # without it the waiting is not counted
+        with suppress(OSError):  # on other systems the wait is not counted
             self._fd = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
 
     def __call__(self) -> float:
-        """Return them since some moment in the past; costs a microsecond."""
+        """Return the seconds since an arbitrary moment; takes a microsecond."""
         if self._fd < 0:
             return time.thread_time()
         ran_ns, waited_ns, _ = os.pread(self._fd, 64, 0).split()
         return (int(ran_ns) + int(waited_ns)) / 1e9
 
     def close(self) -> None:
-        """Free the file."""
+        """Close the file."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 class _Request:
-    """A request that is on its way: when it was due, how long it waited for a place, and what cuts it off."""
+    """A request in flight: when it was due, how long it waited for a place, and what cancels it."""
 
     __slots__ = ("call", "campaign", "due_at", "held_s", "started")
 
@@ -72,12 +72,12 @@ class _Request:
 class Generator:
     """Sends one request for each arrival when it is due, at most `max_in_flight` at a time, each once.
 
-    One that finds all places taken waits for the first that is free and keeps its time; `note` is told of each request
-    after its answer. `full_s` counts the seconds in which no place was free, `full_busy_s` those of them in which the
-    generator itself was at work: if that is nearly all the time, the places were not free because of it, and not
-    because of the service. A place is free again after what `make_room` returns.
+    A request without a free place waits for the first one and keeps its due time; `note` is called with each request
+    after its response. `full_s` counts the seconds without a free place, `full_busy_s` those of them in which the
+    generator itself was working: if that is most of the time, the generator was the bottleneck, not the service. A
+    place is free again after the awaitable from `make_room`.
 
-    `now` is a monotonic clock in seconds; the last `tick_s` of a wait is spent asking it.
+    `now` is a monotonic clock in seconds; the last `tick_s` of a wait are spent polling it.
     """
 
     def __init__(
@@ -120,14 +120,14 @@ class Generator:
 
     @property
     def in_flight(self) -> int:
-        """How many requests have no answer yet."""
+        """The number of requests without a response so far."""
         return len(self._open)
 
     async def run(self, begin_at: float | None = None) -> None:
-        """Work until every arrival has had its answer, or the generator was told to stop.
+        """Work until every arrival has its response, or the generator was told to stop.
 
-        The time runs from `begin_at` on, if that is given, else from now.
-        Raises what ended it early, after all in flight is noted: a BulkstopError, or whatever `send` or `note` raised.
+        The time runs from `begin_at`, by default from now. Raises what ended it early, after all requests in flight are
+        noted: a BulkstopError, or an exception of `send` or `note`.
         """
         self._over = asyncio.get_running_loop().create_future()
         self._began = self._now() if begin_at is None else begin_at
@@ -146,9 +146,9 @@ class Generator:
             raise self.fault
 
     def list_unsent(self) -> list[tuple[float, float]]:
-        """Return what was due before nothing more could leave, and never left: when, and how long it has waited by now.
+        """Return the requests that were due before sending stopped but never sent: when due, and how long they waited.
 
-        The time that something was due is in seconds since the run began, which is over.
+        Due times are in seconds since the run began; the run must be over.
         """
         if self._over is None:
             return []
@@ -158,16 +158,16 @@ class Generator:
 
     @property
     def elapsed_s(self) -> float:
-        """How long ago the run began; below zero if it has not."""
+        """The seconds since the run began; negative before that."""
         return self._now() - self._began
 
     @property
     def sending_s(self) -> float:
-        """For how long requests could leave: until nothing more could, or the run was over."""
+        """The seconds in which requests could be sent: until sending stopped, or the run ended."""
         return max(0.0, min(self._now(), self._drained_at) - self._began)
 
     def drain(self) -> None:
-        """Let nothing more leave; what is in flight is waited for."""
+        """Send nothing more; requests in flight are awaited."""
         if not self._draining:
             self._drained_at = -math.inf if self._over is None else self._now()
         self._draining = True
@@ -175,7 +175,7 @@ class Generator:
         self._look_at_end()
 
     def abort(self) -> None:
-        """Cut off what is in flight; each such request is noted as unknown."""
+        """Cancel the requests in flight; each is noted as unknown."""
         self._is_cut_off = True
         self.drain()
         self._tasks.cancel()
@@ -184,7 +184,7 @@ class Generator:
                 request.call.cancel()
 
     def _go_on(self) -> None:
-        """Let leave what is due, as far as there are places, and come back when more is."""
+        """Send what is due while there are places, and set the alarm for the next."""
         arrivals, now = self._arrivals, self._now()
         while self._free and arrivals.due_at <= now and not self._draining:
             self._free -= 1
@@ -199,24 +199,24 @@ class Generator:
             self._full_since, self._busy_since = now, self._busy()
 
     def _begin(self, now: float) -> None:
-        """Send the next request; if it was due while all places were taken, it was held since then."""
+        """Send the next request; if it was due while all places were taken, it has been held since."""
         due_at, since = self._arrivals.take(now), self._full_since
-        if due_at > since:  # and no max(): this is done for each request
+        if due_at > since:  # not max(), because this runs once per request
             since = due_at
         held_s = now - since if now > since else 0.0
         if self._arrivals.due_at == math.inf:
-            self._mark_free(now)  # nothing is left that could want a place
+            self._mark_free(now)  # no request is left that needs a place
         request = _Request(next(self._campaigns), due_at, held_s, now)
         self._open.add(request)
         if len(self._open) > self.most_in_flight:
             self.most_in_flight = len(self._open)
         try:
             request.call = self._calls.begin(request.campaign, partial(self._told, request))
-        except Exception as fault:  # noqa: BLE001 - whatever it is, what is in flight is noted first
+        except Exception as fault:  # noqa: BLE001 - any fault; requests in flight are noted first
             self._told(request, fault)
 
     def _told(self, request: _Request, answer: Answer) -> None:
-        """Note what became of a request; its place is free again when this round of the loop is over."""
+        """Note the outcome of a request; its place is free again at the end of this round of the event loop."""
         ended = self._now()
         if isinstance(answer, Attempt):
             attempt: Attempt | None = answer
@@ -236,14 +236,14 @@ class Generator:
         except Exception as fault:  # noqa: BLE001 - as above
             self._end_early(fault)
         self._ended += 1
-        if self._ended == 1:  # requests that leave one after the other wake the service once: 19 % less work
+        if self._ended == 1:  # requests sent together wake the service once: 19 % less work
             asyncio.get_running_loop().call_soon(self._free_places)
 
     def _free_places(self) -> None:
-        """Let the places of requests that ended in a round send again, once there is room for what is noted."""
+        """Reuse the places of the requests that ended in a round, once there is room for what was noted."""
         ended, self._ended = self._ended, 0
         try:
-            room = None if self._is_cut_off else self._make_room()  # nothing is left that would cut a wait off
+            room = None if self._is_cut_off else self._make_room()  # once cut off, nothing could cancel the wait
         except Exception as fault:  # noqa: BLE001 - as above
             room = None
             self._end_early(fault)
@@ -254,10 +254,10 @@ class Generator:
             self._tasks.start(room, partial(self._note_room, ended))
 
     def _read_fault(self, error: BaseException) -> Attempt | None:
-        """Return what is known of a request out of which something else than an answer came; None if none left."""
+        """Return what is known of a request that raised; None if it was not sent."""
         if isinstance(error, Exception):
             self._end_early(error)
-        elif not self._draining:  # a cancellation that nobody asked for
+        elif not self._draining:  # a cancellation from outside
             self._end_early(BulkstopError(CANCELLED))
         if isinstance(error, BulkstopError | NeverBegunError):
             return None

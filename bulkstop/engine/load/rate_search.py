@@ -1,22 +1,22 @@
-"""The highest rate that holds, found by trying: arithmetic on what became of the rates before, no clock and no call."""
+"""The search for the highest rate that holds: arithmetic on the results of earlier rates, without a clock or a call."""
 
 import math
 from enum import StrEnum
 
 WITHIN = 0.05
-"""How far the lowest rate that gave way may lie above the highest that held."""
+"""The lowest rate that gave way is at most this share above the highest that held."""
 FALL = 1 + WITHIN * 0.95
-"""The first step down from a rate that held at first and not for longer; rounding leaves it within the bound."""
+"""The first step down from a rate that held only for the shorter time; rounding stays within the bound."""
 TRIES = 3
-"""How often a rate is tried at which this machine was late: once may be by chance."""
+"""How often a rate is tried if this machine was late, which may be chance."""
 DIGITS = 4
 
 
 class TrialResult(StrEnum):
-    """What became of a rate; `late` says that this machine could not send it, and nothing about the service.
+    """The result of a trial; `late` means that this machine could not send the rate, whatever the service can do.
 
-    `unclear` is a rate that has to be tried once more, as requests before it still counted, and `used up` a rate that
-    was only to take what the service had saved up.
+    `unclear` means that the rate must be repeated because earlier requests still counted; `used up` is a trial whose
+    only purpose was to use up what the service had saved.
     """
 
     HELD = "held"
@@ -27,12 +27,12 @@ class TrialResult(StrEnum):
 
 
 class RateSearch:
-    """Doubles the rate until one does not hold, halves the gap (in the logarithm) until it is small, and confirms.
+    """Doubles the rate until one does not hold, bisects the gap (in the logarithm) until it is small, and confirms.
 
-    `rate` is what to try next, twice as long if `is_long`; None when all is known. Between `low`, the highest that has
-    held, and `high`, the lowest that has not, lies the limit; `low` is None when nothing held down to `bottom`, and
-    `high` when all did up to `top`. `is_confirmed` once `low` has held for the longer time: a rate that does not is one
-    that gave way, and from then on all are tried for the longer time. `by_machine` tells that `high` was `late`.
+    `rate` is the next to try, twice as long if `is_long`; None at the end. The limit is between `low`, the highest that
+    held, and `high`, the lowest that did not; `low` is None if nothing held down to `bottom`, and `high` is None if all
+    held up to `top`. `is_confirmed` once `low` has held for the longer time; if it does not, it gave way, and from then
+    on all trials take the longer time. `by_machine` means that `high` was `late`.
     """
 
     def __init__(self, start: float, *, bottom: float, top: float) -> None:
@@ -48,24 +48,24 @@ class RateSearch:
         self._all_long = False
 
     def extend_down(self, bottom: float) -> None:
-        """Try rates down to this one: where they are held for longer, slower ones say something as well."""
+        """Lower the bottom of the search: trials that take longer are meaningful for slower rates as well."""
         self._bottom = min(self._bottom, bottom)
 
     def forget_held(self) -> None:
-        """Take nothing for held: what was, was held for too short a time."""
+        """Discard `low`, because it held for too short a time."""
         if self.high is not None and self.low is not None:
             self.low, self.is_confirmed, self._fall = None, False, 2.0
             self._choose()
 
     def refute(self) -> None:
-        """Have the rate that was found give way after all, and go on below it."""
+        """Treat the rate that was found as one that gave way, and continue below it."""
         if self.rate is not None or self.low is None:
             raise ValueError("nothing was found")
         self._lower(self.low, by_machine=False)
         self._choose()
 
     def record(self, trial: TrialResult) -> None:
-        """Take what became of `rate`, and choose the next."""
+        """Record the result of `rate`, and choose the next."""
         if self.rate is None:
             raise ValueError("the search has ended")
         if trial in (TrialResult.UNCLEAR, TrialResult.USED_UP):
@@ -85,7 +85,7 @@ class RateSearch:
         self.is_long = self._all_long or self.rate == self.low
 
     def _lower(self, rate: float, *, by_machine: bool) -> None:
-        """Have the limit be below a rate; if that held before, nothing is sure of those below it either."""
+        """Set the limit below a rate; if that held before, rates below it are uncertain too."""
         self.high, self.by_machine = rate, by_machine
         if self._all_long and self.low is None:
             self._fall = min(2.0, self._fall**2)
@@ -94,7 +94,7 @@ class RateSearch:
 
     def _next(self) -> float | None:
         if self.low is None:
-            assert self.high is not None, "something was tried"  # noqa: S101 - a slip
+            assert self.high is not None, "something was tried"  # noqa: S101 - a programming error
             return None if self.high <= self._bottom else max(self._bottom, _round(self.high / self._fall))
         if self.high is None and self.low < self._top:
             return min(2 * self.low, self._top)

@@ -1,36 +1,36 @@
-"""What a refusal tells: of the rate of its own requests, or of requests before them; arithmetic, no clock."""
+"""The cause of a refusal: the rate of its own requests, or earlier requests; arithmetic without a clock."""
 
 from dataclasses import dataclass, field
 
 ALIKE = 0.9
-"""Numbers of requests that differ by less tell the same."""
+"""Counts whose ratio is above this are alike."""
 GROWTH = 1.1
 
 
 @dataclass(slots=True)
 class Refusals:
-    """Remembers how many requests the service took at each rate, to tell whether it still counts earlier ones.
+    """Remembers how many requests the service accepted at each rate, to tell whether earlier ones still count.
 
-    However a service counts, what it took at a rate it takes at a lower one as well, if it begins with nothing to
-    remember. If it takes fewer, either requests before are still counted, or the phase of its window was another;
-    a longer rest tells which: after it more are taken, or no more.
+    However a service counts, what it accepts at a rate it also accepts at a lower one, if it starts with nothing
+    counted. If it accepts fewer, either earlier requests still count, or its window was in another phase; a longer rest
+    decides: afterwards it accepts more, or no more.
     """
 
     rest_s: float
-    """How long nothing is sent after a rate that gave way."""
+    """The pause after a rate that gave way."""
     is_enough: bool = False
-    """Tells that a longer rest had no more requests taken."""
+    """Whether a longer pause did not increase what was accepted."""
     _taken: list[tuple[float, int]] = field(default_factory=list)
     _tried: tuple[float, int] | None = None
 
     def record(self, rate: float, taken: int) -> None:
-        """Remember how many requests were taken at a rate, in a row."""
+        """Record how many requests in a row were accepted at a rate."""
         self._taken.append((rate, taken))
 
     def is_of_earlier(self, rate: float, taken: int, *, was_rested: bool, most_s: float) -> bool:
-        """Tell whether a refusal after so many requests may come of earlier ones; then `rest_s` is to be waited.
+        """Return whether a refusal after `taken` requests may be due to earlier ones; then wait `rest_s`.
 
-        It doubles if a rest of this length came before already; where some were taken, up to `most_s` only.
+        It doubles if there was such a rest before; if some were accepted, only up to `most_s`.
         """
         if self._tried is not None and self._tried[0] != rate:
             self._tried = None
@@ -46,7 +46,7 @@ class Refusals:
         return False
 
     def _is_known(self, grew: bool, most_s: float) -> bool:
-        """Tell whether a longer rest would bring no more."""
+        """Return whether a longer rest would not help."""
         return not grew and (self.is_enough or self._tried is not None or self.rest_s >= most_s)
 
     def _expects_more(self, rate: float, taken: int) -> bool:

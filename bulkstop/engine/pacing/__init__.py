@@ -1,1 +1,1 @@
-"""How soon calls leave, where that is learnt from what a service answers."""
+"""The pace of calls, learnt from the service's responses."""

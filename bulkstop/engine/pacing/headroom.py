@@ -1,11 +1,10 @@
-"""What a service says in its answers that it still takes, as a limit beside those that are stated.
+"""The allowance that a service states in its responses, as a limit beside the stated quota.
 
-It only ever makes a pace stricter: a service that says that it takes more than is stated changes nothing. What remains
-was counted together with the call whose answer says it. Calls that were counted later are still in flight, or their
-answers would say less. So calls may leave while fewer are in flight than remain, in whatever order answers come.
+It only makes a pace stricter: a service that accepts more than the quota changes nothing. The remaining calls were
+counted together with the call whose response states them. Calls counted later are still in flight, or their responses
+would state less. So calls may be sent while fewer are in flight than remain, in whatever order responses arrive.
 
-When none remain, nothing leaves before the time that the service says, or, where its places come back one by one, not
-faster than evenly.
+When none remain, nothing is sent before the stated time, or, if places come back one by one, only at an even pace.
 """
 
 import math
@@ -16,20 +15,20 @@ from bulkstop.engine.limits.quota import RollingWindow
 from bulkstop.model import Allowance, Limit
 
 DISTRUST_WINDOWS = 10
-"""For so many windows a service is not believed that has refused a call of those that it said it would take."""
+"""A service that refused a call although it had stated an allowance is ignored for this many windows."""
 SILENT_ANSWERS = 3
-"""After so many answers in a row that say nothing, what was said before is forgotten."""
+"""After this many responses in a row without an allowance, the last one is forgotten."""
 GRADUAL_REFILLS = 2
-"""So often places came back before their time, until that is taken for the way in which a service counts: it may also
-be that one call was not counted."""
+"""After places came back early this often, the service is taken to refill gradually; once may be a call that it did not
+count."""
 ROUNDED_S = 1.0
-"""A time that is told may be as much too long: most services round their seconds up."""
+"""A stated time may be too long by this much: most services round their seconds up."""
 
 
 class Headroom:
-    """How many calls a service says that it takes until when, and over which time it counts.
+    """The calls that a service says it accepts and until when, and the window that it counts in.
 
-    `stated` are the limits that are kept anyway; `in_flight` counts the calls that have no answer yet.
+    `stated` are the limits that are kept anyway; `in_flight` counts the calls without a response so far.
     """
 
     def __init__(self, stated: Sequence[Limit]) -> None:
@@ -44,20 +43,20 @@ class Headroom:
         self._window: RollingWindow | None = None
         self._answered_at, self._most_s = -math.inf, math.inf
         self._refills = 0
-        self._last = (0, math.inf, -math.inf)  # what remained in the last answer, when that came, when it is to reset
+        self._last = (0, math.inf, -math.inf)  # of the last response: what remained, its time, its reset
 
     @property
     def interval_s(self) -> float:
-        """The seconds between two calls that come evenly, as far as the service says; 0 where it does not."""
+        """The seconds between two evenly spaced calls by the service's own limit; 0 if it states none."""
         return 0.0 if self._limit is None else min(self._window_s, self._limit.window_s / self._limit.calls)
 
     @property
     def is_gradual(self) -> bool:
-        """Whether places come back one by one before the time that the service says, as with a sliding window."""
+        """Whether places come back one by one before the stated time, as with a sliding window."""
         return self._refills >= GRADUAL_REFILLS
 
     def ready_at(self, in_flight: int) -> float:
-        """Return the time from which one more may leave; inf while only an answer can tell."""
+        """Return when one more call may be sent; inf if only a response can tell."""
         ready_at = -math.inf
         if self._window is not None and ((ready_at := self._window.ready_at()) < math.inf or not in_flight):
             ready_at = min(ready_at, self._answered_at + self._most_s)
@@ -68,30 +67,30 @@ class Headroom:
         return math.inf if in_flight else max(ready_at, self._resets_at)
 
     def take(self, now: float) -> None:
-        """Count a call that leaves."""
+        """Count a call that is sent."""
         if self._window is not None:
             self._window.take(now)
 
     def give_back(self, taken_at: float) -> None:
-        """Forget a call that never left."""
+        """Remove a call that was not sent from the count."""
         if self._window is not None:
             self._window.give_back(taken_at)
 
     def answered(self, now: float, sent_at: float) -> None:
-        """Let the place of a call age from now on."""
+        """Start the age of a call's place now."""
         self._answered_at = now
         if self._window is not None:
             self._window.answered(now, sent_at, throttled=False)
 
     def places(self, now: float, latency_s: float) -> list[Places]:
-        """Return those of the service's own limit, and the one that is taken until it takes more."""
+        """Return the places of the service's own limit, and the one that is taken until it accepts more."""
         places = [] if self._window is None else self._window.places(now, latency_s)
         if self._remaining == 0 and self._refill_s is None and self._resets_at > now:
             places.append(Places(1, self.interval_s or latency_s, (self._resets_at,)))
         return places
 
     def watch_refill(self, now: float, sent_at: float, remaining: int, reset_s: float | None) -> None:
-        """Note whether a call that was let through left no fewer than there were before, and that before the time."""
+        """Note whether an accepted call left no fewer calls than before, ahead of the stated time."""
         before, noted_at, resets_at = self._last
         if noted_at <= sent_at < resets_at - ROUNDED_S and remaining >= before:
             self._refills += 1
@@ -109,9 +108,9 @@ class Headroom:
         refill_s: float | None,
         most_s: float,
     ) -> None:
-        """Note what an answer says, if it `is_binding`; the call it is about is one of those in flight.
+        """Note the allowance in a response if it `is_binding`; its call is still counted as in flight.
 
-        A place comes back each `refill_s` seconds, or all do when the service says, but no later than in `most_s`.
+        A place comes back every `refill_s` seconds, or all do at the stated time, but within `most_s` at the latest.
         """
         self._most_s = most_s
         if now < self._distrusted_until:
@@ -155,5 +154,5 @@ class Headroom:
 
 
 def _holds(stated: Limit, said: Limit) -> bool:
-    """Tell whether who keeps one limit keeps the other as well."""
+    """Return whether keeping one limit implies keeping the other."""
     return stated.calls * math.ceil(said.window_s / stated.window_s) <= said.calls

@@ -1,8 +1,8 @@
-"""Whether 503 means that too much came at once, or that a service is ill: slower calls tell.
+"""The meaning of a 503: too many calls, or a broken service; slower calls tell which.
 
-nginx's `limit_req` answers 503 where others answer 429, and so does a backend that is broken. Slowing down helps with
-the first and costs time with the second. So in the midst of good answers 503 is taken for a limit, until it goes on at
-half the rate: that no limit does that a call in two keeps.
+nginx's `limit_req` answers 503 where others answer 429, and so does a broken backend. Slowing down helps with the first
+and wastes time with the second. So a 503 among good responses is taken for a limit until it continues at half the rate,
+because no limit refuses calls at half its rate.
 """
 
 from collections import deque
@@ -13,17 +13,17 @@ from bulkstop.engine.limits.quota import Quota
 from bulkstop.model import Attempt, Outcome, RetryHint
 
 MIDST = 10
-"""With as many answers in a row that are 503, the service is down: that is nothing that a slower pace helps against."""
+"""After this many 503 in a row the service is down, and a slower pace does not help."""
 FAULTS = 2
 CLEAN, CLEAN_AFTER_FAULT = 4, 12
-"""At half the rate so many 503 are a fault, and so many other answers without one, or with one among them, a limit. One
-backend of three that is broken passes for a limit one time in five; then 503 goes on, and it is tried again."""
+"""At half the rate, FAULTS responses of 503 mean a fault; this many others without a 503, or with one, mean a limit.
+One broken backend of three passes for a limit one time in five; then 503 continues, and the test is repeated."""
 RELAPSE_ANSWERS, RELAPSE_SHARE = 20, 0.2
-"""When 503 is so much of so many answers although it was found to be a limit, it is looked at anew."""
+"""A limit is tested again if 503 is this share of so many responses."""
 
 
 class Meaning(StrEnum):
-    """What 503 of a service means."""
+    """The meaning of a service's 503."""
 
     UNKNOWN = "unknown"
     LIMIT = "limit"
@@ -31,7 +31,7 @@ class Meaning(StrEnum):
 
 
 class Overload:
-    """What the answers of a service have told of its 503, over all accounts of a run."""
+    """What the responses of a service show about its 503, over all accounts of a run."""
 
     def __init__(self) -> None:
         self.meaning = Meaning.UNKNOWN
@@ -39,7 +39,7 @@ class Overload:
         self._faults = self._clean = 0
 
     def note_unavailable(self, *, is_slowed: bool) -> bool:
-        """Note a 503, to a call that left at half the rate if `is_slowed`; return whether it is taken for a limit."""
+        """Note a 503 to a call, sent at half the rate if `is_slowed`; return whether it counts as a limit."""
         is_amid_good = not all(list(self._recent)[-MIDST:])
         self._recent.append(True)
         if self.meaning is Meaning.LIMIT and self._has_relapsed():
@@ -51,7 +51,7 @@ class Overload:
         return is_amid_good and self.meaning is not Meaning.FAULT
 
     def note_available(self, *, is_slowed: bool) -> None:
-        """Note any other answer."""
+        """Note any other response."""
         self._recent.append(False)
         if self.meaning is Meaning.UNKNOWN and is_slowed:
             self._clean += 1
@@ -69,7 +69,7 @@ class Overload:
 
 
 def read_unavailable(attempt: Attempt, quota: Quota, sent_at: float) -> Attempt:
-    """Return an attempt as it is, but for a 503 that its account's quota takes for a refusal: that one as throttled."""
+    """Return the attempt, as throttled if it is a 503 that its account's quota takes for a refusal."""
     if attempt.http_status != HTTPStatus.SERVICE_UNAVAILABLE or attempt.again is not RetryHint.LATER:
         return attempt
     if not quota.note_unavailable(sent_at):

@@ -1,1 +1,1 @@
-"""What whoever starts the work has to do with it: its early end, its results."""
+"""The controls of a run for its caller: its early end, its results."""

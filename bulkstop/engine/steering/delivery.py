@@ -1,4 +1,4 @@
-"""Results on their way to whoever started a run: a function that takes each, and iterators over them."""
+"""The delivery of results to the caller of a run: a callback for each, and iterators over them."""
 
 import asyncio
 from collections import deque
@@ -13,14 +13,14 @@ from bulkstop.model import OnResult, Result
 from bulkstop.text import format_count
 
 RESULTS_WAITING = 1000
-"""Results that nobody has taken from an iterator yet before the run waits for that."""
+"""The run pauses while an iterator has this many results that were not taken."""
 
 
 class Delivery:
-    """Gives each result to `on_result`, and to every iterator that is open.
+    """Passes each result to `on_result` and to every open iterator.
 
-    What `on_result` raises is kept as `error`, and `fail` is called; it is given the other results nevertheless. What
-    it does asynchronously is not cut off with the worker that waits for it, but some seconds after an abort.
+    An exception of `on_result` is kept as `error`, and `fail` is called; later results are delivered nevertheless. Its
+    asynchronous part is not cancelled with the worker that waits for it, but some seconds after an abort.
     """
 
     def __init__(self, on_result: OnResult | None, ending: EarlyEnd, fail: Callable[[], None]) -> None:
@@ -35,7 +35,7 @@ class Delivery:
 
     @property
     def is_behind(self) -> bool:
-        """Tell whether results wait to be taken in."""
+        """Whether results wait to be taken."""
         return bool(self._waiting)
 
     def iterate(self) -> Stream[Result]:
@@ -45,21 +45,21 @@ class Delivery:
         return results
 
     def give(self, result: Result) -> None:
-        """Give a result to all; raises nothing."""
+        """Deliver a result to all receivers; raises nothing."""
         for results in self._iterators:
             results.put(result)
         if self._on_result is None:
             return
         try:
             awaitable = self._on_result(result)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, it is the caller's own
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - any error of the caller's own code
             self._note(error)
         else:
             if isawaitable(awaitable):
                 self._waiting.append(awaitable)
 
     def keep_up(self) -> Awaitable[None] | None:
-        """Return what waits until all that was given so far is taken in, but for what others wait for; None at once."""
+        """Return an awaitable until the results so far are taken, except those others wait for; None if they are."""
         return self._keep_up() if self._waiting or self._iterators else None
 
     async def _keep_up(self) -> None:
@@ -69,7 +69,7 @@ class Delivery:
                 await results.wait_for_room(RESULTS_WAITING)
 
     async def finish(self, concurrency: int) -> None:
-        """Wait until all is taken in; after an abort for some seconds only, and the rest is `missed`."""
+        """Wait until everything is taken; after an abort only for some seconds, and the rest is `missed`."""
         try:
             async with self._ending.cuts_off(GRACE_S, by_drain=False):
                 jobs = min(concurrency, len(self._waiting))
@@ -82,18 +82,18 @@ class Delivery:
                 await asyncio.wait(self._running, timeout=END_S)
 
     def lift(self) -> None:
-        """Let nobody who takes no results hold the run up."""
+        """Stop waiting for iterators that take no results."""
         for results in self._iterators:
             results.let_pass()
 
     def close(self) -> None:
-        """End the iterators behind the last result, and drop what is not taken in."""
+        """End the iterators after the last result, and drop what was not taken."""
         self._drop()
         for results in self._iterators:
             results.close()
 
     def fault(self) -> BulkstopError | None:
-        """Say what went wrong in it, without what could be a secret."""
+        """Return the error of the callback, without any text that could be secret; None without one."""
         if isinstance(self.error, BulkstopError):
             return self.error
         if self.error is not None:
@@ -117,12 +117,12 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 - as above
             self._note(error)
         except asyncio.CancelledError as error:
-            if not self.missed:  # else it was cut off here
+            if not self.missed:  # otherwise it was cancelled here
                 self._note(error)
 
     def _note(self, error: BaseException) -> None:
         if self.error is None:
-            is_stray = isinstance(error, asyncio.CancelledError)  # whoever awaits the run is not cancelled
+            is_stray = isinstance(error, asyncio.CancelledError)  # the task that awaits the run was not cancelled
             self.error = BulkstopError("on_result was cancelled from within") if is_stray else error
             self._fail()
 
@@ -133,4 +133,4 @@ class Delivery:
         while self._waiting:
             close = getattr(self._waiting.popleft(), "close", None)
             if close is not None:
-                close()  # else Python would warn of a coroutine that nobody awaited
+                close()  # otherwise Python would warn that it was never awaited

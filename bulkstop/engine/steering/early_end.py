@@ -1,17 +1,17 @@
-"""That a run is to end early, and how that reaches whatever it waits for."""
+"""The early end of a run, and how it reaches whatever the run waits for."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 GRACE_S = 5.0
-"""How long a run that is to end waits for what others do in it: a list that is read, results that are taken in."""
+"""How long a run that ends early waits for others: a list being read, results being taken."""
 END_S = 1.0
-"""How long what was cut off may take to end."""
+"""How long a cancelled block may take to end."""
 
 
 class EarlyEnd:
-    """Says whether a run is to end early, by a drain or an abort, and cuts off the blocks that must not hold it up."""
+    """Records whether a run ends early, by a drain or an abort, and cancels the blocks that must not delay it."""
 
     def __init__(self) -> None:
         self.is_drained = False
@@ -20,22 +20,22 @@ class EarlyEnd:
 
     @property
     def kind(self) -> str | None:
-        """How the run is ended, in a word; None for one that is not."""
+        """How the run is ended, in one word; None if it is not."""
         return "aborted" if self.is_aborted else "drained" if self.is_drained else None
 
     def drain(self) -> None:
-        """Begin nothing more."""
+        """Start nothing more."""
         self.is_drained = True
         self._cut()
 
     def abort(self) -> None:
-        """Begin nothing more, and cut off what is under way."""
+        """Start nothing more, and cancel what is under way."""
         self.is_aborted = True
         self.drain()
 
     @asynccontextmanager
     async def cuts_off(self, grace_s: float = 0.0, *, by_drain: bool = True) -> AsyncIterator[None]:
-        """Leave the block so many seconds after the run was told to end, silently; with `by_drain` also by a drain."""
+        """Leave the block silently `grace_s` seconds after an abort; with `by_drain` also after a drain."""
         try:
             async with asyncio.timeout(None) as block:
                 self._blocks[block] = grace_s, by_drain

@@ -1,4 +1,4 @@
-"""Values that one task gives and others take, in order."""
+"""A stream of values that one task puts and others take, in order."""
 
 import asyncio
 from collections import deque
@@ -8,10 +8,9 @@ T = TypeVar("T")
 
 
 class Stream(Generic[T]):
-    """An asynchronous iterator over what is put into it, until it is closed.
+    """An asynchronous iterator over the values put into it, until it is closed.
 
-    With `keep` it keeps that many values that nobody has taken yet, and drops the oldest. Both ends belong to one
-    event loop.
+    With `keep` it stores at most that many values, and drops the oldest. Both ends belong to one event loop.
     """
 
     def __init__(self, keep: int | None = None) -> None:
@@ -22,11 +21,11 @@ class Stream(Generic[T]):
         self._givers: list[asyncio.Future[None]] = []
 
     def __aiter__(self) -> Self:
-        """Iterate over it."""
+        """Return the stream."""
         return self
 
     async def __anext__(self) -> T:
-        """Return the next value, as soon as there is one."""
+        """Return the next value as soon as there is one."""
         while not self._values:
             if self._is_closed:
                 raise StopAsyncIteration
@@ -36,24 +35,24 @@ class Stream(Generic[T]):
         return value
 
     def put(self, value: T) -> None:
-        """Give a value."""
+        """Add a value."""
         if not self._is_closed:
             self._values.append(value)
             _wake(self._takers)
 
     def close(self) -> None:
-        """End it behind the last value."""
+        """End the stream after the last value."""
         self._is_closed = True
         _wake(self._takers)
         self.let_pass()
 
     def let_pass(self) -> None:
-        """Hold nobody up any more, however many values wait."""
+        """Stop blocking producers, however many values wait."""
         self._lets_pass = True
         _wake(self._givers)
 
     async def wait_for_room(self, most: int) -> None:
-        """Wait until fewer than `most` values wait to be taken."""
+        """Wait until fewer than `most` values are stored."""
         while len(self._values) >= most and not self._lets_pass:
             await _wait_in(self._givers)
 

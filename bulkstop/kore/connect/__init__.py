@@ -1,1 +1,1 @@
-"""How a connection comes about, for every transport."""
+"""The making of a connection, for every transport."""

@@ -1,4 +1,4 @@
-"""A connection is made along a route: a name looked up, an address reached, a proxy passed, a server trusted."""
+"""The dialer makes a connection along a route: it looks a name up, connects, passes a proxy, verifies a server."""
 
 import asyncio
 import math
@@ -18,11 +18,11 @@ from bulkstop.kore.connect.tls import NO_FILES, TlsFiles, make_tls_context
 from bulkstop.model import Outcome, RetryHint
 
 NEXT_ADDRESS_S = 0.25
-"""How long an address of several has to itself before the next is tried beside it (RFC 8305)."""
+"""The pause before the next of several addresses is tried in parallel (RFC 8305)."""
 GOODBYE_S = 1.0
-"""How long the end of a TLS connection may wait for the other side's."""
+"""How long closing a TLS connection may wait for the other side."""
 TUNNEL_HEAD_CAP = 16 * 1024
-"""Bytes of a proxy's answer to CONNECT."""
+"""The most bytes of a proxy's response to CONNECT."""
 
 P = TypeVar("P", bound=asyncio.Protocol)
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
@@ -42,7 +42,7 @@ class ConnectError(Exception):
 
 
 class Dialer:
-    """Makes connections along one route, each within `timeout_s`; an unusable file of TLS raises SettingsError."""
+    """Makes connections along one route, each within `timeout_s`; raises SettingsError for an unusable TLS file."""
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class Dialer:
         tls = make_tls_context(files) if route.is_secure or any(files) else None
         self._tls = {
             "ssl": tls,
-            "server_hostname": route.host.host.rstrip("."),  # no certificate has the dot of a full name
+            "server_hostname": route.host.host.rstrip("."),  # no certificate has the final dot of a full name
             "ssl_handshake_timeout": max(timeout_s, GOODBYE_S),
             "ssl_shutdown_timeout": GOODBYE_S,
         }
 
     async def dial(self, make: Callable[[], P]) -> P:
-        """Make a connection; raises ConnectError, and CredentialsError where a proxy lets nobody through."""
+        """Return a new connection; raises ConnectError, and CredentialsError if a proxy refuses the call."""
         with _explaining(self._route.hop, is_proxy=self._route.hop != self._route.host):
             async with asyncio.timeout(self._timeout_s):
                 return await self._connect(make)
@@ -104,10 +104,10 @@ class Dialer:
 
 @contextmanager
 def _explaining(place: HostPort, *, is_proxy: bool = False) -> Iterator[None]:
-    """Turn what keeps a connection to a place from being made into a ConnectError."""
+    """Convert errors that prevent a connection into a ConnectError."""
     try:
         yield
-    except (OSError, RuntimeError) as error:  # uvloop raises a RuntimeError for some sockets
+    except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError for some sockets
         if isinstance(error, TimeoutError) and error.errno is None:
             raise ConnectError(network.LATE, Outcome.TIMEOUT) from None
         why, again = network.explain_connect(error, str(place), is_proxy=is_proxy)
@@ -119,7 +119,7 @@ async def _reach(loop: asyncio.AbstractEventLoop, addresses: Sequence[Address]) 
 
 
 class _Addresses:
-    """The addresses of a name, kept while it cannot be looked up."""
+    """The addresses of a name, kept while its look-up fails."""
 
     def __init__(self, place: HostPort) -> None:
         self._place = place
@@ -129,7 +129,7 @@ class _Addresses:
         self._turn = asyncio.Lock()
 
     async def get(self) -> Sequence[Address]:
-        """Return them; all who ask at the same time share one look-up, and its failure."""
+        """Return the addresses; concurrent callers share one look-up, and its failure."""
         failures = self._failures
         async with self._turn:
             if self._failures == failures and asyncio.get_running_loop().time() >= self._known_until:
@@ -152,7 +152,7 @@ async def _getaddrinfo(host: str, port: int) -> Sequence[Address]:
 
 
 async def _read_head(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> tuple[bytes, bytes]:
-    """Read the head of an answer that is not an interim one, and what came behind it; what breaks off is not a head."""
+    """Return the head of the final response and the bytes after it; a head that is too long is empty."""
     data = b""
     while len(data) < TUNNEL_HEAD_CAP:
         if end := _HEAD_END.search(data):
@@ -167,13 +167,13 @@ async def _read_head(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> tu
 
 
 def _read_status(head: bytes) -> int | None:
-    """Return the status in a proxy's answer, None for what is not HTTP."""
+    """Return the status in a proxy's response; None if it is not HTTP."""
     status_line = re.match(rb"HTTP/1\.[01] ([1-9]\d\d)[ \r\n]", head)
     return int(status_line[1]) if status_line else None
 
 
 def _find_schemes(head: bytes) -> str | None:
-    """Return the ways to log in that a proxy takes, as far as it says so."""
+    """Return the login schemes that a proxy accepts, if it states them."""
     fields = re.findall(rb"(?im)^proxy-authenticate:[ \t]*([^\r\n]*)", head)
     return b", ".join(fields).decode("ascii", "replace") if fields else None
 
@@ -181,7 +181,7 @@ def _find_schemes(head: bytes) -> str | None:
 def _check_tunnel(status: int | None, rest: bytes) -> None:
     if status is None:
         raise ConnectError("the proxy's answer is not HTTP; nothing was sent")
-    if not 200 <= status < 300:  # any 2xx opens the tunnel (RFC 9110 9.3.6), a 204 too
+    if not 200 <= status < 300:  # any 2xx opens the tunnel (RFC 9110 9.3.6), even a 204
         raise ConnectError(f"the proxy answered HTTP {status}; nothing was sent")
-    if rest:  # a server has nothing to say before it is greeted
+    if rest:  # a server must not speak first
         raise ConnectError("the proxy spoke into its tunnel; nothing was sent")

@@ -1,4 +1,4 @@
-"""A proxy that refuses is asked once, and ends the run: whoever asks it again and again may lock an account."""
+"""A proxy that refuses is asked once, and ends the run: repeated requests may lock an account."""
 
 import asyncio
 import os
@@ -17,16 +17,16 @@ from bulkstop.naming import name_setting, name_variable
 from bulkstop.redact import hide_password
 
 REFUSED_S = 60.0
-"""How long a refusal is taken for the answer to whoever asks the same again."""
+"""How long a refusal answers equal calls without asking the proxy again."""
 LOGIN_WANTED = 407
 FORBIDDEN = 403
 _OK = 200
 
 
 class ProxyGate:
-    """Lets one call at a time go to a proxy until one was let through, and for a while none after a refusal.
+    """Permits one call at a time to a proxy until one succeeds, and none for a while after a refusal.
 
-    What is refused raises CredentialsError: the same password, or the same host, would be refused for every call.
+    A refusal raises CredentialsError: the same password, or the same host, would be refused for every call.
     """
 
     def __init__(self, proxy: str, host: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,7 +39,7 @@ class ProxyGate:
 
     @asynccontextmanager
     async def pass_through(self) -> AsyncIterator[None]:
-        """Wait for a turn, if one at a time goes; the block tells by `answered` what the proxy said."""
+        """Wait for permission; the block passes the proxy's response to `answered`."""
         if not self._is_open:
             async with self._turn:
                 self._check()
@@ -50,7 +50,7 @@ class ProxyGate:
         yield
 
     def answered(self, status: int | None, schemes: str | None = None) -> None:
-        """Note how the proxy answered; `schemes` are the ways to log in that it takes. Raises CredentialsError."""
+        """Note the proxy's response, and the login schemes that it accepts; raises CredentialsError for a refusal."""
         if status not in (LOGIN_WANTED, FORBIDDEN):
             self._is_open = self._is_open or status is not None
             return
@@ -60,7 +60,7 @@ class ProxyGate:
         self._check()
 
     def judge(self, response: Response | TransportFailure) -> None:
-        """Note what came back of a plain call that a proxy has passed on, or has answered in the service's place."""
+        """Note the response to a plain call, which comes from the service or from the proxy itself."""
         if (
             isinstance(response, TransportFailure)
             or response.status == LOGIN_WANTED
@@ -93,7 +93,7 @@ class ProxyGate:
 
 
 def find_variable(proxy: str) -> str | None:
-    """Return the variable for everybody that names a proxy, None where none does."""
+    """Return the environment variable that names a proxy; None if there is none."""
     place = _place_of(proxy)
     names = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")
     return next((name for name in names if place and _place_of(os.environ.get(name, "")) == place), None)
@@ -104,7 +104,7 @@ def _place_of(url: str) -> str:
 
 
 def make_login(proxy: str | None) -> Mapping[str, str]:
-    """Return the field that a proxy wants to see, empty for one without a user; a password may be in any script."""
+    """Return the login header for a proxy, empty without a user; a password may be in any script."""
     via = urlsplit(proxy or "")
     if via.username is None:
         return {}
@@ -113,7 +113,7 @@ def make_login(proxy: str | None) -> Mapping[str, str]:
 
 
 def strip_login(proxy: str) -> str:
-    """Return a proxy's address without user and password."""
+    """Return a proxy's URL without user and password."""
     via = urlsplit(proxy)
     return via._replace(netloc=via.netloc.rpartition("@")[2]).geturl()
 

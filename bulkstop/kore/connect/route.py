@@ -1,4 +1,4 @@
-"""The way to a host: straight, or through a proxy."""
+"""The route to a host: direct, or through a proxy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ class HostPort:
 
     @classmethod
     def of(cls, url: SplitResult) -> Self:
-        """Read it from a URL."""
+        """Return the host and port of a URL."""
         return cls(url.hostname or "", url.port or _PORTS[url.scheme])
 
     def __str__(self) -> str:
-        """Write it as a URL has it."""
+        """Return it as in a URL."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where requests go, and what they must say on the way.
+    """Where requests are sent, and what they must contain.
 
-    A connection is made to `hop`. Where that is a proxy, it either `has_tunnel` to `host`, or is given each request. A
-    request's target comes behind `start`; `login` is the field that a proxy wants to see.
+    A connection is made to `hop`. If that is a proxy, it either `has_tunnel` to `host`, or receives each request. The
+    target of a request follows `start`; `login` is the header for a proxy.
     """
 
     host: HostPort
@@ -47,10 +47,10 @@ class Route:
 
 
 def find_route(host: str, proxy: str | None) -> Route:
-    """Find the way to a host given as a URL; raises SettingsError at a proxy that is reached by TLS."""
+    """Return the route to a host given as a URL; raises SettingsError for a proxy that requires TLS."""
     url, via = urlsplit(host.rstrip("/")), urlsplit(proxy) if proxy else None
     place, is_secure = HostPort.of(url), url.scheme == "https"
-    # The dot at the end of a full name is for those who look it up.
+    # The final dot of a full name is only for the look-up.
     host_field = str(HostPort(place.host.rstrip("."), place.port)).removesuffix(f":{_PORTS[url.scheme]}")
     if via is None:
         return Route(place, place, is_secure, False, url.path, host_field, {})

@@ -1,4 +1,4 @@
-"""TLS: whom we trust, who we are, and what was wrong where it fails."""
+"""TLS: the trusted authorities, our own certificate, and the causes of failures."""
 
 import re
 import shlex
@@ -11,11 +11,11 @@ from bulkstop.naming import name_setting
 from bulkstop.text.faults import explain_os
 
 HEAD_BYTES = 64 * 1024
-"""As much of a file is looked at to tell what it is."""
+"""The part of a file that is read to tell what it contains."""
 
 
 class TlsFiles(NamedTuple):
-    """Files in PEM form: authorities to trust in place of the system's, and a certificate of our own with its key."""
+    """PEM files: authorities to trust instead of the system's, and our own certificate with its key."""
 
     ca: str | None = None
     cert: str | None = None
@@ -26,11 +26,11 @@ NO_FILES = TlsFiles()
 
 
 class _EncryptedError(Exception):
-    """A key asks for a password."""
+    """A key requires a password."""
 
 
 def make_tls_context(files: TlsFiles = NO_FILES) -> ssl.SSLContext:
-    """Make what verifies servers, and says who we are if one asks; raises SettingsError for a file of no use."""
+    """Return a context that verifies servers and has our certificate; raises SettingsError for an unusable file."""
     context = _trust(files.ca)
     if files.cert is not None:
         _identify(context, files.cert, files.key)
@@ -39,12 +39,12 @@ def make_tls_context(files: TlsFiles = NO_FILES) -> ssl.SSLContext:
 
 
 def is_encrypted_key(text: str) -> bool:
-    """Tell whether a private key in PEM form asks for a password."""
+    """Return whether a private key in PEM form requires a password."""
     return "BEGIN ENCRYPTED PRIVATE KEY" in text or "Proc-Type: 4,ENCRYPTED" in text
 
 
 def explain_open_key(path: str | None = None) -> str:
-    """Say how an encrypted key is given without its password; with a command where it is known which file has it."""
+    """Return how to decrypt a private key, with a command if its path is known."""
     fault = "is encrypted, and nobody here could type its password"
     if path is None:
         return f"{fault}; decrypt it with openssl pkey, and let nobody else read what that writes"
@@ -54,7 +54,7 @@ def explain_open_key(path: str | None = None) -> str:
 def _trust(ca: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca)
-    except OSError as error:  # an SSLError is one
+    except OSError as error:  # an SSLError is an OSError
         raise SettingsError(f" {ca}: {_explain_file(ca or '', error, 'certificate')}", setting="ca") from None
 
 
@@ -72,7 +72,7 @@ def _identify(context: ssl.SSLContext, cert: str, key: str | None) -> None:
 
 
 def _find_unusable(cert: str, key: str | None, error: OSError) -> SettingsError:
-    """Say which of the files of our own certificate is of no use, and why."""
+    """Return which file of our own certificate is unusable, and why."""
     if fault := _find_fault(cert, "certificate"):
         return SettingsError(f" {cert}: {fault}", setting="cert")
     if key is not None and (fault := _find_fault(key, "private key")):
@@ -89,9 +89,9 @@ def _explain_file(path: str, error: OSError, wanted: str) -> str:
 
 
 def _find_fault(path: str, wanted: str) -> str | None:
-    """Say what a file is in place of what is wanted in it; None where that is there, as far as one can see."""
+    """Return what a file is if it lacks what is wanted; None if it seems to have that."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - a folder or a name that is none is an OSError here, too
+        with open(path, "rb") as file:  # noqa: PTH123 - a folder or an invalid name is an OSError here, too
             head = file.read(HEAD_BYTES)
     except (OSError, ValueError) as error:
         return f"cannot be read ({explain_os(error)})"
@@ -110,7 +110,7 @@ def _is_wanted(kind: bytes, wanted: str) -> bool:
 
 
 def _name_content(head: bytes, kinds: list[bytes], path: str, wanted: str) -> tuple[str, str]:
-    """Say what stands in a file, and the command that makes of it what is wanted, if there is one."""
+    """Return what a file contains, and the command that converts it, if there is one."""
     name = shlex.quote(path)
     if kinds == [b"PKCS7"]:
         return "is a PKCS#7 file", f"openssl pkcs7 -print_certs -in {name} -out all.pem"
@@ -118,7 +118,7 @@ def _name_content(head: bytes, kinds: list[bytes], path: str, wanted: str) -> tu
         return _PEM_KINDS.get(kinds[0], f"holds {kinds[0].decode().lower()}"), ""
     if not head.strip():
         return "is empty", ""
-    if head[:1] == b"\x30":  # a sequence in DER, of which a PKCS#12 file begins with its version, 3
+    if head[:1] == b"\x30":  # a DER sequence; a PKCS#12 file begins with its version, 3
         if b"\x02\x01\x03" in head[:8]:
             return "is a PKCS#12 file", f"(umask 077; openssl pkcs12 -in {name} -nodes -out all.pem)"
         if wanted == "private key":
@@ -142,7 +142,7 @@ _PEM_KINDS = {
 
 
 def explain_tls(error: ssl.SSLError, host: str) -> tuple[str, RetryHint]:
-    """Say what was wrong with TLS to a host, and whether another try could help."""
+    """Return what was wrong with TLS to a host, and whether a retry could help."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate {_explain_certificate(error, host)}; nothing was sent", RetryHint.NEVER
     if wanted := explain_refused_identity(error):
@@ -154,8 +154,8 @@ def explain_tls(error: ssl.SSLError, host: str) -> tuple[str, RetryHint]:
 
 
 def explain_refused_identity(error: BaseException | None) -> str | None:
-    """Say that a server wants a certificate of ours, or does not take it; None where an error is another."""
-    # Under TLS 1.3 that comes when the connection is made already, and in place of an answer.
+    """Return that a server requires or rejects our certificate; None for any other error."""
+    # Under TLS 1.3 this arrives after the handshake, in place of a response.
     reason = reason_of(error)
     if reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED":
         cert, key = name_setting("cert", "FILE"), name_setting("key", "FILE")
@@ -168,7 +168,7 @@ def explain_refused_identity(error: BaseException | None) -> str | None:
 
 
 def reason_of(error: BaseException | None) -> str:
-    """Return OpenSSL's name for what went wrong, also where a client has made another error of it."""
+    """Return OpenSSL's name for an error, even if a client has wrapped it."""
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason
     if isinstance(error, OSError) and (match := re.match(r"\[SSL: (\w+)\]", error.strerror or "")):
@@ -205,7 +205,7 @@ _VERIFY_FAULTS = {
     66: "has a key that is too short to be trusted; the service must renew it",
     68: "is signed in a way that is too weak to be trusted; the service must renew it",
 }
-"""What OpenSSL's codes (X509_V_ERR_*) say of a certificate, and what to do."""
+"""The meaning of OpenSSL's codes (X509_V_ERR_*) for a certificate, and what to do."""
 _NO_TLS = "it does not speak TLS on this port"
 _OLD_TLS = "its version of TLS is not taken here, or ours not there"
 _REASONS = {

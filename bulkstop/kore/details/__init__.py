@@ -1,1 +1,1 @@
-"""What is told of a campaign beside its state."""
+"""The details of a campaign beside its state."""

@@ -1,7 +1,6 @@
-"""When a campaign may call, as the answer about it says; pure functions.
+"""The calling hours of a campaign, read from a response; pure functions.
 
-Of calling hours the vendor's pages have one sample. What differs from it in a way that can be meant in two ways is a
-fault, never a guess.
+The vendor's pages have one sample of calling hours. Any ambiguous difference from it is a fault, never a guess.
 """
 
 import re
@@ -15,14 +14,14 @@ from bulkstop.text import shorten
 
 DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 MOST_WINDOWS = 100
-"""More than that is not the calling hours of a week."""
+"""No week's calling hours have more windows."""
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*", re.ASCII)
 _ZONE_CHARS = 64
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::00)?(?: ?([AP])\.?M\.?)?", re.ASCII | re.IGNORECASE)
 
 
 class Window(NamedTuple):
-    """Minutes of a day, 0 is Monday, between which a campaign may call; an end before the start is on the next day."""
+    """The minutes of a day (0 is Monday) in which a campaign may call; an end before the start is on the next day."""
 
     day: int
     start: int
@@ -30,14 +29,14 @@ class Window(NamedTuple):
 
 
 class CallingHours(NamedTuple):
-    """The windows of a week in a zone by its IANA name, which nobody has looked up yet."""
+    """The windows of a week in a zone by its IANA name, which is not validated yet."""
 
     timezone: str
     windows: tuple[Window, ...]
 
 
 class Hours(NamedTuple):
-    """What is told of a campaign's calling hours: they, that it has none, or the `fault` that keeps them unread."""
+    """A campaign's calling hours: `found` is None if it has none, or if `fault` says why they cannot be read."""
 
     found: CallingHours | None = None
     fault: str | None = None
@@ -45,7 +44,7 @@ class Hours(NamedTuple):
 
 
 def read_hours(response: Response | TransportFailure, scope: Scope, campaign_id: str) -> Hours | Attempt:
-    """Read the calling hours in the answer that has one campaign whole; one about another is a failure."""
+    """Return the calling hours in the response with one complete campaign; one about another is a failure."""
     item = read_campaign(response, scope, campaign_id)
     if isinstance(item, Attempt):
         return item
@@ -57,7 +56,7 @@ def read_hours(response: Response | TransportFailure, scope: Scope, campaign_id:
 
 
 def parse_calling_hours(campaign: object) -> CallingHours | None:
-    """Return the calling hours of a campaign, None for one that has none; raises ValueError for what is malformed."""
+    """Return the calling hours of a campaign; None without any; raises ValueError if they are malformed."""
     strategy = campaign.get("dialingStrategy") if isinstance(campaign, Mapping) else None
     if strategy in (None, {}):
         return None
@@ -81,7 +80,7 @@ def parse_calling_hours(campaign: object) -> CallingHours | None:
 
 
 def _read_windows(entry: object, *, is_daily: bool) -> list[Window]:
-    """Read one entry: the window of its day, or of every day where the hours are daily and it names none."""
+    """Return the windows of one entry: of its day, or of every day if the hours are daily and it names none."""
     if not isinstance(entry, Mapping):
         raise ValueError(f"days has {_show(entry)}")  # noqa: TRY004
     start, end = (_read_minutes(name, entry.get(name)) for name in ("start", "end"))

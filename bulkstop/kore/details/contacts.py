@@ -1,6 +1,6 @@
-"""What the interaction details of the service tell of contacts: whom a campaign called, or wrote to, and when.
+"""The contacts in the service's interaction details: whom a campaign called or wrote to, and when.
 
-Pure functions. Times stand there without a zone, in that of the offset that was asked for: here UTC.
+Pure functions. Times have no zone; they use the offset that was requested, here UTC.
 """
 
 import re
@@ -19,10 +19,10 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d{1,2}):(\d\d(?::\d\d(?:\.\d{1,6})?)
 
 
 class Contact(NamedTuple):
-    """One contact: its key, the campaign and the instance that made it, and from when to when it lasted, in unix time.
+    """One contact: its key, its campaign and instance, and its start and end in unix time.
 
-    `ended_s` is None while it lasts, and `started_s` where one of the times cannot be read. One that names no campaign
-    `may_be_of_campaign` if some campaign made it, or nothing tells whether one did.
+    `ended_s` is None while it lasts; `started_s` is None if a time cannot be read. A contact without a campaign id
+    `may_be_of_campaign` if a campaign made it, or if that is unknown.
     """
 
     key: str
@@ -34,7 +34,7 @@ class Contact(NamedTuple):
 
 
 class ContactPage(NamedTuple):
-    """A page of contacts, the outbound ones of `rows`; `total` is what the service counts, None if it does not."""
+    """A page of contacts: the outbound ones of `rows`; `total` is the service's count, None without one."""
 
     contacts: tuple[Contact, ...]
     rows: int
@@ -43,7 +43,7 @@ class ContactPage(NamedTuple):
 
 
 def read_contacts(response: Response | TransportFailure) -> ContactPage | Attempt:
-    """Read a page of interaction details; what is none is a failure, never an empty page."""
+    """Return a page of interaction details; anything else is a failure, never an empty page."""
     fields = read_success(response)
     rows, total = fields.get("data"), fields.get("numResults")
     if rows is None and total == 0 and not isinstance(total, bool):
@@ -59,7 +59,7 @@ def read_contacts(response: Response | TransportFailure) -> ContactPage | Attemp
 
 
 def read_time(text: object) -> float | None:
-    """Return a time of the service in unix seconds, in UTC unless it says otherwise; None for what is none."""
+    """Return a time of the service in unix seconds, in UTC unless stated otherwise; None if it cannot be read."""
     match = _TIME.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         return None

@@ -1,1 +1,1 @@
-"""Calls of the API on bare connections, at a fraction of a client's cost."""
+"""The calls of the API on bare connections, at a fraction of a client's cost."""

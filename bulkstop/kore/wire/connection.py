@@ -1,4 +1,4 @@
-"""One connection carries one exchange at a time, each of which ends in a Response or a TransportFailure."""
+"""A connection carries one exchange at a time, which ends in a Response or a TransportFailure."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,20 +11,20 @@ from bulkstop.model import Outcome
 
 
 class ConnectionOwner(Protocol):
-    """What has a connection, and hears what becomes of it."""
+    """The owner of a connection, which is notified of its changes."""
 
     def add(self, connection: "Connection", /) -> None:
-        """Count it."""
+        """Count a new connection."""
 
     def release(self, connection: "Connection", /) -> None:
-        """Have it for another exchange."""
+        """Reuse it for another exchange."""
 
     def discard(self, connection: "Connection", /) -> None:
-        """Forget it: it is gone."""
+        """Remove a closed connection."""
 
 
 class Connection(asyncio.Protocol):
-    """A connection that carries exchanges for as long as it is sure where an answer ends."""
+    """A connection that carries exchanges while it can tell where a response ends."""
 
     __slots__ = (
         "_began",
@@ -48,17 +48,17 @@ class Connection(asyncio.Protocol):
 
     @property
     def busy_since(self) -> float | None:
-        """When the exchange began that is under way, if one is."""
+        """When the current exchange began, if there is one."""
         return None if self._told is None else self._began
 
     def is_fit(self) -> bool:
-        """Tell whether a request can be written."""
+        """Whether a request can be written."""
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, request: bytes, cap: int, began: float, told: Told) -> None:
-        """Write a request; of its answer up to `cap` bytes of body are wanted, and its latency is since `began`.
+        """Write a request; read up to `cap` bytes of its response body, and measure the latency from `began`.
 
-        Only on a connection that is not fit `told` is told at once.
+        If the connection is not fit, `told` is called at once.
         """
         self._began = began
         if self._transport is None or self._transport.is_closing():
@@ -69,24 +69,24 @@ class Connection(asyncio.Protocol):
             self._transport.write(request)
 
     def drop(self, told: Told) -> None:
-        """End the connection if it still waits for an answer that nobody wants any more."""
+        """End the connection if its response is not needed any more."""
         if self._told is told:
             self._told = None
             self.abort()
 
     def cancel(self) -> None:
-        """Cut the exchange off: end the connection, and say so to whoever waits for an answer."""
+        """Cancel the exchange: end the connection, and notify the waiter."""
         told, self._told = self._told, None
         if told is not None:
             told(asyncio.CancelledError())
-        self.abort()  # only then, as in `_end`
+        self.abort()  # last, as in `_end`
 
     def time_out(self, after_s: float) -> None:
-        """End the connection, and with it the exchange under way."""
+        """End the connection because its exchange took `after_s`."""
         self._end(network.late_answer(after_s, self._passed_ms(), self._reader.status))
 
     def close(self) -> None:
-        """End the connection: in good order, unless something is still under way."""
+        """Close the connection gracefully, unless an exchange is in progress."""
         if self._transport is None:
             return
         if self._told is not None:
@@ -102,12 +102,12 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be connected."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its class
+        """Store the transport."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport differs only in its class
         self._owner.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Take in a piece of an answer; what comes unasked would pass for the next one."""
+        """Read a piece of a response; unexpected data would count as the next response."""
         if self._told is None:
             self._unfit = network.SPOKE_UNASKED
             self.abort()
@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
             self._fail(str(error))
 
     def eof_received(self) -> None:
-        """Take the server's word that nothing more will come: some answers end so."""
+        """Note the end of the stream, which ends some responses."""
         try:
             if self._told is not None and self._reader.end():
                 self._succeed()
@@ -129,8 +129,8 @@ class Connection(asyncio.Protocol):
             self._fail(str(error))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Be disconnected."""
-        self._transport = None  # to abort one that is gone raises in Python 3.11.2, over TLS
+        """Fail the current exchange."""
+        self._transport = None  # aborting a closed one raises in Python 3.11.2, over TLS
         if exc is None:
             self._break("closed")
         else:
@@ -139,9 +139,9 @@ class Connection(asyncio.Protocol):
 
     def _succeed(self) -> None:
         now, reader, told = self._clock(), self._reader, self._told
-        response = reader.take(int((now - self._began) * 1e6 + 0.5) / 1000)  # quicker than round()
+        response = reader.take(int((now - self._began) * 1e6 + 0.5) / 1000)  # faster than round()
         self._told = None
-        if not reader.is_last:  # who is told may send again at once, over this connection
+        if not reader.is_last:  # the waiter may send at once over this connection
             self.idle_since = now
             self._owner.release(self)
         if told is not None:
@@ -159,7 +159,7 @@ class Connection(asyncio.Protocol):
         told, self._told = self._told, None
         if told is not None:
             told(failure)
-        self.abort()  # only then: an abort may disconnect at once, never, or raise
+        self.abort()  # last, because an abort may disconnect at once, never, or raise
 
     def _passed_ms(self) -> float:
         return round((self._clock() - self._began) * 1000, 3)

@@ -1,4 +1,4 @@
-"""Connections are opened up to a limit, kept while they are fit, and watched."""
+"""Connections are opened up to a limit, reused while they are fit, and timed out."""
 
 import asyncio
 from collections import deque
@@ -7,19 +7,19 @@ from collections.abc import Awaitable, Callable
 from bulkstop.kore.wire.connection import Connection
 
 KEEPALIVE_EXPIRY_S = 15.0
-"""How long a connection may rest and be used again: who stands between may forget an older one without a word."""
+"""How long an idle connection may be reused: a gateway may drop an older one silently."""
 SOON_S = 0.001
-"""What is due so soon is due now: a loop counts in milliseconds, and one more round for less would be lost on it."""
+"""A deadline this close is due now: a loop counts in milliseconds, and another turn would be wasted."""
 
 Dial = Callable[[Callable[[], Connection]], Awaitable[Connection]]
-"""Establishes the connection that is made."""
+"""Establishes a connection."""
 
 
 class ConnectionPool:
-    """The connections to one host, each of which has `timeout_s` for an exchange.
+    """The connections to one host; each exchange may take `timeout_s`.
 
-    One timer serves them all. It is set to when the first of them may be due, and no call need be noted for it: those
-    that begin later are due later.
+    One timer serves them all. It is set to the earliest possible deadline, and calls need not be recorded: later ones
+    are due later.
     """
 
     __slots__ = (
@@ -48,7 +48,7 @@ class ConnectionPool:
         self._one_ended = asyncio.Event()
 
     def take_idle(self, now: float) -> Connection | None:
-        """Take the connection that has rested the shortest, if one is fit."""
+        """Remove and return the most recently used idle connection, if one is fit."""
         while self._resting:
             connection = self._resting.pop()
             if now - connection.idle_since < KEEPALIVE_EXPIRY_S and connection.is_fit():
@@ -57,7 +57,7 @@ class ConnectionPool:
         return None
 
     async def acquire(self, began: float) -> Connection:
-        """Open a connection for an exchange that `began` then, or wait for one; raises what dialling raises."""
+        """Open a connection for an exchange that `began`, or wait for one; raises what dialling raises."""
         connection = await self._wait_turn()
         if connection is None:
             connection = await self._open_new()
@@ -65,7 +65,7 @@ class ConnectionPool:
         return connection
 
     async def close(self) -> None:
-        """End all connections, and return when they have ended."""
+        """Close all connections, and return when they are closed."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -80,18 +80,18 @@ class ConnectionPool:
         self._open.add(connection)
 
     def release(self, connection: Connection) -> None:
-        """Hand a connection to who waits longest, or keep it."""
+        """Pass a connection to the oldest waiter, or keep it idle."""
         if not (self._queue and self._give(connection)):
             self._resting.append(connection)
 
     def discard(self, connection: Connection) -> None:
-        """Forget a connection, and let another take its place."""
+        """Remove a connection, and let another take its place."""
         self._open.discard(connection)
         self._one_ended.set()
         self._let_dial()
 
     async def _wait_turn(self) -> Connection | None:
-        """Wait for a turn: to use a connection that came to rest, or (None) to open one."""
+        """Wait for an idle connection, or return None to open one."""
         if not self._queue and self._has_room():
             self._dialling += 1
             return None
@@ -110,7 +110,7 @@ class ConnectionPool:
             connection = await self._dial(lambda: connection)
         except BaseException:
             connection.abort()
-            self.discard(connection)  # uvloop does not say so of one that is cut off between its start and its use
+            self.discard(connection)  # uvloop does not report one closed between its start and its use
             raise
         finally:
             self._dialling -= 1
@@ -142,7 +142,7 @@ class ConnectionPool:
             self._let_dial()
 
     def _watch(self, began: float) -> None:
-        """See to it that an exchange that `began` then is ended in time."""
+        """Ensure that an exchange that `began` is ended in time."""
         loop = asyncio.get_running_loop()
         due_in_s = max(0.0, began + self._timeout_s - self._clock())
         if self._timer is None or self._timer.when() > loop.time() + due_in_s:

@@ -1,4 +1,4 @@
-"""A request is the bytes that are written, and nothing in it can pass for more than it is."""
+"""Requests are serialised to bytes, and nothing in them can inject more."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ _OWN_NAMES = frozenset({"host", "connection", "content-length", "transfer-encodi
 
 
 class Requests:
-    """Writes POST requests along a route, or GET requests where there is no body.
+    """Writes POST requests along a route, or GET requests without a body.
 
-    Their fields are those of the other transport, in its order; those that recur are put together once.
+    Their fields are those of the other transport, in its order; the parts that recur are built once.
     """
 
     __slots__ = (
@@ -46,7 +46,7 @@ class Requests:
     def _rest(self, headers: Mapping[str, str], length: int) -> bytes:
         key = (length, *headers.items())
         rest = self._rests.get(key) or self._new(headers, length)
-        if len(self._rests) >= _MAX_HEADS:  # as when every call has a token of its own
+        if len(self._rests) >= _MAX_HEADS:  # e.g. if every call has a token of its own
             self._rests.clear()
         self._rests[key] = rest
         self._latest = (dict(headers), length, rest)

@@ -1,4 +1,4 @@
-"""The bytes of a connection are read as one answer after the other, with no I/O."""
+"""The bytes of a connection are parsed into responses, without I/O."""
 
 import zlib
 
@@ -8,9 +8,9 @@ from bulkstop.kore.allowance import pick_rate_limit
 from bulkstop.kore.exchange import Response
 
 HEAD_CAP = 32 * 1024
-"""Bytes that may come in a row without one of a body: a head, the interim answers before it, trailers."""
+"""The most bytes in a row outside a body: a head, the interim responses before it, trailers."""
 HEADS_KEPT = 8
-"""How many heads a connection remembers: those of some bodies' lengths, all of one second."""
+"""The heads that a connection remembers: for some body lengths within one second."""
 
 _WANTED = frozenset(
     (b"content-encoding", b"content-length", b"date", b"location", b"retry-after", b"transfer-encoding")
@@ -18,18 +18,18 @@ _WANTED = frozenset(
 _GZIP = zlib.MAX_WBITS | 16
 _CODINGS = {b"gzip": _GZIP, b"x-gzip": _GZIP, b"deflate": zlib.MAX_WBITS}
 _UNASKED = frozenset((b"br", b"zstd"))
-"""Codings that were not offered, and are not read."""
+"""Codings that were not offered, and are not decoded."""
 
 
 class RemoteProtocolError(Exception):
-    """What comes is no sound answer; the message says why."""
+    """The data is not a valid response; the message says why."""
 
 
 class Reader:
-    """Reads the answers of one connection, each by `begin`, then `feed` until it says so, then `take`.
+    """Reads the responses of one connection, each by `begin`, then `feed` until it returns True, then `take`.
 
-    `status` is that of the answer being read, as soon as its head is there. `is_last` tells that no other can be read
-    behind it: the connection ends with it, or it is not sure where it ends.
+    `status` is known once the head of the response was read. `is_last` means that no other response can follow: the
+    connection ends, or the end of this one is uncertain.
     """
 
     __slots__ = (
@@ -60,12 +60,12 @@ class Reader:
         self._unpacked: _Unpacked | None = None
 
     def begin(self, cap: int) -> None:
-        """Expect an answer, of whose body up to `cap` bytes are wanted."""
+        """Expect a response, and read up to `cap` bytes of its body."""
         self.status = None
         self._cap, self._is_fresh, self._fields = cap, True, {}
 
     def feed(self, data: bytes) -> bool:
-        """Take in a piece and tell whether that was all that is wanted; raises RemoteProtocolError."""
+        """Read a piece, and return whether the response is complete enough; raises RemoteProtocolError."""
         if self._is_fresh:
             self._is_fresh = False
             plain = self._plain
@@ -77,7 +77,7 @@ class Reader:
         return self._read_on(data)
 
     def end(self) -> bool:
-        """Take the end of the connection and tell whether it is that of a sound answer; raises RemoteProtocolError."""
+        """Note the end of the connection, and return whether it ends a valid response; raises RemoteProtocolError."""
         packing = self._fields.get(b"transfer-encoding", b"").lower()
         if self.status is None or b"content-length" in self._fields or b"chunked" in packing:
             return False
@@ -86,7 +86,7 @@ class Reader:
         return True
 
     def take(self, latency_ms: float) -> Response:
-        """Return the answer that was read."""
+        """Return the response."""
         status, body, fields = self.status or 0, bytes(self._body[: self._cap]), self._fields
         if not fields:
             return Response(status, body, latency_ms)
@@ -98,7 +98,7 @@ class Reader:
         return Response(status, body, latency_ms, retry_after, date, location, limits)
 
     def _read_on(self, data: bytes) -> bool:
-        """Read no more at a time than may come without a body: what is too much must not hang on how it comes."""
+        """Read at most what may arrive outside a body: a limit must not depend on how the data is split."""
         while data and not self._is_enough():
             if self._spare <= 0:
                 raise RemoteProtocolError(f"the answer has more than {HEAD_CAP} bytes around its body")
@@ -109,7 +109,7 @@ class Reader:
             return False
         if self._is_whole:
             self._check_unpacked()
-        # What is left of the answer, or came behind it, is not worth a connection that somebody feeds without end.
+        # Reading the rest of the response, or what follows it, which may be endless, is not worth a connection.
         self.is_last = self.is_last or bool(data) or not self._is_whole
         return True
 
@@ -129,14 +129,14 @@ class Reader:
             raise RemoteProtocolError("the answer cannot be unpacked")
 
     def on_message_begin(self) -> None:
-        """Stop at what comes behind an answer: nobody asked for it."""
+        """Stop at unrequested data after a response."""
         if self._is_whole:
             raise HttpParserError
         self._fields.clear()
         self._rate_limit = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note a field that matters; the first one of a name counts, but for those of limits, which may be lists."""
+        """Store a header that matters: the first one of each name, but all that state limits, which may be lists."""
         name = name.lower()
         if name in _WANTED:
             self._fields.setdefault(name, value)
@@ -145,7 +145,7 @@ class Reader:
             self._rate_limit.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Note the status, unless the answer is an interim one."""
+        """Store the status, unless the response is an interim one."""
         status = self._parser.get_status_code()
         if status >= 200:
             self.status, self._spare = status, HEAD_CAP
@@ -154,30 +154,30 @@ class Reader:
                 raise zlib.error
             if bits := _CODINGS.get(coding):
                 self._unpacked = _Unpacked(bits)
-        elif status == 101:  # no interim answer: what follows is another protocol
+        elif status == 101:  # not interim: another protocol follows
             self.status, self._is_whole, self.is_last = status, True, True
         elif status < 100:
             raise HttpParserError
 
     def on_body(self, data: bytes) -> None:
-        """Keep a piece of the body, unpacked, as far as it is wanted."""
+        """Store a piece of the body, decompressed, up to the cap."""
         self._spare = HEAD_CAP
         room = self._cap - len(self._body)
         if room > 0:
             self._body += data if self._unpacked is None else self._unpacked.more(data, room)
 
     def on_message_complete(self) -> None:
-        """Note the end of an answer; that of an interim one is none."""
+        """Note the end of a response, unless it is an interim one."""
         if self.status is not None:
             self._is_whole = True
             self.is_last = not self._parser.should_keep_alive()
 
 
 class _PlainReader:
-    """Reads an answer that is plain and comes whole in one piece, as most do, with a third of the work.
+    """Reads a plain response that arrives complete in one piece, as most do, with a third of the work.
 
-    Any other is not its business, and is to be read from its first byte by the thorough one. A head that was read
-    before, to the byte, says what it said then: a service says little else for a second, until its date is another.
+    It leaves any other response to the full reader, from the first byte on. A head seen before, byte for byte, has the
+    same meaning: a service repeats its head for a second, until its date changes.
     """
 
     __slots__ = (
@@ -200,7 +200,7 @@ class _PlainReader:
         self._parser = _parser(self)
 
     def read(self, data: bytes) -> bool:
-        """Tell whether `data` is such an answer, and nothing behind it."""
+        """Return whether `data` is such a response without anything after it."""
         end = data.find(b"\r\n\r\n") + 4
         known = self._known_heads.get(data[:end])
         if known is not None and end + known[1] == len(data):
@@ -209,11 +209,11 @@ class _PlainReader:
         return end > 3 and self._read_first(data, end)
 
     def on_body(self, data: bytes) -> None:
-        """Have the body."""
+        """Store the body."""
         self._body = data
 
     def on_message_complete(self) -> None:
-        """Note the end of the answer."""
+        """Note the end of the response."""
         self._is_whole = True
         self.status = self._parser.get_status_code()
         self.is_last = not self._parser.should_keep_alive()
@@ -229,9 +229,9 @@ class _PlainReader:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self._is_whole = False
-        # The sum leaves no room for a byte that would belong to another answer.
+        # The lengths must match, so no byte can belong to another response.
         if not self._is_whole or end + len(self._body) != len(data):
-            self._parser = _parser(self)  # the old one is in the middle of something
+            self._parser = _parser(self)  # the old one is in the middle of a response
             return False
         self.body = self._body
         if not self.is_last:
@@ -245,31 +245,31 @@ class _PlainReader:
 
 
 class _Unpacked:
-    """A packed body, unpacked as it comes; `is_whole` tells whether it may end here."""
+    """A compressed body, decompressed as it arrives; `is_whole` says whether it may end here."""
 
     def __init__(self, bits: int) -> None:
-        self.is_whole = True  # a body of no bytes at all is none that was packed
+        self.is_whole = True  # an empty body was not compressed
         self._bits = bits
         self._stream: zlib._Decompress | None = None
 
     def more(self, data: bytes, room: int) -> bytes:
-        """Unpack a piece to at most `room` bytes; raises zlib.error."""
+        """Decompress a piece to at most `room` bytes; raises zlib.error."""
         out = b""
         while data and len(out) < room:
             stream = self._stream or self._begin_stream(data)
             out += stream.decompress(data, room - len(out))
             data, self.is_whole = stream.unused_data, stream.eof
-            self._stream = None if stream.eof else stream  # a packed body may have several parts
+            self._stream = None if stream.eof else stream  # a compressed body may have several parts
         return out
 
     def _begin_stream(self, data: bytes) -> "zlib._Decompress":
-        # Some servers leave out the zlib header (RFC 1950) that "deflate" has: its first byte ends with an 8.
+        # Some servers omit the zlib header (RFC 1950) of "deflate": its first byte ends with an 8.
         is_bare = self._bits == zlib.MAX_WBITS and data[0] & 0x0F != 8
         return zlib.decompressobj(-zlib.MAX_WBITS if is_bare else self._bits)
 
 
 def _parser(protocol: object) -> HttpResponseParser:
-    """Make a parser that lets pass what aiohttp's client does: bare line feeds, folded fields, odd characters."""
+    """Return a parser as lenient as aiohttp's client: bare line feeds, folded fields, odd characters."""
     parser = HttpResponseParser(protocol)
     parser.set_dangerous_leniencies(
         lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True

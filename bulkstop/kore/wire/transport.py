@@ -1,4 +1,4 @@
-"""One attempt is one HTTP exchange, on bare connections: what `aiohttp_transport.py` does, at less cost."""
+"""One attempt is one HTTP exchange, on bare connections: as in `aiohttp_transport.py`, at less cost."""
 
 import asyncio
 import time
@@ -22,10 +22,10 @@ from bulkstop.redact import find_passwords
 
 
 class WireTransport:
-    """Sends a request and returns within `timeout_s`, whatever the other side does; it never raises for a failed call.
+    """Sends a request and returns within `timeout_s`, whatever the server does; it never raises for a failed call.
 
-    It never sends a request a second time, not even when a kept connection ends under it without a byte of an answer:
-    a service that closed it just before and one that did the work and closed it then look the same from here.
+    It never sends a request twice, not even if a kept connection ends without a byte of a response: a service that had
+    closed it before and one that did the work and then closed it look the same from here.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class WireTransport:
         self._pool: ConnectionPool | None = None
 
     async def __aenter__(self) -> Self:
-        """Get ready to connect; raises SettingsError when a file of TLS or the proxy is unusable."""
+        """Prepare to connect; raises SettingsError if a TLS file or the proxy is unusable."""
         route = find_route(self._host, self._proxy)
         dialer = Dialer(
             route,
@@ -76,9 +76,9 @@ class WireTransport:
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = BODY, cap: int = BODY_CAP
     ) -> Response | TransportFailure:
-        """POST a body to a path with query, sent to the byte as given, and read up to `cap` bytes of the answer.
+        """POST a body to a path with query, both exactly as given, and read up to `cap` bytes of the response.
 
-        Without a body it is a GET. Raises CredentialsError when a proxy lets nobody through.
+        With an empty body it is a GET. Raises CredentialsError if a proxy refuses the call.
         """
         if self._gate is None:
             return await self._exchange(target, headers, body, cap)
@@ -88,13 +88,13 @@ class WireTransport:
             return response
 
     def begin(self, target: str, headers: Mapping[str, str], body: bytes, cap: int, told: Told) -> Connection | None:
-        """Begin what `post` does, if a connection is at rest; with a proxy that has no tunnel `post` alone does it."""
+        """Start what `post` does if a connection is idle; with a proxy without a tunnel only `post` works."""
         if self._gate is not None or self._passwords or self._pool is None or self._requests is None:
             return None
         began = self._clock()
         try:
             request = self._requests.write(target, headers, body)
-        except LocalProtocolError:  # which `post` tells of
+        except LocalProtocolError:  # `post` reports it
             return None
         if (connection := self._pool.take_idle(began)) is not None:
             connection.send(request, cap, began, told)
@@ -104,8 +104,8 @@ class WireTransport:
         self, target: str, headers: Mapping[str, str], body: bytes, cap: int
     ) -> Response | TransportFailure:
         pool, requests = self._pool, self._requests
-        assert pool is not None, "the wire is used inside its `async with`"  # noqa: S101 - a caller's slip
-        assert requests is not None  # noqa: S101 - there is one with a pool
+        assert pool is not None, "the wire is used inside its `async with`"  # noqa: S101 - a caller's programming error
+        assert requests is not None  # noqa: S101 - exists together with the pool
         began = self._clock()
         try:
             request = requests.write(target, headers, body)
@@ -117,7 +117,7 @@ class WireTransport:
         answer: asyncio.Future[Response | TransportFailure] = asyncio.get_running_loop().create_future()
 
         def told(came: Came) -> None:
-            if not isinstance(came, asyncio.CancelledError) and not answer.done():  # it is done when it was cancelled
+            if not isinstance(came, asyncio.CancelledError) and not answer.done():  # it is done if it was cancelled
                 answer.set_result(came)
 
         connection.send(request, cap, began, told)
@@ -126,7 +126,7 @@ class WireTransport:
         except asyncio.CancelledError:
             connection.drop(told)
             raise
-        if self._passwords and isinstance(response, Response):  # a proxy may repeat its own
+        if self._passwords and isinstance(response, Response):  # a proxy may repeat its own password
             return redact_response(response, self._passwords)
         return response
 

@@ -1,1 +1,1 @@
-"""What was read of the service's lists."""
+"""The facts read from the service's lists."""

@@ -1,4 +1,4 @@
-"""By when campaigns are to be stopped, as their calling hours say: facts, and views of them."""
+"""The stop times that follow from campaigns' calling hours: facts, and views of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,31 +7,31 @@ from typing import NamedTuple
 from bulkstop.text import format_count, format_duration, printable
 
 COLUMNS = ("stop_at", "timezone")
-"""The columns that a list has of calling hours; `stop` reads both."""
+"""The columns of a list for calling hours; `stop` reads both."""
 UNKNOWN = "unknown"
-"""What stands as a time where nobody knows it: `stop` takes it for no time and sends such a row nothing."""
+"""The value of an unknown time: `stop` rejects it, and does not send such a row."""
 NAMED = 5
-"""Campaigns that a note names; the others are counted."""
+"""The campaigns that a note names; the others are counted."""
 FAULTS_NAMED = 20
-"""Campaigns whose calling hours are not known, and of which a note says why."""
+"""The campaigns with unknown calling hours for which a note says why."""
 
 
 class StopCells(NamedTuple):
-    """What stands of one campaign in these columns; None is an empty cell."""
+    """One campaign's cells in these columns; None is an empty cell."""
 
     stop_at: str | None = None
     timezone: str | None = None
 
 
 class HoursCost(NamedTuple):
-    """What it takes to have the calling hours of a list: calls now, of how many campaigns, in seconds at the least."""
+    """The cost of reading the calling hours of a list: calls, campaigns, and the least time in seconds."""
 
     calls: int
     campaigns: int
     least_s: float
 
     def describe(self) -> str:
-        """Say it in one line, before the first of these calls is made."""
+        """Return it as one line, for display before the first of these calls."""
         known = self.campaigns - self.calls
         before = f"; {known:,} unchanged since the last time" if known else ""
         least = f", at least {format_duration(self.least_s)} with the quota" if self.least_s >= 1 else ""
@@ -40,9 +40,9 @@ class HoursCost(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HoursFound:
-    """The cells of all campaigns of a list, in its order, and what a person must know of them, by their ids.
+    """The cells of all campaigns of a list, in its order, and notes for a person, with campaign ids.
 
-    `faults` are those of which nobody knows the calling hours, a line each, which begins with the id.
+    `faults` are the campaigns with unknown calling hours, one line each that begins with the id.
     """
 
     cells: tuple[StopCells, ...]
@@ -54,11 +54,11 @@ class HoursFound:
 
     @property
     def known(self) -> int:
-        """How many campaigns have a time."""
+        """The number of campaigns with a time."""
         return len(self.cells) - len(self.without) - len(self.faults)
 
     def notes(self) -> Iterator[str]:
-        """Yield what a person must know, a line each."""
+        """Yield the notes for a person, one line each."""
         for fault in self.faults[:FAULTS_NAMED]:
             yield printable(f"calling hours of {fault}")
         if self.faults:
@@ -73,7 +73,7 @@ class HoursFound:
             yield f"no more calling hours today, so {COLUMNS[0]} is on the next day that has some: {_name(self.later)}"
 
     def to_json(self) -> dict[str, object]:
-        """Return the facts as JSON values, every key always there."""
+        """Return the facts as JSON values; every key is always present."""
         return {
             "known": self.known,
             "calls": self.calls,

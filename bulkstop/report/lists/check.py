@@ -1,4 +1,4 @@
-"""What a profile reaches: facts, and views of them."""
+"""What a profile can reach: facts, and views of them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,12 +9,12 @@ from bulkstop.report.store import StoreFacts, format_store, store_to_json
 from bulkstop.text import format_count, format_duration, format_table, printable
 
 CLOCK_OFF_S = 5.0
-"""A difference of the clocks that is worth a word: a `Date` header has whole seconds, and answers take time."""
+"""A smaller difference of the clocks is not reported: a `Date` header has whole seconds, and calls take time."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputFacts:
-    """What would be read of the inputs: how many rows, the first ids, and the first reason why one cannot be used."""
+    """The facts about the inputs: how many rows, the first ids, and the first reason why one is unusable."""
 
     rows: int
     to_stop: int
@@ -27,7 +27,7 @@ class InputFacts:
 
 @dataclass(frozen=True, slots=True)
 class ScopeFacts:
-    """What one page of a list told: how many campaigns run, or why it could not be read."""
+    """The facts from one page of a list: how many campaigns run, or why it could not be read."""
 
     name: str
     running: int | None = None
@@ -37,7 +37,7 @@ class ScopeFacts:
 
 @dataclass(frozen=True, slots=True)
 class CheckFacts:
-    """What was found by a page of each list; `fault` says what is in the way. None is what is not known."""
+    """The facts from one page of each list; `fault` is the first problem. None means unknown."""
 
     host: str
     tls: str
@@ -52,40 +52,40 @@ class CheckFacts:
     read: InputFacts | None = None
     fault: str | None = None
     more_faults: tuple[str, ...] = ()
-    """What else is in the way."""
+    """The other problems."""
     api: str = "v2"
-    """The version of the API whose documented paths are used, but for those that are set."""
+    """The API version whose documented paths are used, except for paths that are set."""
     answering: str | None = None
-    """The other version, if it is that which answers."""
+    """The other version, if that is the one that responds."""
     more_paths: Mapping[str, str | None] = field(default_factory=dict)
-    """The paths of the calls beside the stops, by the names of the calls; None where none is documented."""
+    """The paths of the other calls by name; None if no path is documented."""
     answers: Mapping[str, str] | None = None
-    """Whether these answer that were tried with a campaign; None where there was none."""
+    """Whether the calls respond that were tried with a campaign; None without a campaign."""
     warnings: tuple[str, ...] = ()
-    """What a person should look at twice in the input."""
+    """Warnings about the input for a person."""
     is_unread: bool = False
-    """Whether the input could not be read, so that nothing was asked for."""
+    """Whether the input could not be read, so that nothing was requested."""
 
     @property
     def is_listed(self) -> bool:
-        """Tell whether every list that was asked for could be read."""
+        """Whether every requested list could be read."""
         return bool(self.scopes) and not any(scope.fault for scope in self.scopes)
 
     @property
     def exit_code(self) -> int:
-        """0 when all was reached and `stop` would begin and use all rows; 2 for an input that was not read; else 1."""
+        """0 if all is reachable and `stop` would start and use all rows; 2 if the input was not read; else 1."""
         if self.is_unread:
             return 2
         return 1 if self.fault or (self.read is not None and self.read.invalid) else 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values, every key always there."""
+        """Return it as JSON values; every key is always present."""
         more = {"way": dict(self.way), "is_listed": self.is_listed, "exit_code": self.exit_code}
         return asdict(self) | store_to_json(self.quota_store) | more
 
 
 def format_check(of: CheckFacts) -> list[str]:
-    """Write it for a person; the last line is the verdict."""
+    """Return it as lines for a person; the last line is the verdict."""
     rows = [("host", f"{of.host} ({of.tls})"), *of.way, *_format_token(of)]
     rows += [("stop path" if not number else "", path) for number, path in enumerate(of.paths)]
     rows += [(f"{name} path", _format_path(of, name, path)) for name, path in of.more_paths.items()]
@@ -103,7 +103,7 @@ def format_check(of: CheckFacts) -> list[str]:
 
 
 def _format_path(of: CheckFacts, name: str, path: str | None) -> str:
-    """Write the path of a call, and whether it answers."""
+    """Return the path of a call, and whether it responds."""
     if path is None:
         return f"{of.api} documents none"
     if name == "list":
@@ -150,7 +150,7 @@ def _format_input(read: InputFacts) -> list[tuple[str, str]]:
 
 
 def _format_form(of: ReadingFacts) -> str:
-    """Say which columns mean what; one that is called otherwise is named by both names."""
+    """Return which columns mean what; one with another name is shown with both names."""
     used = [name if name == field else f"{field} from {name!r}" for field, name in of.columns.items()]
     carried = f"; carried along: {', '.join(of.carried)}" if of.carried else ""
     more = (format_reading(of) or "").partition(": ")[2]

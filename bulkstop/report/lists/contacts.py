@@ -1,4 +1,4 @@
-"""What was found of the contacts of stopped campaigns: facts, and views of them."""
+"""The contacts of stopped campaigns: facts, and views of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from bulkstop.text import format_count, printable
 from bulkstop.text.clock import format_clock
 
 SHOWN = 20
-"""How many campaigns that still call are listed for a person; all of them stand in the JSON."""
+"""The most campaigns that still call in a list for a person; the JSON has them all."""
 
 
 class Calling(NamedTuple):
-    """A stopped campaign that contacts people: how many contacts started after its stop, and how many last.
+    """A stopped campaign that contacts people: how many contacts started after its stop, and how many still last.
 
     `last_s` is when the last of these started; all times are unix times of the service's clock.
     """
@@ -28,11 +28,11 @@ class Calling(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ContactFacts:
-    """What the service told of the contacts of `campaigns` that were stopped, as far as it could be asked.
+    """The service's data on the contacts of `campaigns` that were stopped, as far as it could be read.
 
-    `since_s` is the end of the last contact or the last stop, whichever is later; None where no account could be asked.
-    Why some accounts could not be asked for want of the scope is `without_scope`, why others were not read to the end
-    are the `faults`. To `unstopped` campaigns no stop was sent.
+    `since_s` is the end of the last contact or the last stop, whichever is later; None if no account could be read.
+    `without_scope` says why some accounts could not be read for lack of the scope, `faults` why others were not read
+    completely. The `unstopped` campaigns were sent no stop.
     """
 
     campaigns: int
@@ -47,19 +47,19 @@ class ContactFacts:
 
     @property
     def is_in_the_way(self) -> bool:
-        """Tell whether campaigns still call, or were to be looked at and could not be; the scope may be missing."""
+        """Whether campaigns still call, or could not be checked for another reason than the scope."""
         return bool(self.calling or self.faults)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be said beside the facts: what was not looked at, and what proves little."""
+        """The remarks on the facts: what was not checked, and what proves little."""
         if self.contacts or self.from_s is None or self.faults:
             return self.without_scope
         why = "no contact of the stopped campaigns is known, not even from before their stops, so this proves little"
         return (*self.without_scope, why)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values, every key always there."""
+        """Return it as JSON values; every key is always present."""
         return {
             "campaigns": self.campaigns,
             "contacts": self.contacts,
@@ -74,7 +74,7 @@ class ContactFacts:
 
 
 def describe_contacts(of: ContactFacts | None, now_s: float) -> str:
-    """Say as the end of a verdict what is known of contacts; nothing where nobody asked, or a part of it says more."""
+    """Return what is known of contacts as the end of a verdict; empty if not requested, or if the faults say more."""
     if of is None or of.is_in_the_way:
         return ""
     if of.since_s is None:
@@ -85,7 +85,7 @@ def describe_contacts(of: ContactFacts | None, now_s: float) -> str:
 
 
 def list_contact_faults(of: ContactFacts | None) -> list[str]:
-    """Say as parts of a verdict what of the contacts is in the way."""
+    """Return the problems with contacts as parts of a verdict."""
     if of is None:
         return []
     calling = [f"{len(of.calling):,} of {of.campaigns:,} stopped still {'calls' if len(of.calling) == 1 else 'call'}"]
@@ -93,7 +93,7 @@ def list_contact_faults(of: ContactFacts | None) -> list[str]:
 
 
 def format_contacts(of: ContactFacts, now_s: float) -> list[tuple[str, str]]:
-    """Return rows of a table: what was looked at, and what was not."""
+    """Return rows of a table: what was checked, and what was not."""
     rows = []
     if of.from_s is not None and of.to_s is not None:
         count = format_count(of.contacts, "contact")
@@ -106,7 +106,7 @@ def format_contacts(of: ContactFacts, now_s: float) -> list[tuple[str, str]]:
 
 
 def format_calling(calling: Sequence[Calling], now_s: float) -> list[list[str]]:
-    """Return a table of the campaigns that still call, those first that called last."""
+    """Return a table of the campaigns that still call, the most recent calls first."""
     if not calling:
         return []
     table = [["still calls", "type", "account", "stopped", "started since", "last start", "lasting"]]
@@ -124,7 +124,7 @@ def _to_text(unix_s: float | None) -> str | None:
 
 
 def _write_time(unix_s: float) -> str:
-    return utc_text(unix_s + 0.0005)  # which cuts off, and a time that was read as a float may lie just below its text
+    return utc_text(unix_s + 0.0005)  # it truncates, and a time parsed as a float may lie just below its text
 
 
 def _calling_to_json(calling: Calling) -> dict[str, Any]:

@@ -36,23 +36,23 @@ COLUMNS = (
     "instance_updated_at",
     "messages_sent",
 )
-"""The columns of the file; `stop` reads the first six and `priority`, and carries the others into its results.
+"""The columns of the file; `stop` reads the first six and `priority`, and copies the others into its results.
 
-By what is carried it knows which campaigns do the most harm.
+The copied ones tell it which campaigns do the most harm.
 """
 PROFILE = "profile"
-"""One more column, where campaigns are reached with the credentials of profiles that are named."""
+"""An additional column, if campaigns are reached with the credentials of named profiles."""
 UNTOLD = "no state"
-"""What stands for the state of a campaign of which the list tells none."""
+"""Replaces the state of a campaign without one in the list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What was found, each campaign once, and what a person must know of it: `notes`, a line each.
+    """The campaigns that were found, each once, and `notes` for a person, a line each.
 
-    With a `fault`, or when a signal (`signum`) ended it, the list was not read completely, and is not to be used.
-    `left_out` counts by state the campaigns of the list that are not among them, and is None where the service was
-    asked for some states alone, so that nobody knows.
+    With a `fault`, or if a signal (`signum`) ended it, the list was not read completely and must not be used.
+    `left_out` counts the other campaigns of the service's list by state; it is None if only some states were requested,
+    because the others are then unknown.
     """
 
     rows: tuple[tuple[Scope, ListedCampaign], ...] = ()
@@ -63,55 +63,55 @@ class Discovery:
     signum: int | None = None
     left_out: Mapping[str, int] | None = None
     unread: tuple[str, ...] = ()
-    """What of the lists was not looked at, a line each."""
+    """The parts of the lists that were not read, a line each."""
     failed: tuple[str, ...] = ()
-    """Lists of targets that could not be read to their end, and why, a line each; the others were."""
+    """The lists of targets that could not be read completely, and why, a line each; the others were."""
     is_doubtful: bool = False
-    """Whether a list was read to its end and may lack some all the same; a note says why."""
+    """Whether a list that was read completely may lack campaigns nevertheless; a note says why."""
     hours: HoursFound | None = None
-    """What calling hours say of these campaigns, where they were asked for."""
+    """The calling hours of these campaigns, if they were requested."""
 
     @property
     def exit_code(self) -> int:
-        """The exit code: 0 for lists read to their end, 1 where they lack something, or were not read."""
+        """The exit code: 0 if the lists were read completely, 1 if campaigns may be missing."""
         if self.signum is not None:
             return 128 + self.signum
         return 3 if self.fault is not None else 1 if self.failed or self.is_doubtful or self.has_unknown else 0
 
     @property
     def has_unknown(self) -> bool:
-        """Whether calling hours were asked for and some are not known."""
+        """Whether calling hours were requested and some are unknown."""
         return self.hours is not None and bool(self.hours.faults)
 
     @property
     def sendable(self) -> int:
-        """How many campaigns `stop` would send a call: not those whose calling hours are not known."""
+        """The campaigns that `stop` would send: not those with unknown calling hours."""
         return len(self.rows) - (len(self.hours.faults) if self.hours is not None else 0)
 
     @property
     def is_usable(self) -> bool:
-        """Whether there is a list to be written."""
+        """Whether there is a list to write."""
         return self.signum is None and self.fault is None
 
     @property
     def has_profiles(self) -> bool:
-        """Whether any campaign is reached with the credentials of a profile that is named."""
+        """Whether any campaign is reached with the credentials of a named profile."""
         return any(scope.profile for scope, _ in self.rows)
 
 
 class Expected(NamedTuple):
-    """How many campaigns were expected to be found, and in how many lists of the service they were looked for."""
+    """How many campaigns were expected, and in how many lists of the service they were looked for."""
 
     least: int
     most: int
     lists: int
 
     def holds(self, discovery: Discovery) -> bool:
-        """Tell whether so many were found."""
+        """Return whether that many were found."""
         return self.least <= len(discovery.rows) <= self.most
 
     def describe(self, discovery: Discovery) -> str:
-        """Say what was found in how many lists, and what was expected where that is something else."""
+        """Return what was found in how many lists, and what was expected if that differs."""
         what = describe_count(discovery) if discovery.rows else "no campaign"
         where = f"{what} in {format_count(self.lists, 'list')}"
         if self.holds(discovery):
@@ -121,7 +121,7 @@ class Expected(NamedTuple):
 
 
 def format_verdict(discovery: Discovery, output: str, expected: Expected | None = None) -> str:
-    """Say in one line what was found, and where the list is; or that there is none, and why."""
+    """Return one line that says what was found and where the list is, or why there is none."""
     if discovery.signum is not None:
         return format_not_complete(f"ended by {signal.Signals(discovery.signum).name}; nothing was written")
     if discovery.fault is not None:
@@ -147,7 +147,7 @@ def format_verdict(discovery: Discovery, output: str, expected: Expected | None 
 
 
 def describe_count(discovery: Discovery) -> str:
-    """Say how many campaigns were found, of each type."""
+    """Return how many campaigns of each type were found."""
     if not discovery.rows:
         return "no campaign matches; the list is empty"
     types = Counter(scope.campaign_type for scope, _ in discovery.rows)
@@ -156,7 +156,7 @@ def describe_count(discovery: Discovery) -> str:
 
 
 def describe_rest(discovery: Discovery) -> str:
-    """Say how many campaigns are in the list of the service and not in this one, by their states, the most first."""
+    """Return how many campaigns of the service's list are not in this one, by state, the most first."""
     if discovery.left_out is None:
         return "nothing else was asked for"
     counts = sorted(discovery.left_out.items(), key=lambda each: -each[1])
@@ -165,12 +165,12 @@ def describe_rest(discovery: Discovery) -> str:
 
 
 def describe_calls(discovery: Discovery) -> str:
-    """Say how many calls it took, and how long."""
+    """Return how many calls it took, and how long."""
     return f"{format_count(discovery.calls, 'call')} in {format_duration(discovery.elapsed_s)}"
 
 
 def discovery_to_json(discovery: Discovery) -> dict[str, object]:
-    """Return what was found as JSON values, every key always there; the campaigns themselves stand in the list."""
+    """Return the facts as JSON values, every key always present; the list has the campaigns themselves."""
     items = [item for _, item in discovery.rows]
     types = Counter(item.campaign_type for item in items)
     return {
@@ -196,10 +196,10 @@ def discovery_to_json(discovery: Discovery) -> dict[str, object]:
 
 
 def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]], stops: Sequence[StopCells] | None = None) -> bytes:
-    """Write the list as CSV, header included, each campaign on a line of its own; `stops` has by when, in this order.
+    """Return the list as CSV with a header, one line per campaign; `stops` has the stop times in the same order.
 
-    What does not print is escaped; `stop` reads the ids and names that the service has. Ids that begin as formulas do
-    stand there as they are; any other cell that a spreadsheet would run is marked as text by a `'`.
+    Unprintable characters are escaped; `stop` restores the service's ids and names. Ids that begin like formulas stay
+    unchanged; any other cell that a spreadsheet would run is marked as text by a `'`.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -216,7 +216,7 @@ def to_csv(rows: Iterable[tuple[Scope, ListedCampaign]], stops: Sequence[StopCel
 
 
 def to_jsonl(rows: Iterable[tuple[Scope, ListedCampaign]], stops: Sequence[StopCells] | None = None) -> bytes:
-    """Write the list as JSON lines, all values as they are; what does not print is escaped."""
+    """Return the list as JSON lines with all values unchanged; unprintable characters are escaped."""
     every = list(rows)
     times = [{}] * len(every) if stops is None else [stop._asdict() for stop in stops]
     return b"".join(
@@ -225,7 +225,7 @@ def to_jsonl(rows: Iterable[tuple[Scope, ListedCampaign]], stops: Sequence[StopC
 
 
 def list_values(scope: Scope, item: ListedCampaign) -> dict[str, object]:
-    """Return what the list has of a campaign, by column; the profile only where one reaches it."""
+    """Return a campaign's values by column; the profile only if it was reached with one."""
     profile = {PROFILE: scope.profile} if scope.profile else {}
     return dict(zip(COLUMNS, [*_list_ids(scope, item), *_list_others(item)], strict=True)) | profile
 
@@ -243,13 +243,13 @@ def _list_harm(item: ListedCampaign) -> list[object]:
 
 
 def list_carried(item: ListedCampaign) -> dict[str, object]:
-    """Return what the row of a campaign carries into its result beside what `stop` reads."""
+    """Return the values of a campaign's row that `stop` copies into its result, beside those that it reads."""
     told = [item.status, item.recurs, item.updated_at, *_list_harm(item)]
     return dict(zip((each for each in COLUMNS[6:] if each != "priority"), told, strict=True))
 
 
 def to_json_line(row: Mapping[str, object]) -> bytes:
-    """Write a row of a list as one JSON object; what does not print is escaped."""
+    """Return a row of a list as one JSON object; unprintable characters are escaped."""
     try:
         return escape_json_line(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
     except TypeError:  # half a surrogate pair

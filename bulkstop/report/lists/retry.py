@@ -1,4 +1,4 @@
-"""The rows of a result file that are to be tried again, as a list for `stop`."""
+"""The rows of a result file that need a retry, as a list for `stop`."""
 
 import csv
 import io
@@ -10,15 +10,15 @@ from bulkstop.report.lists.discovery import to_json_line
 from bulkstop.text.cells import escape_cell, to_cell
 
 COLUMNS = ("campaign_id", "campaign_type", "account_id", "stream_id", "iid", "priority", "name")
-"""The columns of the list; what else the rows had stands behind them."""
+"""The columns of the list; the rows' other columns follow."""
 AS_THEY_ARE = frozenset(COLUMNS) - {"campaign_id", "name"}
-"""Columns of which `stop` reads the very text."""
+"""Columns that `stop` reads without unescaping."""
 
 
 def to_csv(rows: Iterable[Mapping[str, object]], others: Sequence[str]) -> Iterator[bytes]:
-    """Yield the list as CSV, header first, with the columns `others` behind those that mean something.
+    """Yield the list as CSV, header first; the columns `others` follow the known ones.
 
-    Ids stand there as they are; any other cell that a spreadsheet would run is marked as text by a `'`.
+    Ids stay unchanged; any other cell that a spreadsheet would run is marked as text by a `'`.
     """
     columns = (*COLUMNS, *others)
     yield _record(columns)
@@ -27,7 +27,7 @@ def to_csv(rows: Iterable[Mapping[str, object]], others: Sequence[str]) -> Itera
 
 
 def to_jsonl(rows: Iterable[Mapping[str, object]], others: Sequence[str]) -> Iterator[bytes]:
-    """Yield the list as JSON lines, each with what its row had."""
+    """Yield the list as JSON lines with all values of the rows."""
     columns = (*COLUMNS, *others)
     for row in rows:
         yield to_json_line({name: row[name] for name in columns if row.get(name) is not None})

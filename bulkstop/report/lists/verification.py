@@ -1,4 +1,4 @@
-"""What was read back of the campaigns that were to be stopped."""
+"""The facts read back about the campaigns that were to be stopped."""
 
 import signal
 import time
@@ -20,11 +20,11 @@ from bulkstop.report.summary import Summary
 from bulkstop.text import format_count, format_duration, format_table, printable
 
 RUNS = frozenset({State.RUNNING, State.SCHEDULED, State.RUNS_AGAIN})
-"""What runs now or by itself later."""
+"""The states of campaigns that run now, or will start by themselves."""
 UNREAD_SHOWN = 10
-"""How many rows that cannot be looked at are named; the others are counted."""
+"""The most unreadable rows that are named; the others are counted."""
 OPEN = RUNS | {State.UNKNOWN}
-"""What is worth another stop."""
+"""The states that justify another stop."""
 WORDS = {
     State.RUNNING: "still running",
     State.SCHEDULED: "scheduled",
@@ -33,28 +33,28 @@ WORDS = {
     State.NOT_FOUND: "not found",
     State.UNKNOWN: "not known",
 }
-"""What each state is called for a person."""
+"""The words for each state."""
 HEADER = ["state", "status", "campaign", "type", "account", "result", "name"]
-"""What stands in the columns; the result is what the stop had told."""
+"""The headers of the columns; "result" is the outcome of the stop."""
 CELL_CHARS = 40
-"""The widest column that is filled up with blanks."""
+"""The most characters to which a column is padded."""
 WHY_CHARS = 100
-"""How much is said at each campaign of why nothing was told of it."""
+"""The most characters that say why a campaign's state is unknown."""
 
 
 class Finding(NamedTuple):
-    """A campaign that is not known to be at rest: what the service says of it, and what its result line said."""
+    """A campaign that is not known to be at rest: the service's data, and the outcome in its result line."""
 
     scope: Scope
     item: ListedCampaign
     state: State
     outcome: Outcome | None
-    """None where no result tells one: of a plain list, or of another campaign in the same list of the service."""
+    """None without a result: the campaign is from a plain list, or just another one in the service's list."""
     error: str | None = None
 
 
 class Unread(NamedTuple):
-    """A row of which no campaign can be looked at: where it stands, the id that it gives, and why."""
+    """A row without a campaign to check: its place, its id, and the reason."""
 
     source: str
     line: int
@@ -64,12 +64,12 @@ class Unread(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verification(Summary):
-    """What was read back: every campaign in one state, those that are not at rest as findings.
+    """The facts read back: every campaign in one state, and those not at rest as findings.
 
-    `states` counts the campaigns that were to be stopped, `protected` those that were not, `others` those that run and
-    that nobody has named: they stand in the same lists of the service. That is None where no list was read, and not all
-    of them unless these `are_lists_whole`. If `others_count`, all is not done while one of them runs. With a `fault` or
-    a `signum` the reading ended early, and what was not reached is unknown.
+    `states` counts the campaigns that were to be stopped, `protected` those that were not, `others` the running ones in
+    the same lists of the service that nobody named. `others` is None if no list was read, and incomplete unless
+    `are_lists_whole`. With `others_count`, these must not run either. With a `fault` or a `signum` reading ended early,
+    and what was not reached is unknown.
     """
 
     states: Mapping[State, int]
@@ -87,31 +87,31 @@ class Verification(Summary):
     are_lists_whole: bool = False
     others_count: bool = False
     contacts: ContactFacts | None = None
-    """What was found of contacts after the stops; None where nobody asked."""
+    """The contacts found after the stops; None if they were not requested."""
 
     @property
     def outcomes(self) -> Mapping[State, int]:
-        """How many campaigns that were to be stopped are in each state that occurred."""
+        """The number of campaigns that were to be stopped in each state that occurred."""
         return self.states
 
     @property
     def is_done(self) -> bool:
-        """Tell whether it is proven that nothing of what was to be stopped runs, or will run again."""
+        """Whether it is proven that no campaign that was to be stopped runs, or will run again."""
         return self.exit_code == 0
 
     @property
     def campaigns(self) -> int:
-        """How many campaigns were to be stopped."""
+        """The number of campaigns that were to be stopped."""
         return sum(self.states.values())
 
     @property
     def answered(self) -> int:
-        """How many of them the service gave a state of."""
+        """The number of those with a state from the service."""
         return self.campaigns - self.states.get(State.UNKNOWN, 0)
 
     @property
     def to_stop(self) -> tuple[Finding, ...]:
-        """What is worth another stop: what runs, or may, and what calls though it is said to be at rest."""
+        """The campaigns that need another stop: they run, may run, or call although reported at rest."""
         found = [each for each in self.findings if each.state in OPEN and each.outcome is not Outcome.PROTECTED]
         known = {(each.scope, each.item.campaign_id) for each in found}
         calling = self.contacts.calling if self.contacts else ()
@@ -119,7 +119,7 @@ class Verification(Summary):
 
     @property
     def exit_code(self) -> int:
-        """0: nothing runs, which is proven; 3: nothing was told at all; 128 and more: ended by a signal; else 1."""
+        """0: proven that nothing runs; 3: no state received; 128 and more: ended by a signal; else 1."""
         if self.signum is not None:
             return 128 + self.signum
         if self.campaigns and not self.answered:
@@ -132,11 +132,11 @@ class Verification(Summary):
 
     @property
     def to_disable(self) -> int:
-        """How many of what is worth another stop a schedule starts again: that alone is to be ended."""
+        """The number of those that only a schedule starts again, so that disabling it suffices."""
         return sum(each.state is State.RUNS_AGAIN for each in self.to_stop)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values, every key always there."""
+        """Return it as JSON values; every key is always present."""
         return {
             "campaigns": self.campaigns,
             "states": {state.value: self.states.get(state, 0) for state in State},
@@ -170,7 +170,7 @@ class Verification(Summary):
 
 
 def format_verdict(of: Verification) -> str:
-    """Say in one line whether it is proven that nothing of what was to be stopped runs, or will run again."""
+    """Return one line that says whether it is proven that nothing to be stopped runs, or will run again."""
     if of.signum is not None:
         return f"NOT PROVEN: ended by {signal.Signals(of.signum).name} before everything was read"
     others = _sum_states(of.others or {})
@@ -211,15 +211,15 @@ def _format_states(states: Mapping[State, int]) -> str:
 
 
 def format_hint(of: Verification, command: str) -> str:
-    """Say how to go on: with this command, which ends the line, so that it can be taken whole."""
+    """Return how to continue: with this command, which ends the line so that it can be copied."""
     schedules = f" (a schedule starts {of.to_disable:,} of them again; --disable-schedule ends that)"
     return f"To stop them{schedules if of.to_disable else ''}: {command}"
 
 
 def format_verification(of: Verification) -> list[str]:
-    """Write how the campaigns are, and each that may call somebody or of which nothing can be said."""
+    """Return the states of the campaigns, and each campaign that may call somebody or is unknown."""
     listed = [each for each in of.findings if each.outcome is not Outcome.PROTECTED]
-    if of.signum is not None:  # what was not reached would be a long list of nothing
+    if of.signum is not None:  # what was not reached would be a long list without content
         listed = [each for each in listed if each.state in RUNS]
     rows = [(word, f"{of.states[state]:,}") for state, word in WORDS.items() if of.states.get(state)]
     silent = _group_silent(listed)
@@ -238,7 +238,7 @@ def format_verification(of: Verification) -> list[str]:
 
 
 def _group_silent(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
-    """Group campaigns of which nothing is told, for the same reason; a service that is down is worth one line."""
+    """Group the campaigns of unknown state by the reason, because a service that is down deserves one line."""
     groups: dict[str, list[Finding]] = {}
     for each in findings:
         if each.state is State.UNKNOWN and each.error:
@@ -279,13 +279,13 @@ def _cells(finding: Finding) -> list[str]:
 
 
 def _align(rows: list[list[str]]) -> list[str]:
-    """Set cells in columns; a cell that is far wider than others shifts only its own line."""
+    """Align cells in columns; a cell that is much wider than others shifts only its own line."""
     widths = [min(CELL_CHARS, max(map(len, column))) for column in zip(*rows, strict=True)]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _make_finding(calling: Calling) -> Finding:
-    """Return a campaign that calls as one that is worth another stop."""
+    """Return a campaign that calls as one that needs another stop."""
     item = ListedCampaign(calling.campaign_id, calling.scope.campaign_type)
     return Finding(calling.scope, item, State.NOT_RUNNING, None, "it still calls")
 

@@ -1,1 +1,1 @@
-"""What a load test measures."""
+"""The measurements of a load test."""

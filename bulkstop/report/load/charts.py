@@ -1,6 +1,6 @@
-"""What the charts of a load test show: traces and axes as plotly.js takes them.
+"""The charts of a load test: traces and axes in plotly.js form.
 
-They are made of numbers and of words of our own alone: nothing that anybody else has written gets into them.
+They consist only of numbers and of our own words: no foreign text gets into them.
 """
 
 import math
@@ -17,10 +17,10 @@ from bulkstop.text import write_install
 Chart = dict[str, Any]
 """A chart: `data` and `layout`."""
 Line = tuple[str, float]
-"""A time that must not be crossed: what it is about, such as p99, and the seconds."""
+"""A time that must not be exceeded: its figure, such as p99, and the seconds."""
 
 LINES = tuple(zip(FIGURES, ("#2a9d8f", "#4a86e8", "#e6862a", "#d64550"), strict=True))
-"""What a chart over time shows of each point."""
+"""The figures that a chart over time shows of each point."""
 COLOURS = {
     Outcome.STOPPED: "#3f9b5b",
     Outcome.ALREADY_STOPPED: "#8fcf9f",
@@ -35,14 +35,14 @@ COLOURS = {
     Outcome.UNKNOWN: "#9aa0a6",
 }
 A_DECADE = 20
-"""How many points of a percentile curve are drawn for each further nine."""
+"""The points of a percentile curve for each further nine."""
 NINES = ((1.0, "0 %"), (2.0, "50 %"), *((10.0**nines, f"{100 - 100 / 10**nines:.6g} %") for nines in range(1, 8)))
 UNITS = ((600.0, 1.0, "s"), (3 * 3600.0, 60.0, "min"), (math.inf, 3600.0, "h"))
-"""Up to so many seconds, so many make a unit, of this name."""
+"""Time units: up to how many seconds to use each, its length in seconds, and its name."""
 
 
 def read_library() -> str:
-    """Return the JavaScript that draws; raises SettingsError, which names the package, where it is not installed."""
+    """Return the JavaScript that draws charts; raises SettingsError, which names the package, if it is missing."""
     check_library()
     from plotly.offline import get_plotlyjs
 
@@ -50,7 +50,7 @@ def read_library() -> str:
 
 
 def check_library() -> None:
-    """Raise SettingsError unless the library is installed; it is not imported for that."""
+    """Raise SettingsError unless the library is installed, without importing it."""
     from importlib.util import find_spec
 
     if find_spec("plotly") is None:
@@ -61,7 +61,7 @@ def check_library() -> None:
 
 
 def draw_latencies(points: Sequence[Point], lines: Sequence[Line] = (), *, is_open: bool) -> Chart:
-    """Draw the latencies of each second, and the `lines` they must not cross; service times wait behind a legend."""
+    """Return a chart of each second's latencies with the `lines` not to exceed; service times are hidden at first."""
     unit_s, _ = choose_unit(points)
     x = [_round((point.start_s + point.length_s / 2) / unit_s) for point in points]
     sets = _sets(is_open)
@@ -87,7 +87,7 @@ def draw_latencies(points: Sequence[Point], lines: Sequence[Line] = (), *, is_op
 
 
 def draw_percentiles(latency: Histogram, service: Histogram, lines: Sequence[Line] = (), *, is_open: bool) -> Chart:
-    """Draw which time so many percent did not exceed; each further nine takes as much room as the one before."""
+    """Return a chart of the time that each percentage did not exceed; each further nine has the same width."""
     most = max(len(latency), len(service), 10)
     sets = _sets(is_open)
     data = []
@@ -118,7 +118,7 @@ def draw_percentiles(latency: Histogram, service: Histogram, lines: Sequence[Lin
 
 
 def draw_outcomes(points: Sequence[Point], intended: Sequence[Corner]) -> Chart:
-    """Draw the requests a second by what became of them, one upon the other, and the rate they were due at."""
+    """Return a chart of the requests per second, stacked by outcome, and the rate at which they were due."""
     unit_s, _ = choose_unit(points)
     points = [point for point in points if point.outcomes]
     widths = {
@@ -156,13 +156,13 @@ def draw_outcomes(points: Sequence[Point], intended: Sequence[Corner]) -> Chart:
 
 
 def choose_unit(points: Sequence[Point]) -> tuple[float, str]:
-    """Choose the unit of the time axis: how many seconds it has, and its name."""
+    """Return the unit of the time axis: its length in seconds, and its name."""
     end_s = points[-1].end_s if points else 0.0
     return next((unit_s, name) for most_s, unit_s, name in UNITS if end_s <= most_s)
 
 
 def _sets(is_open: bool) -> tuple[tuple[str, str, str], ...]:
-    """Name the sets of lines there are; where nothing was due at a time of its own, both would be the same."""
+    """Return the names of the line sets; in a closed model both are equal, so there is one."""
     service = ("service_ms", "service", "dot")
     return (("latency_ms", "latency", "solid"), service) if is_open else (service,)
 
@@ -192,7 +192,7 @@ def _time_axis(points: Sequence[Point]) -> Chart:
 
 
 def _times(lines: Sequence[Line]) -> Chart:
-    """Lay out an axis of milliseconds, with a dashed line for each time that must not be crossed."""
+    """Return an axis of milliseconds, with a dashed line for each time that must not be exceeded."""
     axis = {"title": {"text": "milliseconds"}, "type": "log", "hoverformat": ",.3~f", "dtick": "D2", "tickformat": "~r"}
     shapes = [
         {

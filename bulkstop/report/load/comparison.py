@@ -1,4 +1,4 @@
-"""Two load tests side by side: what changed, what of it is noise, and what is worse than it may be."""
+"""A comparison of two load tests: what changed, what is noise, and which regressions exceed the limit."""
 
 import json
 import math
@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 SCHEMA = "bulkstop-load/1"
-"""What the figures of a load test as JSON are called; the number changes when a key goes or means something else."""
+"""The schema of a load test's JSON; the number changes if a key is removed or changes its meaning."""
 MAX_REGRESSION = 0.1
-"""How much worse a figure may be unless it is said."""
+"""The default limit on how much worse a figure may be."""
 COMPARED = ("p50", "p90", "p99", "p99.9")
 NORMAL_99 = 2.576
 SAME = ("host", "load", "max_in_flight", "processes")
-"""What two runs should have in common."""
+"""The values that should be equal in two runs."""
 
 Values = Mapping[str, Any]
 Range = tuple[float, float]
 
 
 class Change(NamedTuple):
-    """A figure of an earlier run and of this one; `is_noise` tells that two runs alike may differ by as much."""
+    """A figure of an earlier run and of this one; `is_noise` if equal runs may differ as much."""
 
     figure: str
     unit: str
@@ -31,18 +31,18 @@ class Change(NamedTuple):
 
     @property
     def share(self) -> float | None:
-        """By what share of the old one the new one differs; None where the old one is nothing."""
+        """The difference as a share of the old value; None if the old value is zero."""
         return (self.new - self.old) / self.old if self.old else None
 
     @property
     def is_regression(self) -> bool:
-        """Tell whether it is worse by more than it may be, and by more than noise."""
+        """Whether it is worse by more than the limit, and by more than noise."""
         is_much = self.share is None or abs(self.share) > self.max_regression
         return self.is_worse and is_much and not self.is_noise
 
     @property
     def judgment(self) -> str:
-        """Say what is to be thought of it."""
+        """The judgment in words."""
         if self.is_regression:
             return f"WORSE by more than {self.max_regression * 100:g}%"
         if self.is_noise or self.old == self.new:
@@ -50,12 +50,12 @@ class Change(NamedTuple):
         return "worse, within what is allowed" if self.is_worse else "better"
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return it as one line."""
         return f"{self.figure}: {self.judgment} ({self.old:,.6g} to {self.new:,.6g} {self.unit})"
 
 
 def read_baseline(text: str) -> Values:
-    """Read the figures of an earlier run, as `--json` wrote them; raises ValueError for what is none."""
+    """Return the figures of an earlier run, as written by `--json`; raises ValueError for anything else."""
     try:
         values = json.loads(text)
     except ValueError:
@@ -73,12 +73,12 @@ def read_baseline(text: str) -> Values:
 
 
 def list_differences(old: Values, new: Values) -> list[str]:
-    """Say in what the two runs were not alike."""
+    """Return how the conditions of the two runs differed."""
     return [f"{name}: {old.get(name)} then, {new.get(name)} now" for name in SAME if old.get(name) != new.get(name)]
 
 
 def compare(old: Values, new: Values, max_regression: float = MAX_REGRESSION) -> tuple[Change, ...]:
-    """Compare the figures of two runs; where nothing was successful now, all is worse."""
+    """Return the changes between two runs; if nothing was successful now, all figures are worse."""
     times = "success_latency_ms" if new["model"] == "open" else "success_service_ms"
     changes = []
     if new[times] and old[times]:
@@ -96,7 +96,7 @@ def compare(old: Values, new: Values, max_regression: float = MAX_REGRESSION) ->
 
 
 def format_changes(changes: Sequence[Change]) -> list[str]:
-    """Write them as the lines of a table."""
+    """Return the changes as lines of a table."""
     if not changes:
         return []
     lines = [f"{'':<7}{'old':>12}{'new':>12}{'change':>10}"]
@@ -108,7 +108,7 @@ def format_changes(changes: Sequence[Change]) -> list[str]:
 
 
 def changes_to_json(changes: Sequence[Change]) -> list[dict[str, object]]:
-    """Return them as JSON objects."""
+    """Return the changes as JSON objects."""
     return [
         {
             "figure": each.figure,
@@ -128,13 +128,13 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def _around(rate: float, count: int) -> Range:
-    """Return between which values a rate would be, 99 times of a hundred, if requests came independently."""
+    """Return the range of a rate with 99 % confidence, if requests came independently."""
     off = NORMAL_99 * math.sqrt(count) / count * rate if count else 0.0
     return rate - off, rate + off
 
 
 def _share_range(part: int, whole: int) -> Range:
-    """Return between which values a share would be, 99 times of a hundred (Wilson's interval)."""
+    """Return the range of a share with 99 % confidence (Wilson's interval)."""
     if not whole:
         return 0.0, 1.0
     square = NORMAL_99**2

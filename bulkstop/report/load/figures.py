@@ -11,12 +11,12 @@ from bulkstop.text import format_count, format_duration, printable
 
 COLUMN = 10
 NORMAL_99 = 2.576
-"""Number of standard deviations around the mean that contain 99 of 100 values."""
+"""The standard deviations around the mean that contain 99 of 100 values."""
 NAMES = tuple(map(percentile_name, PERCENTILES))
 
 
 def format_metrics(metrics: Metrics, *, is_open: bool) -> list[tuple[str, str]]:
-    """Write the figures in two columns; a closed model has no times at which its requests were due."""
+    """Return the figures in two columns; in a closed model requests have no due times."""
     rows = format_counts(metrics.outcomes)
     if metrics.unsent:
         rows.append(
@@ -52,7 +52,7 @@ def format_metrics(metrics: Metrics, *, is_open: bool) -> list[tuple[str, str]]:
 
 
 def metrics_to_json(metrics: Metrics, *, is_open: bool) -> dict[str, object]:
-    """Return the figures as a JSON object; times in milliseconds."""
+    """Return the figures as a JSON object; times are in milliseconds."""
     cells: dict[str, object] = {
         "requests": metrics.requests,
         "warmup_requests": metrics.warmup,
@@ -95,7 +95,7 @@ def metrics_to_json(metrics: Metrics, *, is_open: bool) -> dict[str, object]:
 
 
 def warn_unpunctual(metrics: Metrics) -> str:
-    """Say, in one line, that the generator could not keep its schedule, and what to do."""
+    """Return one line: the generator could not keep its schedule, and what to do."""
     return (
         f"THE SCHEDULE WAS NOT KEPT: {_percent(metrics.late_share)} of the requests left more than "
         f"{metrics.max_late_s * 1e3:g} ms late because this program, or this machine, was too slow (allowed: "
@@ -104,7 +104,7 @@ def warn_unpunctual(metrics: Metrics) -> str:
 
 
 def warn_late_reading(metrics: Metrics) -> str:
-    """Say, in one line, that the generator read answers too late, and what to do."""
+    """Return one line: the generator read responses too late, and what to do."""
     usual_s, seldom_s = metrics.reading.at(50, 99)
     return (
         f"ANSWERS WERE READ TOO LATE: this program waited for a processor, or was busy, for {format_ms(usual_s)} ms "
@@ -114,7 +114,7 @@ def warn_late_reading(metrics: Metrics) -> str:
 
 
 def warn_no_room(metrics: Metrics) -> str:
-    """Say, in one line, that there were too few places for what answers take."""
+    """Return one line: there were too few places for the response times."""
     requests, places = format_count(metrics.requests, "request"), format_count(metrics.most_in_flight, "place")
     return (
         f"THE GENERATOR AND NOT THE SERVICE WAS THE LIMIT: {metrics.held:,} of {requests} waited "
@@ -124,7 +124,7 @@ def warn_no_room(metrics: Metrics) -> str:
 
 
 def format_rates(metrics: Metrics, *, is_open: bool) -> str:
-    """Write how many requests a second were due, answered and successful."""
+    """Return how many requests per second were due, answered and successful."""
     rates = metrics.rates
     names = [("offered", rates.offered)] if is_open else []
     names += [("answered", rates.answered), ("successful", rates.successful)]
@@ -133,7 +133,7 @@ def format_rates(metrics: Metrics, *, is_open: bool) -> str:
 
 
 def describe_outcome(metrics: Metrics) -> str:
-    """Say how most requests ended, and why."""
+    """Return how most requests ended, and why."""
     outcome, number = metrics.outcomes.most_common(1)[0]
     why = next((f" ({printable(each.error)})" for each in metrics.reasons.most() if each.outcome is outcome), "")
     which = f"all {number:,}" if number == metrics.requests else f"{number:,} of {metrics.requests:,}"
@@ -141,18 +141,18 @@ def describe_outcome(metrics: Metrics) -> str:
 
 
 def explain_unanswered(metrics: Metrics) -> str:
-    """Say that no request was answered, with the commonest cause."""
+    """Return that no request was answered, with the most frequent cause."""
     causes = metrics.reasons.most()
     return "no request was answered" + (f": {printable(causes[0].error)}" if causes else "")
 
 
 def warn_nothing_stopped(metrics: Metrics) -> str:
-    """Warn, in one line, that nothing at all was stopped, so the figures are not those of stops; empty if they are."""
+    """Return a line if nothing was stopped, so that the figures are not those of stops; empty otherwise."""
     if not metrics.requests or metrics.errors < metrics.requests:
         return ""
     if not metrics.answered:
         return f"no request was answered: {describe_outcome(metrics)}"
-    # Of made-up campaigns a real service has none: that is no surprise, but it must be known.
+    # A real service does not know invented campaigns: this is expected, but must be stated.
     mark = "note" if metrics.outcomes.most_common(1)[0][0] is Outcome.NOT_FOUND else "WARNING"
     return f"{mark}: no request stopped a campaign: {describe_outcome(metrics)}; the figures are those of answering so"
 
@@ -163,7 +163,7 @@ def _times(times: Histogram) -> str:
 
 
 def format_ms(seconds: float) -> str:
-    """Write a time in milliseconds, in as many digits as were measured."""
+    """Return a time in milliseconds, with as many digits as were measured."""
     value = seconds * 1e3
     return f"{value:,.3f}" if value < 10 else f"{value:,.1f}"
 
@@ -176,7 +176,7 @@ def _times_to_json(times: Histogram) -> dict[str, float] | None:
 
 
 def _ranges_to_json(times: Histogram) -> dict[str, list[float]] | None:
-    """Return between which values a percentile would be, 99 times of a hundred, by the number of requests alone."""
+    """Return the range of each percentile with 99 % confidence, based on the number of requests alone."""
     if not (count := len(times)):
         return None
     ranges = {}

@@ -1,9 +1,9 @@
 """Durations, counted to three digits: HdrHistogram (http://hdrhistogram.org), and its log format.
 
-A histogram takes 190 KB however much is counted, loses no value and adds up with others, of another second or another
-process. The library does what its name says; two things are done here. Counting: its own way costs 1.5 µs a value,
-three of them a third of what a fast request takes; here it is a third of a microsecond. And the rank of a percentile,
-which is rounded up as in the original in Java, where the library rounds to the nearest.
+A histogram takes 190 KB for any number of values, loses none, and can be added to another, of a different second or
+process. The library does the rest; two parts are our own. Counting: the library takes 1.5 µs per value, and three
+values a third of the time of a fast request; here it is a third of a microsecond. And the rank of a percentile, which
+is rounded up as in the original in Java, while the library rounds to the nearest.
 """
 
 import ctypes
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from hdrh.histogram import HdrHistogram
 
 HIGHEST_US = 3_600_000_000
-"""An hour; what takes longer counts as an hour."""
+"""One hour; longer durations count as one hour."""
 DIGITS = 3
-# What finds the counter of a value, as `get_counts_array_index` of the library does in some more steps.
+# Finds the counter of a value, in fewer steps than the library's `get_counts_array_index`.
 _BITS = (2 * 10**DIGITS).bit_length()
 _HALF, _EXACT_US = _BITS - 1, 1 << _BITS
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9, 99.99)
-"""Those that are shown."""
+"""The percentiles that are shown."""
 
 
 def percentile_name(percentile: float) -> str:
-    """Name a percentile: p50, p99.9."""
+    """Return the name of a percentile: p50, p99.9."""
     return f"p{percentile:g}"
 
 
@@ -39,15 +39,15 @@ class Histogram:
 
     def __init__(self) -> None:
         self.max_us = 0
-        self._hdr: HdrHistogram = None  # made when it is asked for: counting does without
+        self._hdr: HdrHistogram = None  # made on demand: counting does without it
         self._counts = array("Q", bytes(8 * _model().counts_len))
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Be pickled without the zeros after the last count."""
+        """Pickle it without the zeros after the last count."""
         return _unpickled, (self.max_us, self._used.tobytes())
 
     def record(self, seconds: float) -> None:
-        """Count one duration; one below zero is none."""
+        """Count one duration; ignore a negative one."""
         us = int(seconds * 1e6 + 0.5)
         if us > self.max_us:
             self.max_us = us = min(us, HIGHEST_US)
@@ -60,64 +60,64 @@ class Histogram:
             self._counts[(bucket << _HALF) + (us >> bucket)] += 1
 
     def __len__(self) -> int:
-        """Count the durations."""
+        """Return the number of durations."""
         return sum(self._used)
 
     @property
     def _used(self) -> "array[int]":
-        """The counts up to that of the longest."""
+        """The counts up to that of the longest duration."""
         return self._counts[: _model().get_counts_array_index(self.max_us) + 1]
 
     @property
     def max_s(self) -> float:
-        """The longest of them, in seconds, to the microsecond; 0 without any."""
+        """The longest duration in seconds, to the microsecond; 0 without any."""
         return self.max_us / 1e6
 
     @property
     def mean_s(self) -> float:
-        """Their mean in seconds; 0 without any."""
-        # The library goes through every class up to the longest: 50 ms each time, which hold the loop of a caller.
+        """The mean in seconds; 0 without any."""
+        # The library visits every class up to the longest: 50 ms each time, which block the caller's loop.
         total_us = sum(number * _middle_us(place) for place, number in enumerate(self._used) if number)
         mean_us = total_us / max(1, len(self))
-        return min(mean_us, self.max_us) / 1e6  # it is of the middles of classes, so of one value it may be more
+        return min(mean_us, self.max_us) / 1e6  # the mean of the classes' middles can exceed a single value
 
     def at(self, *percentiles: float) -> list[float]:
-        """Give, in seconds, the least duration that so many percent of all do not exceed; 0 without any."""
+        """Return, in seconds, the shortest duration that each percentage does not exceed; 0 without any."""
         upto = list(accumulate(self._used))
         return [self._at(upto, percentile) for percentile in percentiles]
 
     def add(self, other: "Histogram") -> None:
-        """Count all that another has counted."""
+        """Add another's counts."""
         hdr = self._to_hdr()
-        hdr.add(other._to_hdr())  # noqa: SLF001 - one of its own kind
+        hdr.add(other._to_hdr())  # noqa: SLF001 - an object of this class
         ctypes.memmove(self._counts.buffer_info()[0], hdr.counts, self._bytes)
         self.max_us = max(self.max_us, other.max_us)
 
     def without(self, part: "Histogram") -> "Histogram":
-        """Return all but what another has counted, which is a part of this one."""
+        """Return the counts without those of another, which must be a part of this one."""
         rest = Histogram()
-        rest._counts = array("Q", map(int.__sub__, self._used, part._counts))  # noqa: SLF001 - one of its own kind
+        rest._counts = array("Q", map(int.__sub__, self._used, part._counts))  # noqa: SLF001 - an object of this class
         last = next((place for place in reversed(range(len(rest._counts))) if rest._counts[place]), -1)
         rest._counts.extend(array("Q", bytes(8 * (len(self._counts) - len(rest._counts)))))
         rest.max_us = 0 if last < 0 else min(self.max_us, _highest_us(last))
         return rest
 
     def counts(self) -> Sequence[int]:
-        """Return how many there are of each class of durations, the shortest first."""
+        """Return the count of each class of durations, the shortest first."""
         return self._used
 
     def of_ranks(self, *ranks: int) -> list[float]:
-        """Return, in seconds, the values of some ranks, from 1."""
+        """Return, in seconds, the values at some ranks, from 1."""
         upto = list(accumulate(self._used))
         return [self._of_rank(upto, min(max(1, rank), max(1, upto[-1]))) for rank in ranks]
 
     def clear(self) -> None:
-        """Count from zero again."""
+        """Reset all counts."""
         ctypes.memset(self._counts.buffer_info()[0], 0, self._bytes)
         self.max_us = 0
 
     def encode(self) -> str:
-        """Write it as text, in the compressed form (V2) that all HdrHistogram libraries read."""
+        """Return it as text in the compressed format (V2) of all HdrHistogram libraries."""
         return str(self._to_hdr().encode(), "ascii")
 
     @property
@@ -125,7 +125,7 @@ class Histogram:
         return len(self._counts) * self._counts.itemsize
 
     def _to_hdr(self) -> "HdrHistogram":
-        """Return the library's histogram, brought up to date."""
+        """Return the library's histogram with the current counts."""
         if self._hdr is None:
             self._hdr = _new()
         ctypes.memmove(self._hdr.counts, self._counts.buffer_info()[0], self._bytes)
@@ -148,18 +148,18 @@ def _new() -> "HdrHistogram":
 
 @cache
 def _model() -> "HdrHistogram":
-    """Return one without counts, for what is the same in all of them."""
+    """Return an empty one for the constants of all histograms."""
     return _new()
 
 
 def _highest_us(place: int) -> int:
-    """Return the longest duration that is counted at a place."""
+    """Return the longest duration that is counted at a position."""
     highest_us: int = _model().get_highest_equivalent_value(_model().get_value_from_index(place))
     return highest_us
 
 
 def _middle_us(place: int) -> int:
-    """Return the duration in the middle of those that are counted at a place."""
+    """Return the middle of the durations that are counted at a position."""
     lowest_us: int = _model().get_value_from_index(place)
     return (lowest_us + _highest_us(place) + 1) // 2
 
@@ -167,12 +167,12 @@ def _middle_us(place: int) -> int:
 def _unpickled(max_us: int, counts: bytes) -> Histogram:
     histogram = Histogram()
     histogram.max_us = max_us
-    memoryview(histogram._counts).cast("B")[: len(counts)] = counts  # noqa: SLF001 - it is being made
+    memoryview(histogram._counts).cast("B")[: len(counts)] = counts  # noqa: SLF001 - it is under construction
     return histogram
 
 
 def format_log_head(began: float) -> Iterator[str]:
-    """Write how a histogram log begins, for values in microseconds and a start in unix seconds."""
+    """Yield the head of a histogram log, for values in microseconds and a start in unix seconds."""
     yield "#[Histogram log format version 1.3]\n"
     date = time.strftime("%a %b %d %H:%M:%S UTC %Y", time.gmtime(began))
     yield f"#[StartTime: {began:.3f} (seconds since epoch), {date}]\n"
@@ -181,6 +181,6 @@ def format_log_head(began: float) -> Iterator[str]:
 
 
 def format_log_line(start_s: float, length_s: float, histogram: Histogram, tag: str = "") -> str:
-    """Write an interval that began `start_s` after the start; by hand, for the library's writer knows no tags."""
+    """Return the log line of an interval that began `start_s` after the start; the library's writer knows no tags."""
     tagged = f"Tag={tag}," if tag else ""
     return f"{tagged}{start_s:.3f},{length_s:.3f},{histogram.max_us / 1e3:.3f},{histogram.encode()}\n"

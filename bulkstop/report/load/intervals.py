@@ -1,4 +1,4 @@
-"""What was measured, one second after the other: what a histogram log and a chart over time are made of."""
+"""The measurements second by second, for a histogram log and a chart over time."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +11,7 @@ EVERY_S = 1.0
 
 
 class Interval(NamedTuple):
-    """The requests that were answered in some seconds; the histograms hold good only until the next interval."""
+    """The requests answered in some seconds; the histograms are valid only until the next interval."""
 
     start_s: float
     length_s: float
@@ -20,7 +20,7 @@ class Interval(NamedTuple):
     service: Histogram
 
     def merge(self, other: "Interval") -> "Interval":
-        """Add what another has counted to what this one holds; return the interval of both."""
+        """Add another's counts to this one's, and return the interval of both."""
         self.outcomes.update(other.outcomes)
         self.latency.add(other.latency)
         self.service.add(other.service)
@@ -30,7 +30,7 @@ class Interval(NamedTuple):
 
 
 class Intervals:
-    """Counts requests by the second of their answer, and tells of each second that had any when it is over."""
+    """Counts requests by the second of their response, and reports each second that had any when it is over."""
 
     def __init__(self, tell: Callable[[Interval], object], every_s: float = EVERY_S) -> None:
         self._tell = tell
@@ -39,7 +39,7 @@ class Intervals:
         self._now = Interval(0.0, every_s, Counter(), Histogram(), Histogram())
 
     def add(self, ended_s: float, outcome: Outcome, latency_s: float, service_s: float) -> None:
-        """Count a request; answers come in their order."""
+        """Count a request; responses must arrive in order."""
         if ended_s >= self._now.start_s + self._every_s:
             self.close(ended_s)
         self._now.outcomes[outcome] += 1
@@ -47,7 +47,7 @@ class Intervals:
         self._now.service.record(service_s)
 
     def close(self, at_s: float) -> None:
-        """Tell of what was counted last, up to `at_s`, and begin the interval in which that is."""
+        """Report the last counts up to `at_s`, and start the interval that contains it."""
         now = self._now
         if now.outcomes:
             self._tell(now._replace(length_s=min(self._every_s, max(at_s - now.start_s, 0.001))))
@@ -58,7 +58,7 @@ class Intervals:
 
 
 class IntervalMerger:
-    """Adds up the intervals of several who count at the same time; tells of each when all have passed it, in order."""
+    """Merges the intervals of several concurrent generators; reports each, in order, when all have passed it."""
 
     def __init__(self, tell: Callable[[Interval], object], counting: int, every_s: float = EVERY_S) -> None:
         self._tell = tell
@@ -67,12 +67,12 @@ class IntervalMerger:
         self._waiting: dict[float, Interval] = {}
 
     def add(self, interval: Interval) -> None:
-        """Count what one of them has counted; its histograms are taken over."""
+        """Add an interval and take over its histograms."""
         own = self._waiting.get(interval.start_s)
         self._waiting[interval.start_s] = interval if own is None else own.merge(interval)
 
     def passed(self, number: int, upto_s: float) -> None:
-        """Know that the one of this number, from 0, has told all up to then; inf when it will tell no more."""
+        """Note that generator `number`, from 0, has reported everything up to `upto_s`; inf if it reports no more."""
         self._passed_s[number] = upto_s
         last_s = min(self._passed_s) - self._every_s
         for start_s in sorted(start_s for start_s in self._waiting if start_s <= last_s):

@@ -1,4 +1,4 @@
-"""What a search for a limit has come to: facts, as text, as JSON, as lines for a profile."""
+"""The result of a search for a limit: facts, as text, as JSON, as lines for a profile."""
 
 import json
 import math
@@ -20,21 +20,21 @@ from bulkstop.report.verdict import format_done, format_not_done
 from bulkstop.text import format_count, format_duration, printable
 
 LIMIT_SCHEMA = "bulkstop-find-limit/1"
-"""What a search as JSON is called; the number changes when a key goes or means something else."""
+"""The schema of a search's JSON; the number changes if a key is removed or changes its meaning."""
 EVEN = Pace.EVEN
 REFUSED_SHARE = 0.5
 WINDOWS_S = (1.0, 10.0, 60.0, 600.0, 3600.0)
 SPARE = 2
-"""After so many intervals without a request whoever saves up takes one: who refuses it counts over a window."""
+"""After this many idle intervals a token bucket accepts a request; a service that refuses it counts over a window."""
 UNTRIED = frozenset({"unclear", "used up"})
-"""What became of runs that tell nothing of their rate."""
+"""The results of trials that prove nothing about their rate."""
 LEAST_CALLS = 20
-"""With so many calls to a window, what is lost by rounding down to a whole call is at most 5 %."""
+"""With this many calls per window, rounding down to a whole call loses at most 5 %."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan:
-    """Where a limit is to be looked for; a rate holds if all `lines` do, and `require` is asked of what was found."""
+    """Where to search for a limit; a rate holds if all `lines` do, and `require` judges the rate that was found."""
 
     host: str
     targets: str = ""
@@ -47,7 +47,7 @@ class SearchPlan:
 
 
 class Probe(NamedTuple):
-    """One short run: the rate, for how long, what was measured, what became of it and why."""
+    """A short run: its rate and length, its measurements, its result and the reason."""
 
     rate: float
     length_s: float
@@ -68,10 +68,10 @@ NO_HOLD = Hold(0.0, 0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSummary:
-    """What a search has come to; `signum`, `fault` and `dead_end` say what ended it before the limit was known.
+    """The result of a search; `signum`, `fault` and `dead_end` say what ended it before the limit was known.
 
-    Between `low`, the highest rate that held, and `high`, the lowest that did not, lies the limit; `by_machine` tells
-    that at `high` it was this machine that gave way.
+    The limit is between `low`, the highest rate that held, and `high`, the lowest that did not; `by_machine` means that
+    at `high` this machine was the bottleneck.
     """
 
     plan: SearchPlan
@@ -81,28 +81,28 @@ class LimitSummary:
     high: float | None = None
     by_machine: bool = False
     is_over: bool = True
-    """All is known that can be."""
+    """Whether everything that can be known is known."""
     dead_end: str = ""
     is_unanswered: bool = False
-    """Nothing is there that answers."""
+    """Whether nothing responds."""
     signum: int | None = None
     fault: str | None = None
     hold: Hold = NO_HOLD
-    """How the rate that was found has held in the end."""
+    """How the rate that was found held at the end."""
 
     @property
     def requests(self) -> int:
-        """All that were sent."""
+        """The number of requests sent."""
         return sum(probe.metrics.requests for probe in self.probes)
 
     @property
     def outcomes(self) -> Counter[Outcome]:
-        """What became of them."""
+        """The number of requests per outcome."""
         return sum((probe.metrics.outcomes for probe in self.probes), Counter[Outcome]())
 
     @property
     def reasons(self) -> ErrorCounts:
-        """Why those failed that did."""
+        """The errors of the failed requests."""
         counts = ErrorCounts()
         for probe in self.probes:
             counts.merge(probe.metrics.reasons)
@@ -110,7 +110,7 @@ class LimitSummary:
 
     @property
     def rate(self) -> float | None:
-        """The highest rate that held, also for the longer time; None unless all is known."""
+        """The highest rate that held, also for the longer time; None unless the search is complete."""
         return self.low if self.is_over else None
 
     @property
@@ -120,9 +120,9 @@ class LimitSummary:
 
     @property
     def _steady_rate(self) -> float:
-        """The rate at which the service took requests from one of its refusals on, when it had nothing saved up.
+        """The rate at which the service accepted requests after a refusal, when it had saved nothing up.
 
-        One request may have been due already; what was saved up before the first one is little.
+        One request may have been due already; what was saved before the first one is little.
         """
         rate = self.rate or 0.0
         if self.high is None or not self.hold.held_s:
@@ -131,7 +131,7 @@ class LimitSummary:
 
     @property
     def is_least(self) -> bool:
-        """Tell whether the service may take more."""
+        """Whether the service may accept more."""
         return self.is_over and (self.high is None or self.by_machine)
 
     @property
@@ -141,20 +141,20 @@ class LimitSummary:
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """What became of what is required of the rate that was found."""
+        """The verdicts on the requirements for the rate that was found."""
         metrics = self.confirmed.metrics if self.confirmed else Metrics()
         return tuple(each.of_all.judge(metrics) for each in self.plan.require if each.name == "rate")
 
     @property
     def refused(self) -> str:
-        """Name how most requests at that rate ended, if no campaign was stopped by them."""
+        """The most frequent outcome at that rate, if no campaign was stopped there."""
         outcomes = self.confirmed.metrics.outcomes if self.confirmed else Counter[Outcome]()
         most = [each for each, count in outcomes.items() if count > REFUSED_SHARE * outcomes.total()]
         return next((outcome.value for outcome in most if outcome not in DONE), "")
 
     @property
     def reason(self) -> str:
-        """What ended it, in words."""
+        """The reason for the end, in words."""
         if self.fault is not None:
             return self.fault
         if self.signum is not None:
@@ -165,7 +165,7 @@ class LimitSummary:
 
     @property
     def exit_code(self) -> int:
-        """The exit code: 0 found, 1 nothing held or not what is required, 3 the limit is not the service's."""
+        """The exit code: 0 found, 1 nothing held or a requirement failed, 3 the limit is not the service's."""
         if self.signum is not None and self.fault is None:
             return 128 + self.signum
         if self.is_unanswered:
@@ -177,7 +177,7 @@ class LimitSummary:
 
 @dataclass(frozen=True, slots=True)
 class QuotaTarget:
-    """The profile that a quota is meant for, and what stands there now; None where it has no such table."""
+    """The profile for a quota, and its current quota; None if the file has no such table."""
 
     config: str
     profile: str
@@ -193,7 +193,7 @@ def rate_to_limit(rate: float) -> Limit:
 
 
 def format_search(plan: SearchPlan) -> list[tuple[str, str]]:
-    """Write what will be sent in two columns, for a person to see before it is."""
+    """Return what will be sent in two columns, for a person to check before."""
     load = f"from {plan.start:,g}/s up to {plan.top:,g}/s, {format_duration(plan.step_s)} each"
     most = "" if plan.count is None else f"; at most {format_count(plan.count, 'request')}"
     required = ", ".join(each.text for each in plan.lines)
@@ -201,7 +201,7 @@ def format_search(plan: SearchPlan) -> list[tuple[str, str]]:
 
 
 def format_probe(probe: Probe) -> str:
-    """Say what became of a rate."""
+    """Return the result of a trial."""
     metrics = probe.metrics
     p99 = f"p99 {metrics.latency.at(99)[0] * 1e3:,.1f} ms, " if len(metrics.latency) else ""
     figures = f"{p99}{format_count(metrics.requests, 'request')} in {format_duration(metrics.elapsed_s)}"
@@ -210,7 +210,7 @@ def format_probe(probe: Probe) -> str:
 
 
 def format_limit(summary: LimitSummary) -> list[tuple[str, str]]:
-    """Write what was found in two columns, and what that took."""
+    """Return what was found, and at what cost, in two columns."""
     rows = [*format_counts(summary.outcomes), *format_error_counts(summary.reasons)]
     if summary.low is not None:
         rows.append(("limit" if summary.is_over else "held", _describe_rates(summary)))
@@ -221,12 +221,12 @@ def format_limit(summary: LimitSummary) -> list[tuple[str, str]]:
 
 
 def format_limit_verdict(summary: LimitSummary) -> str:
-    """Say in one line which rate held, or why the limit is not known; so does the exit code."""
+    """Return one line that says which rate held, or why the limit is unknown, in accordance with the exit code."""
     return format_not_done(_list_reasons(summary)) if summary.exit_code else format_done(_describe_rates(summary))
 
 
 def _list_reasons(summary: LimitSummary) -> list[str]:
-    """Name in a few words what makes the exit code another than 0."""
+    """Return the reasons for a nonzero exit code in a few words."""
     if summary.fault is None and summary.signum is not None:
         return [f"ended {summary.reason}"]
     if summary.is_unanswered:
@@ -252,7 +252,7 @@ def _describe_high(summary: LimitSummary) -> str:
 
 
 def list_limit_faults(summary: LimitSummary) -> list[str]:
-    """Name what makes the exit code another than 0, and what makes the limit another than it looks."""
+    """Return the reasons for a nonzero exit code, and remarks on the limit."""
     faults = [str(verdict) for verdict in summary.verdicts if not verdict.held]
     if summary.fault is not None or (summary.dead_end and not summary.is_unanswered):
         faults.append(summary.reason)
@@ -268,7 +268,7 @@ def list_limit_faults(summary: LimitSummary) -> list[str]:
 
 
 def describe_paste(target: QuotaTarget, quota: Limit | None) -> str:
-    """Say where the lines of a quota belong, and which they replace."""
+    """Return where the lines of a quota belong, and which lines they replace."""
     if quota is None:
         return "none to paste"
     if target.values is None:
@@ -281,7 +281,7 @@ def describe_paste(target: QuotaTarget, quota: Limit | None) -> str:
 
 
 def format_profile(target: QuotaTarget, quota: Limit) -> str:
-    """Write a quota, used evenly, as the lines of a profile; with its header only where the file has no such table."""
+    """Return a quota with an even pace as lines of a profile; with a header only if the file has no such table."""
     header = f"[{_table(target.profile)}]\n" if target.values is None else ""
     return f'{header}quota = "{quota}"\npace = "{EVEN}"'
 
@@ -292,12 +292,12 @@ def _table(profile: str) -> str:
 
 
 def _quote(text: str) -> str:
-    """Write a text in quotes, as TOML does."""
+    """Return a text as a TOML string."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def limit_to_json(summary: LimitSummary) -> dict[str, object]:
-    """Return what was found as a JSON object."""
+    """Return the result as a JSON object."""
     return {
         "schema": LIMIT_SCHEMA,
         "run_id": summary.run_id,

@@ -1,9 +1,9 @@
-"""What a load test measured: outcomes and times, of every request that was due.
+"""The measurements of a load test: outcomes and times of every request that was due.
 
-`latency` is from when a request was due to its answer, what a user would have waited: a server that stands still for a
-while is seen in it, whether or not a request could leave meanwhile (no "coordinated omission"). `service` is from when
-it left to its answer. `lateness` is how late it left because the generator was late, and for no other reason.
-`reading` is how late the generator's event loop was, and so how late it may have read answers.
+`latency` runs from when a request was due to its response, which is what a user waits: it shows a server that stalls,
+whether or not requests could be sent meanwhile (no "coordinated omission"). `service` runs from when it was sent to its
+response. `lateness` is the delay in sending that the generator alone caused. `reading` is the delay of the generator's
+event loop, and so of reading responses.
 """
 
 import math
@@ -15,34 +15,34 @@ from bulkstop.report.load.error_counts import ErrorCounts
 from bulkstop.report.load.histogram import Histogram
 
 MAX_LATE_S = 0.01
-"""How late a request may leave through the generator's own fault."""
+"""The delay that the generator may cause in sending a request."""
 MAX_LATE_SHARE = 0.01
-"""The share of requests that may leave later than that; with more, the figures are not the service's."""
+"""The share of requests that may exceed that delay; with more, the figures are not the service's."""
 BUSY_SHARE = 0.8
-"""At work for so much of the time in which no place was free, it was the generator that could not keep up."""
+"""If the generator was busy for this share of the time without a free place, it was the bottleneck."""
 READING_SHARE = 0.2
-"""The event loop may usually be late by so much of a usual service time ..."""
+"""The median delay of the event loop may be this share of the median service time ..."""
 READING_SLACK = 0.1
-"""... or by this part of how late a request may leave, which is a millisecond."""
+"""... or this part of the permitted delay in sending, which is a millisecond."""
 FEW_LOOKS = 3
-"""Number of late looks at the event loop that are always allowed."""
+"""The number of late turns of the event loop that are always permitted."""
 ROOM_SHARE = 0.01
-"""Share of the requests that may wait for a place, whatever the cause."""
+"""The share of requests that may wait for a place, whatever the cause."""
 QUICK = 10.0
-"""A percentile that says what answers take when nothing waits: while a queue grows, the first of it are quick."""
+"""The percentile for response times without queueing: while a queue grows, its first requests are quick."""
 SLOT_S = 0.1
-"""Answers are counted in parts of a second that are so long."""
+"""Responses are counted in time slots of this length."""
 ALIKE = 0.02
-"""The times of sending and answering are alike if they differ by no more than that."""
+"""The times of sending and answering count as equal up to this difference."""
 ANSWERED_SHARE = 0.99
-"""The answers to so many requests say for how long answers came; the last ones may take as long as they like."""
+"""The time of answering ends with this share of responses; the last ones may take any time."""
 
 
 HISTOGRAMS = ("latency", "service", "lateness", "failed_latency", "failed_service", "crowded_service", "reading")
 
 
 class Rates(NamedTuple):
-    """Requests a second: how many were due, were answered, and stopped a campaign."""
+    """Requests per second: how many were due, were answered, and stopped a campaign."""
 
     offered: float
     answered: float
@@ -50,7 +50,7 @@ class Rates(NamedTuple):
 
 
 class Metrics:
-    """Counts every request of a load test; what several generators have measured adds up."""
+    """Counts every request of a load test; measurements of several generators can be merged."""
 
     def __init__(self, *, max_late_s: float = MAX_LATE_S) -> None:
         self.max_late_s = max_late_s
@@ -67,7 +67,7 @@ class Metrics:
         self.elapsed_s = self.sending_s = 0.0
         self.unsent = self.warmup = 0
         self.answers: Counter[int] = Counter()
-        """How many answers came in each slot of SLOT_S."""
+        """The number of responses in each slot of SLOT_S."""
         self._marked = 0
 
     def add(
@@ -81,7 +81,7 @@ class Metrics:
         answered: bool,
         error: str | None = None,
     ) -> None:
-        """Count one request; one that was cut off counts with the time up to then: it would have taken longer."""
+        """Count one request; a cancelled one counts with its time so far, which is a lower bound."""
         self.outcomes[outcome] += 1
         if answered:
             self.answered += 1
@@ -98,19 +98,19 @@ class Metrics:
         self.service.record(service_s)
 
     def add_unsent(self, waited_s: float) -> None:
-        """Count a request that was due and never left, with the time that it had waited: it would have taken longer."""
+        """Count a request that was due and never sent, with its wait so far, which is a lower bound."""
         self.unsent += 1
         self.latency.record(waited_s)
         self.failed_latency.record(waited_s)
 
     def mark(self, at_s: float) -> None:
-        """Have the answers that were not marked before have come by now, in seconds since the beginning."""
+        """Assign the responses since the last mark to the time `at_s`, in seconds since the beginning."""
         if self.answered > self._marked:
             self.answers[int(max(0.0, at_s) / SLOT_S)] += self.answered - self._marked
             self._marked = self.answered
 
     def merge(self, other: "Metrics") -> None:
-        """Add what another has measured at the same time."""
+        """Add another's measurements of the same time."""
         self.outcomes.update(other.outcomes)
         self.reasons.merge(other.reasons)
         self.answers.update(other.answers)
@@ -126,37 +126,37 @@ class Metrics:
 
     @property
     def requests(self) -> int:
-        """All that were sent."""
+        """The number of requests sent."""
         return self.outcomes.total()
 
     @property
     def due(self) -> int:
-        """All that were due: those that were sent, and those that never left."""
+        """The number of requests due, whether sent or not."""
         return self.requests + self.unsent
 
     @property
     def successes(self) -> int:
-        """Requests that ended with a campaign that is proven not to run."""
+        """The requests after which a campaign is proven not to run."""
         return sum(self.outcomes[outcome] for outcome in DONE)
 
     @property
     def errors(self) -> int:
-        """Requests that were sent and did not end so."""
+        """The requests that were sent and did not succeed."""
         return self.requests - self.successes
 
     @property
     def failed(self) -> int:
-        """Requests that were due and did not end so."""
+        """The requests that were due and did not succeed."""
         return self.errors + self.unsent
 
     @property
     def failed_share(self) -> float:
-        """Their share of those that were due."""
+        """Their share of the requests due."""
         return self.failed / self.due if self.due else 0.0
 
     @property
     def cut_off(self) -> int:
-        """Requests that would have taken longer than is known: they never left, or were cut off."""
+        """The requests with an unknown longer time: they were never sent, or were cancelled."""
         return self.unsent + self.outcomes[Outcome.UNKNOWN]
 
     @property
@@ -171,9 +171,9 @@ class Metrics:
 
     @property
     def rates(self) -> Rates:
-        """Requests a second: offered in the time of sending, the others in that of sending or of answering.
+        """Requests per second: offered in the time of sending, the others in that of sending or of answering.
 
-        The longer of the two counts where they differ; the last answers may take long without making a rate less.
+        If these times differ the longer one counts; slow last responses do not lower a rate.
         """
         sending_s = self.sending_s or self.elapsed_s
         if not sending_s > 0:
@@ -185,26 +185,26 @@ class Metrics:
 
     @property
     def was_busy(self) -> bool:
-        """Tell whether places were taken because the generator did not get round to freeing them."""
+        """Whether places were taken because the generator was too busy to free them."""
         return self.full_busy_s > BUSY_SHARE * self.full_s
 
     @property
     def late_share(self) -> float:
-        """The share of requests that left too late, and not because of the service."""
+        """The share of requests that were sent too late because of the generator."""
         late = self.late + (self.late_or_held if self.was_busy else 0)
         return late / self.requests if self.requests else 0.0
 
     @property
     def is_punctual(self) -> bool:
-        """Tell whether requests left when they were due, as far as the generator goes."""
+        """Whether the generator sent requests when they were due."""
         return self.late_share <= MAX_LATE_SHARE
 
     @property
     def reads_in_time(self) -> bool:
-        """Tell whether answers were read soon enough for the times to be the service's.
+        """Whether responses were read early enough for the times to be the service's.
 
-        The event loop may be late by a fifth of a usual service time, and in one of a hundred looks by as much as a
-        request may leave late.
+        The event loop may be late by a fifth of a median service time, and in one of a hundred turns by as much as a
+        request may be sent late.
         """
         looks = len(self.reading)
         seldom = max(FEW_LOOKS, math.floor(MAX_LATE_SHARE * looks))
@@ -217,29 +217,29 @@ class Metrics:
 
     @property
     def has_room(self) -> bool:
-        """Tell whether there were places enough for what answers take when nothing waits.
+        """Whether there were enough places for the response times without queueing.
 
-        With fewer places than that requests have to wait however good the service is.
+        With fewer, requests must wait even if the service is perfect.
         """
         return self.held <= ROOM_SHARE * self.due or self.wanted_places <= self.most_in_flight
 
     @property
     def wanted_places(self) -> int:
-        """How many requests would be in flight at the rate that was offered if none had to wait.
+        """The number of requests in flight at the offered rate if none had to wait.
 
-        What an answer takes by itself is told by the quicker ones of the requests that had a place at once.
+        The response time without queueing is estimated from the fastest requests that had a place at once.
         """
         (alone_s,) = self.service.without(self.crowded_service).at(QUICK)
         return math.ceil(self.rates.offered * alone_s)
 
     @property
     def kept_schedule(self) -> bool:
-        """Tell whether all that was due left in time, as far as the generator goes."""
+        """Whether everything due was sent in time, as far as the generator is concerned."""
         return self.is_punctual and self.reads_in_time and self.has_room and not self.unsent
 
     @property
     def _answering_s(self) -> float:
-        """For how long answers came: from the first to where nearly all were there."""
+        """The time of answering: from the first response to nearly the last."""
         total = self.answers.total()
         if not total:
             return 0.0

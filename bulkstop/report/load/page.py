@@ -1,7 +1,7 @@
-"""The page of a load test: one file of HTML that needs no network, with charts, and every figure as text too.
+"""The page of a load test: one HTML file that needs no network, with charts, and every figure as text too.
 
-Whatever is told may be hostile, a host or an id or a server's words: all of it is escaped, none of it gets into a
-script, and the page's policy lets no other script run than its own two, and nothing be fetched.
+Any text may be hostile, such as a host, an id or a server's words: all of it is escaped, none of it gets into a script,
+and the page's policy permits only its own two scripts and no fetching.
 """
 
 import json
@@ -23,13 +23,13 @@ from bulkstop.text import printable
 from bulkstop.version import __version__
 
 FAR = 10
-"""A line so many times above all that was measured is not drawn: it would press the rest together."""
+"""A line this many times above all measurements is not drawn, because it would flatten the rest."""
 LATENCY = "Latency is from when a request was due to its answer, service from when it left to its answer."
 CLOSED = "Requests had no times at which they were due; service is from when one left to its answer."
 
 
 def render_page(summary: LoadSummary, points: Sequence[Point], library: str) -> str:
-    """Write the page; `library` is the JavaScript that draws the charts."""
+    """Return the page; `library` is the JavaScript that draws the charts."""
     plan, metrics = summary.plan, summary.metrics
     required = [(each.name, each.bound) for each in plan.require if each.is_time]
     lines = [(name, bound_s) for name, bound_s in required if bound_s < FAR * metrics.latency.max_s]

@@ -1,6 +1,6 @@
 """A line for each request of a load test.
 
-It is no result line: a campaign may be asked for many times, and here it matters when.
+It is not a result line: a campaign may be requested many times, and the times matter here.
 """
 
 import json
@@ -23,15 +23,15 @@ KEYS = (
     "service_ms",
     "error",
 )
-"""The keys of a line, in order; the times are to the microsecond, and the latency is from the intended one."""
+"""The keys of a line, in order; times are to the microsecond, and the latency starts at the intended time."""
 
 
 def format_request(
     campaign: Campaign, attempt: Attempt, *, intended_s: float, started_s: float, ended_s: float
 ) -> bytes:
-    """Write a request as one JSON object and a newline; the latency of one that was cut off is that up to then.
+    """Return a request as one JSON object and a newline; a cancelled one has its latency so far.
 
-    The times of one that left to warm the service up are below zero.
+    The times of a request that warms the service up are negative.
     """
     cells = {
         "campaign_id": campaign.campaign_id,
@@ -40,7 +40,7 @@ def format_request(
         "stream_id": campaign.stream_id,
         "outcome": attempt.outcome,
         "http_status": attempt.http_status,
-        # int() of something half a step larger: a third of what round() takes, of which there would be four a request.
+        # int() of a value half a step larger takes a third of the time of round(), which runs four times per request.
         "intended_s": int(intended_s * 1e6 + 0.5) / 1e6 if intended_s >= 0 else round(intended_s, 6),
         "started_s": int(started_s * 1e6 + 0.5) / 1e6 if started_s >= 0 else round(started_s, 6),
         "latency_ms": int((ended_s - intended_s) * 1e6 + 0.5) / 1e3,
@@ -49,5 +49,5 @@ def format_request(
     }
     try:
         return escape_json_line(orjson.dumps(cells, option=orjson.OPT_APPEND_NEWLINE))
-    except TypeError:  # half a surrogate pair in what a server said
+    except TypeError:  # half a surrogate pair in a server's text
         return json.dumps(cells, separators=(",", ":")).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""How a load test went: facts, as text and as JSON."""
+"""The summary of a load test: facts, as text and as JSON."""
 
 import math
 import signal
@@ -26,47 +26,47 @@ from bulkstop.report.verdict import format_done, format_not_done
 from bulkstop.text import format_count, format_duration, printable
 
 ROOM_S = 5.0
-"""Places for answers that take so long are not worth a word."""
+"""Enough places for response times of this length need no warning."""
 Corner = tuple[float, float]
-"""Where a line bends: seconds since the beginning, and a rate."""
+"""A corner of a line: seconds since the beginning, and a rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """What a load test is to send; `shape` and `targets` say in words when it leaves and for which campaigns."""
+    """The plan of a load test; `shape` and `targets` say in words when it sends and for which campaigns."""
 
     host: str
     shape: str = ""
     targets: str = ""
     planned: int | None = None
-    """How many requests there will be; None if only the time says it."""
+    """The number of requests; None if only the time limits it."""
     max_in_flight: int
     processes: int = 1
     require: tuple[Threshold, ...] = ()
     is_open: bool = True
-    """Requests are due at times of their own."""
+    """Whether requests are due at fixed times."""
     intended: tuple[Corner, ...] = ()
-    """The rate that they are due at, as a line."""
+    """The rate at which they are due, as a line."""
 
     @property
     def peak(self) -> float:
-        """The highest rate that they are due at; 0 where none is due at a time."""
+        """The highest rate at which they are due; 0 in a closed model."""
         return max((rate for _, rate in self.intended), default=0.0)
 
     def room_s(self, places: int) -> float | None:
-        """Return how long answers may take until requests wait for a place; None where that is long enough."""
+        """Return how long responses may take before requests wait for a place; None if that is long enough."""
         room_s = places / self.peak if self.peak else math.inf
         return None if room_s >= ROOM_S else room_s
 
     @property
     def load(self) -> str:
-        """When they leave, and how many."""
+        """When and how many requests are sent."""
         return self.shape + ("" if self.planned is None else f": {format_count(self.planned, 'request')}")
 
 
 @dataclass(frozen=True, slots=True)
 class LoadSummary(Summary):
-    """How a load test went; `signum` and `fault` say what ended it early, if anything did."""
+    """The end of a load test; `signum` and `fault` say what ended it early, if anything did."""
 
     plan: LoadPlan
     metrics: Metrics
@@ -74,62 +74,62 @@ class LoadSummary(Summary):
     run_id: str
     began: float
     in_flight: int
-    """How many requests could be in flight."""
+    """The number of requests that could be in flight."""
     signum: int | None = None
     fault: BulkstopError | None = None
     aborted: Verdict | None = None
-    """The condition that ended it, and what was measured then."""
+    """The condition that ended it, and the measurement then."""
     changes: tuple[Change, ...] = ()
-    """How it compares with an earlier run."""
+    """The comparison with an earlier run."""
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
-        """How many requests have each outcome that occurred."""
+        """The number of requests per outcome that occurred."""
         return self.metrics.outcomes
 
     @property
     def is_done(self) -> bool:
-        """Tell whether all that was due was sent in time, and all that is required held."""
+        """Whether everything due was sent in time, and all requirements held."""
         return self.exit_code == 0
 
     @property
     def unsent(self) -> int:
-        """Requests that were due and never left, because those before them had no answer, or the run was ended."""
+        """Requests that were due and never sent, because of unanswered ones or the end of the run."""
         return self.metrics.unsent
 
     @property
     def has_few_files(self) -> bool:
-        """Tell whether fewer requests could be in flight than was asked for: each takes a connection."""
+        """Whether fewer requests could be in flight than requested: each takes a connection."""
         return self.in_flight < self.plan.max_in_flight
 
     @property
     def is_short_of_files(self) -> bool:
-        """Tell whether requests had to wait because of that, so that the figures are this machine's."""
+        """Whether requests had to wait because of that, so that the figures are this machine's."""
         return self.plan.is_open and self.has_few_files and self.metrics.held > 0
 
     @property
     def is_late(self) -> bool:
-        """Tell whether the generator could not keep its schedule."""
+        """Whether the generator could not keep its schedule."""
         return self.plan.is_open and not self.metrics.is_punctual
 
     @property
     def is_starved(self) -> bool:
-        """Tell whether the generator read answers so late that the times are not the service's."""
+        """Whether the generator read responses so late that the times are not the service's."""
         return self.plan.is_open and not self.metrics.reads_in_time
 
     @property
     def is_cramped(self) -> bool:
-        """Tell whether there were too few places for what answers take, however good the service is."""
+        """Whether there were too few places for the response times, even with a perfect service."""
         return self.plan.is_open and not self.metrics.has_room
 
     @property
     def is_by_machine(self) -> bool:
-        """Tell whether the figures are those of the generator or of this machine, and not of the service."""
+        """Whether the figures are those of the generator or of this machine, not of the service."""
         return self.is_late or self.is_starved or self.is_cramped or self.is_short_of_files
 
     @property
     def reason(self) -> str:
-        """What ended it, in words."""
+        """The reason for the end, in words."""
         if self.fault is not None:
             return str(self.fault)
         if self.signum is not None:
@@ -140,7 +140,7 @@ class LoadSummary(Summary):
 
     @property
     def exit_code(self) -> int:
-        """The exit code that the contract gives to such an end."""
+        """The exit code for this end, by the contract."""
         if self.fault is not None:
             return 3
         if self.signum is not None:
@@ -148,13 +148,13 @@ class LoadSummary(Summary):
         if self.is_by_machine:
             return 3
         if self.aborted is not None or not self.metrics.answered or not all(each.held for each in self.verdicts):
-            return 1  # also with requests unsent: they could only have made it worse
+            return 1  # also with unsent requests: they could only have made it worse
         if any(change.is_regression for change in self.changes):
             return 1
         return 3 if self.unsent else 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values, every key always there."""
+        """Return it as JSON values; every key is always present."""
         plan = self.plan
         return {
             "schema": SCHEMA,
@@ -180,7 +180,7 @@ class LoadSummary(Summary):
 
 
 def format_plan(plan: LoadPlan) -> list[tuple[str, str]]:
-    """Write what will be sent in two columns, for a person to see before it is."""
+    """Return what will be sent in two columns, for a person to check before."""
     rows = [
         ("host", plan.host),
         ("load", plan.load),
@@ -195,7 +195,7 @@ def format_plan(plan: LoadPlan) -> list[tuple[str, str]]:
 
 
 def format_summary(summary: LoadSummary) -> list[tuple[str, str]]:
-    """Write how it went in two columns."""
+    """Return the results in two columns."""
     rows = format_metrics(summary.metrics, is_open=summary.plan.is_open)
     if summary.has_few_files:
         rows.append(("connections", f"{summary.in_flight:,}: the limit on open files has no room for more"))
@@ -205,7 +205,7 @@ def format_summary(summary: LoadSummary) -> list[tuple[str, str]]:
 
 
 def format_verdict(summary: LoadSummary) -> str:
-    """Say in one line that all was sent and held, or what did not; so does the exit code."""
+    """Return one line that says that all was sent and held, or what did not, in accordance with the exit code."""
     if summary.exit_code:
         return format_not_done(_list_reasons(summary))
     sent = summary.metrics.requests
@@ -216,7 +216,7 @@ def format_verdict(summary: LoadSummary) -> str:
 
 
 def _list_reasons(summary: LoadSummary) -> list[str]:
-    """Name in a few words what makes the exit code another than 0."""
+    """Return the reasons for a nonzero exit code in a few words."""
     sent = summary.metrics.requests
     if summary.fault is not None:
         return [printable(str(summary.fault))]
@@ -244,14 +244,14 @@ def _list_reasons(summary: LoadSummary) -> list[str]:
 
 
 def list_faults(summary: LoadSummary) -> list[str]:
-    """Name all that went wrong, but for what ended the run early."""
+    """Return everything that went wrong, except what ended the run early."""
     failed = [str(verdict) for verdict in summary.verdicts if not verdict.held]
     worse = [str(change) for change in summary.changes if change.is_regression]
     return [*failed, *worse, *list_warnings(summary)]
 
 
 def list_warnings(summary: LoadSummary) -> list[str]:
-    """Say why the figures are not those of the service, or not of stops."""
+    """Return why the figures are not those of the service, or not of stops."""
     warnings = []
     if summary.is_late:
         warnings.append(warn_unpunctual(summary.metrics))
@@ -276,7 +276,7 @@ def list_warnings(summary: LoadSummary) -> list[str]:
 
 
 def _explain_unsent(summary: LoadSummary, room: str) -> str:
-    """Say what kept requests from leaving."""
+    """Return what prevented requests from being sent."""
     if summary.fault is None and summary.signum is None and summary.aborted is None:
         always = format_count(summary.in_flight, "request was", "requests were")
         return f"{always} in flight all the time; lower the rate, or raise {room}"
@@ -284,12 +284,12 @@ def _explain_unsent(summary: LoadSummary, room: str) -> str:
 
 
 def describe_abort(verdict: Verdict) -> str:
-    """Say what was measured when a condition to abort on came true."""
+    """Return the measurement that ended the run by an abort condition."""
     return str(verdict).replace(": held (", " (")
 
 
 def warn_few_files(plan: LoadPlan, places: int) -> str:
-    """Warn, before anything is sent, that open files let too few requests be in flight; empty if there are enough."""
+    """Return a warning before the start that the limit on open files is too low; empty if it suffices."""
     if places >= plan.max_in_flight or plan.room_s(places) is None:
         return ""
     room = format_count(places, "request")
@@ -298,16 +298,16 @@ def warn_few_files(plan: LoadPlan, places: int) -> str:
 
 
 def _describe_room(plan: LoadPlan, places: int) -> str:
-    """Say how long answers may take until requests wait for a place; empty where that is long enough."""
+    """Return how long responses may take before requests wait for a place; empty if that is long enough."""
     room_s = plan.room_s(places)
     return "" if room_s is None else f": at {plan.peak:,g}/s enough while answers take up to {format_duration(room_s)}"
 
 
 def explain_few_files(places: int) -> str:
-    """Say that requests waited for a place because this machine lets no more connections be open."""
+    """Return that requests waited for a place because this machine permits no more connections."""
     return f"requests waited, as the limit on open files lets {places:,} be in flight; raise it (ulimit -n)"
 
 
 def verdicts_to_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
-    """Return what became of what is required as JSON objects."""
+    """Return the verdicts on the requirements as JSON objects."""
     return [{"require": each.text, "held": each.held, "value": each.value, "unit": each.unit} for each in verdicts]

@@ -1,4 +1,4 @@
-"""What a load test must come to: `p99<250ms`, `errors<1%`, `rate>480/s`, read and judged."""
+"""The thresholds of a load test: `p99<250ms`, `errors<1%`, `rate>480/s`, parsed and judged."""
 
 import math
 import operator
@@ -13,10 +13,10 @@ from bulkstop.report.load.metrics import Metrics
 from bulkstop.units import PERCENT, in_seconds
 
 PER_S = {unit: 1 / seconds for unit, seconds in in_seconds("s", "m", "min", "h").items()}
-"""What one in such a time is in a second."""
+"""The rate per second for each unit of time."""
 FORMS = "such as p99<250ms, service.p99<200ms, all.max<2s, failed<1%, throttled<0.5% or rate>480/s"
 USUAL = "failed<1%"
-"""What is required as well wherever something is."""
+"""The threshold that is added to any other."""
 ALL = "all."
 _FAILED = ("failed", "errors")
 
@@ -32,19 +32,19 @@ _TIME_UNITS = in_seconds("us", "ms", "s", "m", "min", "h")
 _RATE_UNITS = {f"/{unit}": a_second for unit, a_second in PER_S.items()}
 _SHARE_UNITS = {"%": PERCENT}
 _NEVER = {Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED, Outcome.NOT_SENT}
-"""Outcomes of rows, which no request can have: a line about them would hold whatever happens."""
+"""Outcomes of rows that a request cannot have: a threshold on them would always hold."""
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome if outcome not in _NEVER}
 
 
 Figure = Callable[[Metrics], tuple[float, float] | None]
-"""What was measured: the least and the most that it may be; None if nothing was."""
+"""A measurement: its least and its greatest possible value; None without data."""
 
 
 class Verdict(NamedTuple):
-    """What became of a threshold: its text, what was measured, None if nothing was, and in which unit.
+    """The verdict on a threshold: its text, the measurement, None without data, and the unit.
 
-    `is_least` tells that it may be more: requests that never left or were cut off would have taken longer. `of` says
-    which requests it is about, where that is not plain.
+    `is_least` means that the true value may be higher: unsent or cancelled requests would have taken longer. `of` names
+    the requests it is about, if that is not obvious.
     """
 
     text: str
@@ -55,7 +55,7 @@ class Verdict(NamedTuple):
     of: str = ""
 
     def __str__(self) -> str:
-        """Name it, and say what was measured."""
+        """Return the threshold and the measurement as text."""
         figure = "nothing was measured" if self.value is None else f"{_number(self.value)}{self.unit}"
         figure += f" {self.of}" if self.of and self.value is not None else ""
         figure += " or more, as requests never left or were cut off" if self.is_least else ""
@@ -64,11 +64,11 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A limit on a figure; it must hold even if the requests that never left or were cut off had been the slowest."""
+    """A limit on a figure; it must hold even if the unsent and cancelled requests had been the slowest."""
 
     text: str
     name: str
-    """What it is about: p99, failed, rate ..."""
+    """The figure: p99, failed, rate ..."""
     figure: Figure
     compare: Callable[[float, float], bool]
     number: float
@@ -78,39 +78,39 @@ class Threshold:
 
     @property
     def bound(self) -> float:
-        """The line itself: seconds, a share, or requests a second."""
+        """The limit itself: seconds, a share, or requests per second."""
         return self.number * self.scale
 
     @property
     def is_time(self) -> bool:
-        """Tell whether it is about a time."""
+        """Whether it is about a time."""
         return self.unit in _TIME_UNITS
 
     @property
     def of_all(self) -> "Threshold":
-        """The same limit on what was answered in any way, where this one is about successes."""
+        """The same limit for all responses, if this one is about successes."""
         if self.name == "rate":
             return replace(self, figure=_FIGURES["answered.rate"])
         figure = _time(f"{ALL}{self.name}") if self.is_time and not self.name.startswith(ALL) else None
         return self if figure is None else replace(self, figure=figure, of="")
 
     def judge(self, metrics: Metrics) -> Verdict:
-        """Hold it against what was measured; if nothing was, it did not hold."""
+        """Return the verdict on measurements; without data the threshold does not hold."""
         span = self.figure(metrics)
         if span is None:
             return Verdict(self.text, held=False, value=None, unit=self.unit)
-        least, most = (float(f"{value / self.scale:.9g}") for value in span)  # 35 of 100 are 35 %, no less
+        least, most = (float(f"{value / self.scale:.9g}") for value in span)  # 35 of 100 are exactly 35 %
         held = self.compare(least, self.number) and self.compare(most, self.number)
         of = self.of if metrics.failed else ""
         return Verdict(self.text, held, least, self.unit, is_least=most > least, of=of)
 
 
 def parse_threshold(text: str) -> Threshold:
-    """Read a threshold; raises ValueError with the forms there are.
+    """Return a parsed threshold; raises ValueError with the permitted forms.
 
-    Times are latencies of successes, from when a request was due; `service.` in front makes them those from when it
-    left, and `all.` those of all requests. `failed`, or `errors`, and the names of outcomes are shares of the requests
-    that were due; `rate` is successes a second, `answered.rate` answers, `offered.rate` requests that were due.
+    Times are latencies of successes, from when a request was due; the prefix `service.` measures from when it was sent,
+    and `all.` includes all requests. `failed`, or `errors`, and the names of outcomes are shares of the requests due;
+    `rate` is successes per second, `answered.rate` responses, `offered.rate` requests due.
     """
     match = _PARTS.fullmatch(text.strip().lower())
     name, sign, number, unit = match.groups() if match else ("", "<", "0", "")
@@ -123,9 +123,9 @@ def parse_threshold(text: str) -> Threshold:
 
 
 def with_usual(require: Sequence[Threshold]) -> tuple[Threshold, ...]:
-    """Return what is required, and that hardly any request fails where something is and nothing is said about that.
+    """Return the thresholds, with the usual one on failures added if there are any and none is about failures.
 
-    A service that refuses nearly all it is asked is quick at that.
+    A service that refuses nearly every request is fast.
     """
     if not require or any(each.name in _FAILED for each in require):
         return tuple(require)
@@ -164,7 +164,7 @@ _FIGURES = {"rate": _rate("successful"), "answered.rate": _rate("answered"), "of
 
 
 def _share(metrics: Metrics, part: int, unknown: int = 0) -> tuple[float, float] | None:
-    """Return a share of what was due, and what it is if it is that of those that never left as well."""
+    """Return a share of the requests due, and its value with the `unknown` ones included."""
     return (part / metrics.due, (part + unknown) / metrics.due) if metrics.due else None
 
 
@@ -189,7 +189,7 @@ def _time(name: str) -> Figure | None:
 
 
 def _choose_times(metrics: Metrics, *, is_service: bool, of_all: bool) -> tuple[Histogram, int, int]:
-    """Return times, how many of these are shorter than they would have been, and how many are missing."""
+    """Return times, how many of them are lower bounds, and how many are missing."""
     if not of_all:
         return (metrics.success_service if is_service else metrics.success_latency), 0, metrics.cut_off
     if is_service:
@@ -198,7 +198,7 @@ def _choose_times(metrics: Metrics, *, is_service: bool, of_all: bool) -> tuple[
 
 
 def _percentile(times: Histogram, percent: float, too_short: int, missing: int) -> tuple[float, float]:
-    """Return a percentile, and what it is at most if those that are too short or missing were the slowest of all."""
+    """Return a percentile, and its maximum if the lower bounds and the missing times were the slowest of all."""
     count = len(times)
     rank = max(1, math.ceil(percent / 100 * (count + missing) - 1e-9))
     least_s, most_s = times.of_ranks(rank, rank + too_short)

@@ -1,4 +1,4 @@
-"""The course of a run as points with figures: what charts over time are drawn from."""
+"""The course of a run as points with figures, for charts over time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
@@ -9,16 +9,16 @@ from bulkstop.report.load.histogram import Histogram
 from bulkstop.report.load.intervals import Interval
 
 MOST = 1000
-"""More points than this no screen has room for; a run of unknown length has half as many more each time it doubles."""
+"""The most points that a screen has room for; after it, each doubling of the time adds half as many."""
 WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
-"""Of so many seconds a point is; a run of any length has one that fits."""
+"""The possible seconds per point, for runs of any length."""
 PERCENTILES = (50.0, 90.0, 99.0)
 FIGURES = ("p50", "p90", "p99", "max")
-"""What a point tells of its times, in milliseconds."""
+"""The figures of a point's times, in milliseconds."""
 
 
 class Point(NamedTuple):
-    """The requests that were answered in some seconds of a run; the figures are None where there were none."""
+    """The requests answered in some seconds of a run; the figures are None without any."""
 
     start_s: float
     length_s: float
@@ -28,21 +28,21 @@ class Point(NamedTuple):
 
     @property
     def end_s(self) -> float:
-        """When it ends."""
+        """The time of its end."""
         return self.start_s + self.length_s
 
 
 def choose_width(length_s: float | None) -> float:
-    """Return how many seconds a point is to stand for; where the length of a run is not known, the fewest."""
+    """Return how many seconds a point stands for; the fewest if the length of the run is unknown."""
     fitting = (width for width in WIDTHS_S if (length_s or 0.0) <= width * MOST)
     return float(next(fitting, WIDTHS_S[-1]))
 
 
 class Timeline:
-    """Keeps the figures of each `width_s` of a run, whose intervals come in their order.
+    """Keeps the figures of each `width_s` of a run, whose intervals arrive in order.
 
-    After `most` points those that follow are twice as wide, and again after half as many more. The last two can still
-    grow: the one that is being filled, and the one before it, to which a short one at the end belongs.
+    After `most` points the next ones are twice as wide, and again after half as many more. The last two can still grow:
+    the one being filled, and the one before it, which absorbs a short one at the end.
     """
 
     def __init__(self, width_s: float = WIDTHS_S[0], most: int = MOST) -> None:
@@ -54,7 +54,7 @@ class Timeline:
         self._end_s = 0.0
 
     def add(self, interval: Interval) -> None:
-        """Count what an interval holds, which may be overwritten after it."""
+        """Add an interval, whose histograms may be overwritten afterwards."""
         if interval.start_s < self._end_s:
             self._growing[-1] = self._growing[-1].merge(interval)
             return
@@ -66,7 +66,7 @@ class Timeline:
         self._end_s = (interval.start_s // self.width_s + 1) * self.width_s
 
     def points(self) -> list[Point]:
-        """Return all points in their order; a time without answers is one as well: no line may lead across it."""
+        """Return all points in order; a time without responses is a point too, so that no line crosses it."""
         growing = self._growing
         if len(growing) > 1 and growing[1].length_s < self.width_s / 2:
             growing = [_copy(growing[0]).merge(growing[1])]

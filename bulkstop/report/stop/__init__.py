@@ -1,1 +1,1 @@
-"""What a run that stops campaigns leaves behind."""
+"""The records of a run that stops campaigns."""

@@ -1,4 +1,4 @@
-"""A Result is a line, JSON or CSV, both ways."""
+"""A Result as a line, JSON or CSV, written and read."""
 
 import csv
 import io
@@ -21,19 +21,19 @@ from bulkstop.version import __version__
 COLUMNS = tuple(field.name for field in fields(Result))
 """The keys of a result line, in order."""
 ESSENTIAL = ("campaign_id", "outcome", "source", "line")
-"""The keys without which a line says nothing of any row; another one that a version did not write yet is null."""
+"""The keys without which a line cannot be assigned to a row; any other that an older version did not write is null."""
 
 _RUNS_IN_JSON = re.compile(r"([;|]\s*)([=+\-@])")
-"""What a spreadsheet might run in a cell of JSON, where it takes another delimiter than the comma."""
+"""The starts of formulas in a cell of JSON, for spreadsheets whose delimiter is not the comma."""
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _TYPES = {kind.value: kind for kind in CampaignType}
 _NUMBERS = (("http_status", int), ("attempts", int), ("line", int), ("latency_ms", (int, float)))
 _KEYS = frozenset(COLUMNS)
 _TEXTS = _KEYS - {name for name, _ in _NUMBERS} - {"row"}
 REASON_CHARS = 120
-"""How much is said about a line that is not a result."""
+"""The most characters of an explanation why a line is not a result."""
 _CELL_CHARS = 131_072
-"""The longest cell that the csv module reads unless told."""
+"""The default limit of the csv module for one cell."""
 
 
 class NewerLineError(ValueError):
@@ -45,7 +45,7 @@ class NewerLineError(ValueError):
 
 
 class Line(NamedTuple):
-    """A line of a result file: its number from 1, its bytes, and the result; None for the header of a CSV file."""
+    """A line of a result file: its number from 1, its bytes, and its result; None for a CSV header."""
 
     number: int
     raw: bytes
@@ -53,35 +53,35 @@ class Line(NamedTuple):
 
 
 def is_csv(path: str) -> bool:
-    """Tell whether a result file of this name holds CSV."""
+    """Return whether a result file of this name is CSV."""
     return path.lower().endswith(".csv")
 
 
 def to_json(result: Result) -> bytes:
-    """Write a result as one JSON object and a newline; what does not print is escaped, line ends among it."""
+    """Return a result as one JSON object and a newline; unprintable characters, line ends included, are escaped."""
     try:
         return escape_json_line(orjson.dumps(result, option=orjson.OPT_APPEND_NEWLINE, default=_plain))
-    except TypeError:  # half a surrogate pair or a huge integer in `row`: a line all the same
+    except TypeError:  # half a surrogate pair or a huge integer in `row`; the row still gets its line
         cells = {name: getattr(result, name) for name in COLUMNS}
         return json.dumps(cells, default=_plain, separators=(",", ":"), skipkeys=True).encode() + b"\n"
 
 
 def to_csv(result: Result, columns: Sequence[str] = COLUMNS) -> bytes:
-    r"""Write a result as one CSV record on one line, in these columns; a column that is not its own stays empty.
+    r"""Return a result as one CSV line in these columns; an unknown column stays empty.
 
-    What a spreadsheet would run as a formula gets a `'` before it, what does not print is escaped as in JSON, and a
-    line break is written `\n`.
+    A cell that a spreadsheet would run as a formula gets a `'` before it, unprintable characters are escaped as in
+    JSON, and a line break is written `\n`.
     """
     return _record([_csv_cell(getattr(result, name) if name in _KEYS else None) for name in columns])
 
 
 def csv_header(columns: Sequence[str] = COLUMNS) -> bytes:
-    """Write the header record of a CSV result file."""
+    """Return the header of a CSV result file."""
     return _record(list(columns))
 
 
 def read_header(line: bytes) -> tuple[str, ...] | None:
-    """Read the columns of a CSV result file of any version from its first line; None if that is not a header."""
+    """Return the columns in the first line of a CSV result file of any version; None if it is not a header."""
     try:
         names = tuple(_cells(line.decode()))
     except (ValueError, csv.Error):
@@ -90,18 +90,18 @@ def read_header(line: bytes) -> tuple[str, ...] | None:
 
 
 def from_json(line: bytes) -> Result:
-    """Read what `to_json` wrote; raises ValueError for anything else."""
+    """Return the result that `to_json` wrote; raises ValueError for anything else."""
     try:
         cells = orjson.loads(line)
     except orjson.JSONDecodeError:
-        cells = _parse(line)  # half a surrogate pair, which the other one refuses
+        cells = _parse(line)  # half a surrogate pair, which the first parser rejects
     if not isinstance(cells, dict):
-        raise ValueError("no object")  # noqa: TRY004 - one kind of error for whatever is no result line
+        raise ValueError("no object")  # noqa: TRY004 - one kind of error for whatever is not a result line
     return _result(cells)
 
 
 def from_csv(line: bytes, columns: Sequence[str] = COLUMNS) -> Result:
-    """Read what `to_csv` wrote, line breaks as it wrote them; raises ValueError or csv.Error for anything else."""
+    """Return the result that `to_csv` wrote, with its line breaks escaped; raises ValueError or csv.Error otherwise."""
     if b"\0" in line:
         raise ValueError("holds a NUL")
     cells = _cells(line.decode())
@@ -111,11 +111,11 @@ def from_csv(line: bytes, columns: Sequence[str] = COLUMNS) -> Result:
 
 
 def read_lines(file: BinaryIO, name: str) -> Iterator[Line]:
-    """Yield the lines of a result file called `name`; a last one that was torn off in mid-write is left out.
+    """Yield the lines of a result file called `name`, without a last one that was torn in mid-write.
 
-    A key that a line lacks is null, and one that is unknown stays in its bytes alone: another version wrote it. CSV is
-    read by its header. Raises OutputError, with the number of the line, for a line that no run has written, and for one
-    with an outcome that only a newer version knows.
+    A missing key is null, and an unknown one stays only in the line's bytes: another version wrote it. CSV is read by
+    its header. Raises OutputError with the line number for a line that no run has written, and for an outcome that only
+    a newer version knows.
     """
     read: Callable[[bytes], Result] = from_csv if is_csv(name) else from_json
     for number, raw in enumerate(file, start=1):
@@ -149,9 +149,9 @@ def _explain(error: Exception) -> str:
 
 
 def as_cell(text: str) -> str:
-    r"""Give a text as a CSV file keeps it: line breaks are `\r` and `\n`, so that a record stays on one line.
+    r"""Return a text as a CSV file keeps it: line breaks are `\r` and `\n`, so that a record stays on one line.
 
-    A NUL is `\0`, so that one in a file is always the trace of a power failure.
+    A NUL is `\0`, so a NUL byte in a file always shows a power failure.
     """
     return text.replace("\r", "\\r").replace("\n", "\\n").replace("\0", "\\0")
 
@@ -196,7 +196,7 @@ _NUMBER_OF: dict[str, Callable[[str], float]] = {
 
 
 def _cells(record: str) -> list[str]:
-    """Read a CSV record; the limit of the csv module, which is everybody's, is raised no longer than that takes."""
+    """Return the cells of a CSV record; raises the csv module's global limit no further than needed."""
     if len(record) <= _CELL_CHARS:
         return next(csv.reader([record], strict=True), [])
     usual = csv.field_size_limit(len(record))
@@ -239,7 +239,7 @@ def _result(cells: dict[str, Any]) -> Result:
 
 
 def _fit(cells: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of the keys that this version knows; what is not there is null."""
+    """Return the values of the keys that this version knows; a missing one is null."""
     if missing := [name for name in ESSENTIAL if name not in cells]:
         raise ValueError(f"it has no {', '.join(missing)}")
     return {name: cells.get(name) for name in COLUMNS}

@@ -14,9 +14,9 @@ from bulkstop.report.stop.resume import ResumeIndex, RowState, open_results
 def read_latest(
     index: ResumeIndex, is_wanted: Callable[[RowState], bool] = lambda state: True
 ) -> Iterator[tuple[bytes, Result]]:
-    """Yield the latest line of each row that stands as is wanted, in the order of the file, as bytes and as a result.
+    """Yield the latest line of each row in a wanted state, in the order of the file, as bytes and as a result.
 
-    The file is read once more: raises OutputError where it is not what the index was made of.
+    It reads the file again, and raises OutputError if that has changed since the index was made.
     """
     for line in _read_lines(index, is_wanted):
         try:
@@ -28,7 +28,7 @@ def read_latest(
 def format_latest(indexes: Sequence[ResumeIndex], *, as_csv: bool) -> Iterator[bytes]:
     """Yield the latest line of each row of these files, as bytes of a result file; raises OutputError.
 
-    A line stands as it is unless its file has another form, or other columns than the first one of that form.
+    A line is copied unless its file has another format, or other columns than the first file of that format.
     """
     columns = next((each.columns for each in indexes if is_csv(each.path)), COLUMNS)
     write = partial(to_csv, columns=columns) if as_csv else to_json

@@ -1,4 +1,4 @@
-"""The result file: locked, appended to line by line, made durable, and cut where a crash tore it."""
+"""The result file: locked, appended to line by line, made durable, and truncated where a crash tore it."""
 
 import contextlib
 import errno
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 SYNC_EVERY_S = 1.0
-"""How often new lines are made durable: a power failure can cost those of this time and of one fsync."""
+"""The interval of making new lines durable; a power failure can lose the lines of this time and of one fsync."""
 BLOCK = 1024 * 1024
 LOOK_EVERY_LINES = 4096
-"""Lines after which a look at the file is due, however soon: these are still known when they turn out to be lost."""
+"""The most lines between two looks at the file; as many are remembered in case they are lost."""
 RECENT_LINES = 4 * LOOK_EVERY_LINES
 HEAD_BYTES = 256
-"""So much of its beginning tells a file from one that was emptied and has grown again."""
+"""The bytes at the start of a file that tell it from one that was emptied and has grown again."""
 Holder = Callable[[int | None], str]
 
 
 class Mode(StrEnum):
-    """What may become of a result file that exists."""
+    """What may be done with a result file that exists."""
 
     NEW = "new"
     OVERWRITE = "overwrite"
@@ -48,7 +48,7 @@ class Mode(StrEnum):
 
 
 class Mark(NamedTuple):
-    """What can be vouched for: the SHA-256 of the first `size` bytes of a file, which hold `lines` lines."""
+    """A proof of content: the SHA-256 of the first `size` bytes of a file, which hold `lines` lines."""
 
     size: int
     lines: int
@@ -56,20 +56,19 @@ class Mark(NamedTuple):
 
 
 class Ledger:
-    """Appends result lines to a file, each write with one call of the kernel, so that a killed run has lost none.
+    """Appends result lines to a file, each write in one system call, so that a killed run has lost none.
 
-    Every second a thread of its own makes what is new durable and gives its Mark to `vouch`. The kernel locks the file
-    for this process, so that no other run writes it and a crash frees it. A new file is private to the user. The file
-    begins with its first line, when `begin` is called: until then what is overwritten stays as it was, a torn last line
-    is not cut, and a new file that got no line is removed again. `holder` says which run it is that has the lock, given
-    the id of its process where the kernel tells it.
+    Every second its thread makes new lines durable and passes their Mark to `vouch`. The kernel locks the file for this
+    process, so that no other run writes it, and releases it after a crash. A new file is private to the user. The file
+    starts with its first line, or when `begin` is called: until then the old content stays, a torn last line is not
+    truncated, and a new file without a line is removed. `holder` describes the run that has the lock, given its process
+    id if the kernel states it.
 
-    Raises OutputError when the file exists (unless `mode` allows it), cannot be opened, is in use by another run, or
-    can no longer be written; after a failed write it takes no more lines. Nor does it after a `look` has found that the
-    file is not there any more as it was written.
+    Raises OutputError if the file exists (unless `mode` permits it), cannot be opened, is in use by another run, or can
+    no longer be written; after a failed write, or a `look` that found the file changed, it takes no more lines.
 
-    A pipe or a device, and standard output (`-`), gets its lines through an `outbox`, so that nobody waits for its
-    reader; when the file is closed `missing` counts the lines that this has not taken, and `unwritten` has the results.
+    A pipe, a device or standard output (`-`) gets its lines through an `outbox`, so that nothing waits for the reader;
+    after closing, `missing` counts the lines that the reader did not take, and `unwritten` has their results.
     """
 
     def __init__(
@@ -111,29 +110,29 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file, durable as far as it is written."""
+        """Close the file, with everything written made durable."""
         self.close()
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether it takes no more lines."""
+        """Whether it takes no more lines."""
         return self._fd < 0
 
     @property
     def mark(self) -> Mark:
-        """What stands in the file by now."""
+        """The mark of the file's content so far."""
         with self._lock:
             return Mark(self._size, self._lines, self._hash.hexdigest())
 
     def digest_with(self, more: bytes) -> str:
-        """Return the SHA-256 of what stands in the file by now, and of some bytes after that."""
+        """Return the SHA-256 of the file's content followed by some bytes."""
         with self._lock:
             digest = self._hash.copy()
         digest.update(more)
         return digest.hexdigest()
 
     def others_who_write(self) -> str | None:
-        """Say who can write the file besides this user and root; None for nobody."""
+        """Return who can write the file besides this user and root; None if nobody can."""
         return others_who_write(self._fd)
 
     def go_on_at(self, size: int, lines: int, columns: tuple[str, ...] = COLUMNS) -> None:
@@ -144,9 +143,9 @@ class Ledger:
             self._head = os.pread(self._fd, min(size, HEAD_BYTES), 0)
 
     def look(self) -> None:
-        """Raise OutputError when the file is not there any more as it was written: moved, removed, replaced or cut.
+        """Raise OutputError if the file was moved, removed, replaced or truncated.
 
-        Of a pipe or a device it does so when that could not be written to.
+        For a pipe or a device, raise it if writing has failed.
         """
         if self.is_file and self._loss is None and not self.is_closed:
             with self._lock:
@@ -161,7 +160,7 @@ class Ledger:
             raise self.fault
 
     def rescue(self) -> Rescue | None:
-        """Save what a `look` has found to be lost, while the file is still open; None when nothing is."""
+        """Save what a `look` has found to be lost, while the file is still open; return None if nothing is."""
         if self._loss is None or self.is_closed:
             return None
         now = loss_of(self._fd, self.name, self._size, self._head)  # it may have been put back meanwhile
@@ -170,12 +169,12 @@ class Ledger:
         return rescue(now, self._fd, self.name, self._size, self._lines, self._recent, self._columns)
 
     def start_thread(self) -> None:
-        """Start what makes lines durable, before there are any; raises OutputError when no thread can be started."""
+        """Start the thread that makes lines durable; raises OutputError if the system refuses."""
         if self.is_file and self._keeper is None:
             self._keeper = _Keeper(self._keep, self.name)
 
     def begin(self) -> None:
-        """Begin the file, if that is not done yet; raises OutputError when it cannot be written."""
+        """Start the file if that was not done; raises OutputError if it cannot be written."""
         if self.is_begun:
             return
         if self.fault is not None:
@@ -187,14 +186,14 @@ class Ledger:
             self._put([csv_header()], ())
 
     def write(self, *results: Result) -> None:
-        """Append a line for each; raises OutputError, and has appended none, when they are not written whole."""
+        """Append a line for each result; raises OutputError, and appends none, if they cannot be written completely."""
         if not self.is_begun:
             self.begin()
         to_line = partial(to_csv, columns=self._columns) if self._is_csv else to_json
         self._put(list(map(to_line, results)), results)
 
     def close(self) -> None:
-        """Make durable and vouch for what is written, then free the file; what goes wrong then stands in `fault`."""
+        """Make the content durable, vouch for it, then close the file; `fault` has what failed."""
         if self.is_closed:
             return
         if self.outbox is not None:
@@ -212,7 +211,7 @@ class Ledger:
         return _open_locked(self.name, mode, holder) if self.is_file else _open(self.name, os.O_WRONLY, mode)
 
     def _close_outbox(self, outbox: Outbox[Result | None]) -> None:
-        """Wait for what is still being written, and note what is not."""
+        """Wait for pending writes, and count the lines that were not written."""
         outbox.close()
         self._fd = -1
         self.fault = self.fault or self._outbox_fault(outbox)
@@ -226,7 +225,7 @@ class Ledger:
         return OutputError(f"{self.name}: cannot write results ({error.strerror}); sending stops")
 
     def _begin_file(self) -> None:
-        """Cut what does not stay, first of all; where that fails, what stands there must not be written on."""
+        """Truncate the file first; if that fails, what is there must not be appended to."""
         try:
             self.look()
             self._begin_with()
@@ -252,7 +251,7 @@ class Ledger:
                 self._miss(result)
 
     def _miss(self, result: Result) -> None:
-        """Count a line that nobody has read, and keep its result if it tells of a call."""
+        """Count an unread line, and keep its result if it reports a call."""
         self.missing += 1
         if result.outcome is not Outcome.NOT_SENT:  # those could be the whole list
             self.unwritten.append(result)
@@ -269,7 +268,7 @@ class Ledger:
             except BaseException as error:
                 self._cut()
                 if not isinstance(error, OSError):
-                    raise  # a second Ctrl-C strikes right after a write: the lines are told as unwritten, so they go
+                    raise  # a second Ctrl-C strikes right after a write: the lines count as unwritten, so they go
                 self.fault = self._write_fault(error)
                 raise self.fault from None
             self._hash.update(data)
@@ -280,9 +279,9 @@ class Ledger:
             self._unseen += len(lines)
 
     def _cut(self) -> None:
-        """Take away the lines of a write that did not go in whole."""
+        """Remove the lines of an incomplete write."""
         try:
-            if os.fstat(self._fd).st_size > self._size:  # a file that was cut meanwhile would be filled with zeros
+            if os.fstat(self._fd).st_size > self._size:  # extending a truncated file would fill it with zeros
                 os.ftruncate(self._fd, self._size)
         except OSError:
             self.is_torn = True
@@ -303,7 +302,7 @@ class Ledger:
 
 
 class _Keeper:
-    """Calls `keep` every second on a thread, for fsync may take long; `kept` is what it has made durable so far."""
+    """Calls `keep` every second on a thread, because fsync may take long; `kept` is the durable part so far."""
 
     def __init__(self, keep: Callable[[], None], name: str) -> None:
         self.kept = -1
@@ -322,7 +321,7 @@ class _Keeper:
 
 
 def hashes(fd: int, sizes: Iterable[int]) -> Iterator[tuple[int, "_Hash"]]:
-    """Yield each of the growing `sizes` with the SHA-256 over as many first bytes; ends early where the file does."""
+    """Yield each of the rising `sizes` with the SHA-256 of as many first bytes; ends at the end of the file."""
     digest, at = sha256(), 0
     for size in sizes:
         while at < size:
@@ -335,19 +334,19 @@ def hashes(fd: int, sizes: Iterable[int]) -> Iterator[tuple[int, "_Hash"]]:
 
 
 def _copy(line: bytes) -> bytes:
-    """Return a line in no more room than it needs: orjson's keeps that in which it was made, 8 KB a line."""
+    """Return a copy of a line in minimal memory: orjson's keeps its buffer, 8 KB per line."""
     return bytes(memoryview(line))
 
 
 def exists_already(path: str) -> OutputError:
-    """Make the error of a result file that is there though nothing says what may become of it."""
+    """Return the error for a result file that exists although no mode permits it."""
     resume, overwrite = name_setting("resume", True), name_setting("overwrite", True)
     another = f"{name_setting('output')} with another file"
     return OutputError(f"{path}: exists already; give {resume} to continue it, {overwrite}, or {another}")
 
 
 def _open_locked(path: str, mode: Mode, holder: Holder) -> int:
-    """Open a file and lock it; another run may remove its new file between the two, then it is opened once more."""
+    """Open and lock a file; if another run removes its new file in between, open it again."""
     while True:
         fd = _open(path, os.O_RDWR | os.O_CREAT | (os.O_EXCL if mode is Mode.NEW else 0), mode)
         try:
@@ -365,7 +364,7 @@ def _open_locked(path: str, mode: Mode, holder: Holder) -> int:
 
 
 def _find_locker(of: os.stat_result) -> int | None:
-    """Ask the kernel which process has locked a file; None where it does not tell, or is not this kernel."""
+    """Return which process has locked a file, according to the kernel; None if that is unknown."""
     file = f"{os.major(of.st_dev):02x}:{os.minor(of.st_dev):02x}:{of.st_ino}"
     with contextlib.suppress(OSError):
         for line in Path("/proc/locks").read_text().splitlines():
@@ -376,7 +375,7 @@ def _find_locker(of: os.stat_result) -> int | None:
 
 
 def _is_at(fd: int, path: str) -> bool:
-    """Tell whether an open file is still the one of that name."""
+    """Return whether an open file still has that name."""
     try:
         return os.path.samestat(os.fstat(fd), Path(path).stat())
     except FileNotFoundError:
@@ -384,10 +383,10 @@ def _is_at(fd: int, path: str) -> bool:
 
 
 def _open(path: str, flags: int, mode: Mode) -> int:
-    """Open a file to be written; what another user has made is gone on with, where that is trusted."""
+    """Open a file for writing; another user's file is continued if that is trusted."""
     try:
         if Path(path).is_dir():
-            flags &= ~os.O_EXCL  # else it would be refused as a file that is there
+            flags &= ~os.O_EXCL  # otherwise an existing file would be refused
         with open_place(path) as place:
             if mode is Mode.RESUME and place.is_regular:
                 place.refuse_alias()

@@ -1,4 +1,4 @@
-"""What became of a result file that is not there any more as it was written, and what can be saved of it."""
+"""The loss of a result file during a run: what became of it, and what can be saved."""
 
 import csv
 import errno
@@ -18,14 +18,14 @@ from bulkstop.text import format_count
 
 BLOCK = 1024 * 1024
 LISTED = 1000
-"""The most results that are told one by one where a file holds all of them."""
+"""The most results that are listed singly if a file holds all of them."""
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
 Read = Callable[[bytes], Result]
 NOT_SENT = HELD_BACK | {Outcome.INVALID, Outcome.NOT_SENT}
 
 
 class Loss(NamedTuple):
-    """What happened to a file: it `is_away` from its name, and the open one `is_whole` with all that was written."""
+    """What happened to a file: its name is gone if it `is_away`; `is_whole` if the open file has everything written."""
 
     what: str
     is_away: bool
@@ -33,10 +33,10 @@ class Loss(NamedTuple):
 
 
 class Rescue(NamedTuple):
-    """What the file of the name does not hold any more, and where that is now.
+    """What the named file does not hold any more, and where that is now.
 
-    `gone` lines are lost to it; `place` has all lines if `is_whole`, else the last of those that are gone. `results`
-    are the last ones that were sent: all that are known, but at most LISTED where they stand in `place`.
+    It has lost `gone` lines; `place` has all lines if `is_whole`, else the last of the lost ones. `results` are the
+    last ones that were sent: all that are known, but at most LISTED if `place` holds them.
     """
 
     gone: int = 0
@@ -46,7 +46,7 @@ class Rescue(NamedTuple):
 
     @property
     def words(self) -> str:
-        """Say in words what is gone and where it is."""
+        """Return in words what is lost and where it is."""
         if not self.gone:
             return "no line is lost"
         if self.is_whole:
@@ -58,9 +58,9 @@ class Rescue(NamedTuple):
 
 
 def loss_of(fd: int, path: str, size: int, head: bytes) -> Loss | None:
-    """Say what happened to an open file of that name that should begin with `head` and have at least `size` bytes.
+    """Return what happened to an open file that should begin with `head` and have at least `size` bytes.
 
-    None is for one that is as it should be, and for one that cannot be looked at: nobody knows of a loss then.
+    Return None if nothing did, or if the file cannot be inspected.
     """
     try:
         harm = _harm(fd, size, head)
@@ -74,7 +74,7 @@ def loss_of(fd: int, path: str, size: int, head: bytes) -> Loss | None:
 def rescue(
     loss: Loss, fd: int, path: str, size: int, lines: int, recent: Sequence[bytes], columns: Sequence[str] = COLUMNS
 ) -> Rescue:
-    """Save what can be saved of `lines` lines in `size` bytes, `recent` the last of them; the file is still open.
+    """Save what is possible of `lines` lines in `size` bytes, `recent` being the last; the file must still be open.
 
     `columns` are those of a CSV file.
     """
@@ -85,7 +85,7 @@ def rescue(
     is_whole = loss.is_whole or sum(map(len, recent)) == size
     place = _name_of(fd) if loss.is_whole else None
     if place is None:
-        rest = lost if tuple(columns) == COLUMNS else [csv_header(columns), *lost]  # nobody could read them without
+        rest = lost if tuple(columns) == COLUMNS else [csv_header(columns), *lost]  # a reader needs the header
         saved = partial(_blocks, fd, size) if loss.is_whole else lambda: recent if is_whole else rest
         place = _save(saved, path)
     results = [result for line in lost if (result := _result(line, read))]
@@ -95,7 +95,7 @@ def rescue(
 
 
 def _harm(fd: int, size: int, head: bytes) -> str | None:
-    """Say how an open file differs from what was written to it; other lines at its end do not count."""
+    """Return how an open file differs from what was written to it, ignoring lines added at its end."""
     size_now = os.fstat(fd).st_size
     if size_now < size:
         return f"cut to {size_now:,} of {size:,} bytes"
@@ -103,7 +103,7 @@ def _harm(fd: int, size: int, head: bytes) -> str | None:
 
 
 def _away(fd: int, path: str) -> str | None:
-    """Say what became of the name of an open file; None while it has it."""
+    """Return what became of the name of an open file; None if it still has it."""
     try:
         stat = Path(path).stat()
     except OSError as error:
@@ -115,16 +115,16 @@ def _away(fd: int, path: str) -> str | None:
 
 
 def _name_of(fd: int) -> str | None:
-    """Ask the kernel how an open file is called now; None where it does not tell, or the file has no name."""
+    """Return the kernel's name for an open file; None if unknown, or if the file has no name."""
     with suppress(OSError):
-        name = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - a text that may be no path
+        name = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - the text may not be a path
         if os.path.samestat(os.fstat(fd), Path(name).stat()):
             return name
     return None
 
 
 def _compare(fd: int, read: Read, recent: Sequence[bytes]) -> tuple[int, list[bytes]]:
-    """Count the result lines that the file holds, and give those of `recent` that it does not hold."""
+    """Return how many result lines the file holds, and which of `recent` it lacks."""
     lines_there, wanted, present = 0, frozenset(recent), set[bytes]()
     with os.fdopen(os.dup(fd), "rb") as file, suppress(OSError):
         file.seek(0)
@@ -136,7 +136,7 @@ def _compare(fd: int, read: Read, recent: Sequence[bytes]) -> tuple[int, list[by
 
 
 def _result(line: bytes, read: Read) -> Result | None:
-    """Read a line; None for the header, or for what is left of one."""
+    """Return the result in a line; None for the header, or for a torn line."""
     try:
         return read(line)
     except (ValueError, csv.Error):
@@ -149,16 +149,16 @@ def _blocks(fd: int, size: int) -> Iterator[bytes]:
 
 
 def _save(blocks: Callable[[], Iterable[bytes]], path: str) -> str | None:
-    """Write a new file, durable and private to the user, beside `path` or where there is room; return its name."""
+    """Write a new file, durable and private to the user, beside `path` or elsewhere; return its name."""
     with suppress(OSError):
         return _save_in(Path(path).parent, blocks, Path(path))
-    with suppress(OSError):  # also where there is no such folder
+    with suppress(OSError):  # the folder may not exist
         return _save_in(Path(tempfile.gettempdir()), blocks, Path(path))
     return None
 
 
 def _save_in(folder: Path, blocks: Callable[[], Iterable[bytes]], path: Path) -> str:
-    """Write a file `NAME.recovered-N.jsonl` that was not there; the ending stays, since it tells the form."""
+    """Create a file `NAME.recovered-N.jsonl`; it keeps the suffix, which determines the format."""
     for number in count(1):
         name = beside(str(folder / path.stem), f".recovered-{number}{path.suffix}")
         with suppress(FileExistsError):

@@ -1,4 +1,4 @@
-"""The manifest beside a result file: each run's who, when, with what and how it ended, and what it vouches for."""
+"""The manifest beside a result file: who ran it, when, with what and how it ended, and proofs of its lines."""
 
 import json
 import threading
@@ -20,27 +20,27 @@ from bulkstop.version import __version__
 T = TypeVar("T")
 
 SCHEMA = 1
-"""The version of the form of manifests; one with a higher number means something that this program cannot know."""
+"""The schema version of manifests; this program cannot interpret a higher one."""
 
 
 PACKED = ".gz"
-"""How the name of a result file ends that was compressed."""
+"""The suffix of a compressed result file."""
 
 
 class NewerManifestError(OutputError):
-    """A manifest is of a newer version of this program."""
+    """A newer version of this program wrote the manifest."""
 
 
 def manifest_path(ledger: str) -> str:
-    """Name the manifest of a result file, which stays as it is when that is compressed."""
+    """Return the path of a result file's manifest, which is the same if the file is compressed."""
     return beside(ledger.removesuffix(PACKED), ".run.json")
 
 
 @dataclass(frozen=True, slots=True)
 class RunSection:
-    """What a manifest says about one run: `facts` is all of it, plain JSON; the rest is what others rely on.
+    """One run's section of a manifest: `facts` is all of it, plain JSON; the other fields are validated.
 
-    `rows` is how many were planned, `mark` what the run vouches for; without `ended_at` it still runs, or was killed.
+    `rows` is how many were planned, `mark` proves the lines; without `ended_at` the run still runs, or was killed.
     """
 
     facts: dict[str, Any]
@@ -58,7 +58,7 @@ class RunSection:
 
     @classmethod
     def read(cls, facts: Any) -> "RunSection":
-        """Check what is said about a run; raises ValueError for what no run has written."""
+        """Return the validated section of a run; raises ValueError for one that no run has written."""
         match facts:
             case {
                 "began_at": str(began_at),
@@ -81,12 +81,12 @@ class RunSection:
 
     @property
     def run_id(self) -> str | None:
-        """What stands in the lines of the run."""
+        """The run id in the lines of the run."""
         return _optional(self.facts, "run_id", str)
 
     @property
     def taken_over(self) -> int:
-        """How many lines the run has taken over that no run before it vouches for."""
+        """The number of lines taken over by the run that no earlier run proves."""
         return max(0, _optional(self.facts, "unproven_lines_taken_over", int) or 0)
 
     @property
@@ -96,12 +96,12 @@ class RunSection:
 
     @property
     def outcomes(self) -> Counter[str] | None:
-        """How many lines of each outcome the run has written; None while that is not noted."""
+        """The number of lines of each outcome that the run has written; None before that is noted."""
         return _counts(self.facts.get("outcomes"))
 
     @property
     def ended_before(self) -> Counter[str]:
-        """How many rows had ended before the run, by outcome."""
+        """The number of rows that had ended before the run, by outcome."""
         return _counts(self.facts["plan"].get("ended_before")) or Counter()
 
     @property
@@ -112,23 +112,23 @@ class RunSection:
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether nothing can be in the file after what is vouched for."""
+        """Whether nothing may follow the proven lines."""
         return bool(self.facts.get("closed"))
 
     def _check_rest(self) -> None:
-        """Raise ValueError for what is of another kind among the facts that are read when they are needed."""
+        """Raise ValueError for a wrong type among the facts that are read on demand."""
         _ = self.run_id, self.taken_over, self.trusted, self.outcomes, self.ended_before
 
     def with_facts(self, facts: dict[str, Any]) -> "RunSection":
-        """Return the section with more that is said."""
+        """Return the section with more facts."""
         return RunSection.read(self.facts | facts)
 
 
 class Manifest:
     """The sections of a manifest, one for each run that wrote its result file; the last one is this run's.
 
-    It is replaced as a whole, never changed in place, and private to the user. `data` is what the file holds, and
-    `others` says who else can write it. Raises OutputError when it cannot be written, or is there and cannot be read.
+    It is replaced as a whole, never changed in place, and private to the user. `data` is the content of the file, and
+    `others` says who else can write it. Raises OutputError if it cannot be written, or exists and cannot be read.
     """
 
     def __init__(self, path: str, sections: Iterable[RunSection] = (), more: Mapping[str, Any] | None = None) -> None:
@@ -141,7 +141,7 @@ class Manifest:
 
     @classmethod
     def read(cls, path: str) -> "Manifest | None":
-        """Read the manifest; None when there is none. Raises NewerManifestError for one that means something else."""
+        """Return the manifest; None if there is none. Raises NewerManifestError for a newer schema."""
         try:
             with open_regular(path) as file:
                 data, others = file.read(), others_who_write(file.fileno())
@@ -162,7 +162,7 @@ class Manifest:
 
     @property
     def last(self) -> RunSection:
-        """What is said about the last run."""
+        """The section of the last run."""
         return self.sections[-1]
 
     @property
@@ -173,29 +173,29 @@ class Manifest:
 
     @property
     def marks(self) -> list[Mark]:
-        """What each of these runs vouches for, in their order."""
+        """The marks of these runs in order."""
         return [section.mark for section in self.proven if section.mark is not None]
 
     def begin(self, section: RunSection) -> None:
-        """Add the section of a run that begins."""
+        """Add the section of a run that starts."""
         with self._lock:
             self.sections += (section,)
             self._save()
 
     def extend(self, facts: dict[str, Any]) -> None:
-        """Note what this run has planned by now; it is another thread than this one that vouches."""
+        """Add facts that this run has planned by now; `vouch` runs on another thread."""
         with self._lock:
             self._note(facts)
             self._save()
 
     def vouch(self, mark: Mark) -> None:
-        """Note what this run has written so far."""
-        with self._lock, suppress(OutputError):  # the result file is what counts; `end` tries again and says so
+        """Save the mark of what this run has written so far."""
+        with self._lock, suppress(OutputError):  # the result file matters more; `end` tries again and raises
             self._note({"ledger": mark._asdict()})
             self._save()
 
     def end(self, **how: Any) -> None:
-        """Note how this run ended."""
+        """Record how this run ended."""
         with self._lock:
             self._note(how)
             self._save()
@@ -214,7 +214,7 @@ class Manifest:
 
 
 def check_writable(path: str) -> None:
-    """Raise OutputError when there could be no manifest of this name: better now than after the first call."""
+    """Raise OutputError if no manifest of this name can be written, before the first call rather than after it."""
     try:
         check_place(Path(path))
     except OSError as error:
@@ -223,7 +223,7 @@ def check_writable(path: str) -> None:
 
 
 def unreadable(path: str, why: str | None = None) -> OutputError:
-    """Make the error of a manifest that is there, but of no use."""
+    """Return the error for a manifest that exists but is unusable."""
     reason = why or "it is not a manifest, or was damaged"
     without = f"give {name_setting('trust_results', True)} to go on without it"
     return OutputError(f"{path}: cannot be read ({reason}); restore it, or {without}")
@@ -234,16 +234,16 @@ def _unwritable(path: str, error: OSError) -> OutputError:
 
 
 def _check_schema(path: str, schema: object) -> None:
-    """Refuse what only a newer version can read; what is not a number is not a manifest."""
+    """Reject a schema that only a newer version can read; one that is not a number is not a manifest."""
     if isinstance(schema, bool) or not isinstance(schema, int | float):
-        raise ValueError("no version")  # noqa: TRY004 - one kind of error for whatever is no manifest
+        raise ValueError("no version")  # noqa: TRY004 - one kind of error for whatever is not a manifest
     if int(schema) > SCHEMA:
         why = f"is of a newer version of bulkstop (its schema is {schema}, {__version__} knows {SCHEMA})"
         raise NewerManifestError(f"{path}: {why}; use that version")
 
 
 def _counts(value: object) -> Counter[str] | None:
-    """Read numbers by outcome; raises ValueError for what is none."""
+    """Return numbers by outcome; raises ValueError for anything else."""
     if value is None:
         return None
     if not isinstance(value, dict) or not all(type(each) is int for each in value.values()):

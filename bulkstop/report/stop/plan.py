@@ -1,4 +1,4 @@
-"""A plan, for a person to check before it is carried out, and for a machine."""
+"""A plan, for a person to check before the run, and for a machine."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -20,14 +20,14 @@ INPUTS_SHOWN = 5
 SPECIAL_SHOWN = 10
 TIMES_SHOWN = 24
 REMEDY = "correct the row, or take it out of the list"
-"""What to do about a row whose reason does not say it."""
+"""The remedy for an unusable row whose reason does not name one."""
 
 
 class Forecast(NamedTuple):
-    """What an account has before it: `room` calls may leave at once, the last stop in `last_s` seconds at the earliest.
+    """The forecast for an account: `room` calls may be sent at once, the last stop not before `last_s` seconds.
 
-    `fit` campaigns can be sent in the time there is, at most. `room` is None where no store remembers the calls. The
-    first stop leaves in `first_s` seconds.
+    At most `fit` campaigns can be sent in the time available. `room` is None if no store remembers the calls. The first
+    stop is sent in `first_s` seconds.
     """
 
     account_id: str
@@ -39,9 +39,9 @@ class Forecast(NamedTuple):
 
 
 class Deadline(NamedTuple):
-    """The time to finish by, as given and as unix time, and how many campaigns will not have been sent by then.
+    """The time to finish by, as given and as unix time, and how many campaigns will be unsent by then.
 
-    `clock` is the moment as a person reads it, with its zone.
+    `clock` is the moment for a person, with its zone.
     """
 
     time: str
@@ -52,17 +52,17 @@ class Deadline(NamedTuple):
 
 
 class StopTimeFacts(NamedTuple):
-    """How many campaigns are to be stopped by a moment, in unix seconds, that their rows say in this zone."""
+    """How many campaigns must be stopped by a moment, in unix seconds, stated by their rows in this zone."""
 
     at: float
     zone: str
     campaigns: int
     clock: str
-    """The moment as a person there reads it."""
+    """The moment for a person in that zone."""
 
 
 class UnusableRow(NamedTuple):
-    """A row that cannot be used: where it stands, why, and what to do about it."""
+    """A row that cannot be used: its place, the reason, and the remedy."""
 
     source: str
     line: int | None
@@ -71,7 +71,7 @@ class UnusableRow(NamedTuple):
 
     @classmethod
     def of(cls, result: Result) -> "UnusableRow":
-        """Read an `invalid` result; where its reason ends with the remedy, that is told apart."""
+        """Return the row of an `invalid` result; a remedy at the end of its reason becomes a field."""
         reason, _, remedy = (
             (result.error or "").rpartition("; ") if "; " in (result.error or "") else (result.error, "", "")
         )
@@ -79,7 +79,7 @@ class UnusableRow(NamedTuple):
 
 
 class SpecialCampaign(NamedTuple):
-    """A campaign to be stopped whose execution type is not NORMAL: an emergency, or what nobody documented."""
+    """A campaign to stop whose execution type is not NORMAL: an emergency, or an undocumented type."""
 
     campaign_id: str
     name: str | None
@@ -88,9 +88,9 @@ class SpecialCampaign(NamedTuple):
 
 
 class GuardFacts(NamedTuple):
-    """What holds a run back, or ends it, whatever is confirmed; `waves` are the campaigns that each wave ends at.
+    """The guards, which slow or end a run whatever is confirmed; `waves` has the campaigns at which each wave ends.
 
-    `protected` are the campaigns that rules hold back, each counted once.
+    `protected` are the campaigns that rules exclude, each counted once.
     """
 
     protect: tuple[str, ...]
@@ -104,9 +104,9 @@ class GuardFacts(NamedTuple):
 
 
 class PlanFacts(NamedTuple):
-    """All that a run will do, as it is shown; `begins_at` is the unix time at which it would begin.
+    """Everything that a run will do, for display; `begins_at` is the unix time at which it would start.
 
-    `forecasts` is empty where nobody wants to see them, `lists_first` the calls that read lists before the first stop.
+    `forecasts` is empty if they are not shown; `lists_first` counts the calls that read lists before the first stop.
     """
 
     host: str
@@ -131,37 +131,37 @@ class PlanFacts(NamedTuple):
     output: str
     begins_at: float
     config: str | None = None
-    """The file that settings were taken from, and the profile in it; None for none."""
+    """The settings file and its profile; None without one."""
     profile: str | None = None
     proxy: str | None = None
-    """Without its password."""
+    """The URL without its password."""
     ca: str | None = None
     cert: str | None = None
     unusable: tuple[UnusableRow, ...] = ()
-    """Rows that cannot be used: all of them, or the first."""
+    """The unusable rows: all of them, or the first."""
     store: StoreFacts | None = None
-    """Where calls are counted; None where there is no quota."""
+    """Where calls are counted; None without a quota."""
     inputs: tuple[ReadingFacts, ...] = ()
     """How each input was read."""
     not_normal: int = 0
-    """Campaigns to be stopped whose execution type is not NORMAL."""
+    """The campaigns to stop whose execution type is not NORMAL."""
     special: tuple[SpecialCampaign, ...] = ()
     """All of them, or the first."""
     running: "tuple[str, Discovery] | None" = None
-    """The list that the run has made itself, and what it was made of."""
+    """The list that the run made itself, and its source."""
     hosts: Mapping[str, str] = MappingProxyType({})
-    """Other hosts that are called, by the profiles that the campaigns name."""
+    """The other hosts that are called, by the profiles that campaigns name."""
     timetable: tuple[StopTimeFacts, ...] = ()
-    """By when campaigns are to be stopped, the earliest first."""
+    """By when campaigns must be stopped, the earliest first."""
 
     @property
     def last_s(self) -> float:
-        """The seconds after which the last stop can leave at the earliest."""
+        """The seconds after which the last stop can be sent at the earliest."""
         return max((each.last_s for each in self.forecasts), default=0.0)
 
 
 def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
-    """Return the lines of a plan for a person; `asks` says that a number is to be typed."""
+    """Return the lines of a plan for a person; `asks` if a number must be typed."""
     ended_before = [("ended before", _format_counts(plan.ended_before))] if plan.ended_before else []
     retry = [("sent again", f"what ended as {', '.join(plan.retry)}")] if plan.retry else []
     rows = [
@@ -192,7 +192,7 @@ def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
 
 
 def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
-    """Return a plan as JSON values, every key always there; times are UTC and the earliest that the quota allows."""
+    """Return a plan as JSON values, every key always present; times are UTC and the earliest that the quota permits."""
     return {
         "host": plan.host,
         "hosts": dict(plan.hosts),
@@ -237,7 +237,7 @@ def plan_to_json(plan: PlanFacts) -> dict[str, Any]:
 def format_way(
     config: str | None, profile: str | None, proxy: str | None, ca: str | None, cert: str | None = None
 ) -> list[tuple[str, str]]:
-    """Say where settings come from, and what stands between here and the host: somebody else may have chosen it."""
+    """Return where settings come from, and what is between here and the host: another person may have chosen it."""
     chosen = f"profile {profile}" if profile else "no profile used"
     file = f"{config} ({chosen})" if config else None
     rows = (("config", file), ("proxy", proxy), ("ca", ca), ("cert", cert))
@@ -245,14 +245,14 @@ def format_way(
 
 
 def _format_inputs(inputs: Sequence[ReadingFacts]) -> list[tuple[str, str]]:
-    """Say of the inputs what is not obvious of how they were read."""
+    """Return what is not obvious about how the inputs were read."""
     lines = [line for each in inputs if (line := format_reading(each))]
     rows = [("read as", line) for line in lines[:INPUTS_SHOWN]]
     return [*rows, ("", f"and {len(lines) - INPUTS_SHOWN:,} more inputs")] if len(lines) > INPUTS_SHOWN else rows
 
 
 def _format_unusable(plan: PlanFacts) -> list[tuple[str, str]]:
-    """Name the first rows that cannot be used, each with what to do about it."""
+    """Return the first unusable rows, each with its remedy."""
     shown = plan.unusable[:UNUSABLE_SHOWN]
     rows = [("unusable", printable(f"{each.source} line {each.line}: {each.reason}; {each.remedy}")) for each in shown]
     more = plan.held.get(Outcome.INVALID, 0) - len(shown)
@@ -283,7 +283,7 @@ def _running_to_json(plan: PlanFacts) -> dict[str, object] | None:
 
 
 def _format_special(plan: PlanFacts) -> list[tuple[str, str]]:
-    """Name the first campaigns that are not of the execution type NORMAL."""
+    """Return the first campaigns whose execution type is not NORMAL."""
     shown = plan.special[:SPECIAL_SHOWN]
     rows = [("not NORMAL", printable(_describe_special(each))) for each in shown]
     if shown and (more := plan.not_normal - len(shown)) > 0:
@@ -349,7 +349,7 @@ def _format_pace(plan: PlanFacts) -> str:
 
 
 def _format_timetable(plan: PlanFacts) -> list[tuple[str, str]]:
-    """Say by when how many are stopped, by the clock of each zone."""
+    """Return by when how many are stopped, by the clock of each zone."""
     shown = plan.timetable[:TIMES_SHOWN]
     rows = [("stop by", printable(f"{each.clock} ({each.zone}): {each.campaigns:,}")) for each in shown]
     more = sum(each.campaigns for each in plan.timetable[TIMES_SHOWN:])
@@ -365,7 +365,7 @@ def _format_deadline(plan: PlanFacts) -> list[tuple[str, str]]:
 
 
 def _format_guards(plan: PlanFacts) -> list[tuple[str, str]]:
-    """Say what will hold the run back; the breaker always does, and goes without saying."""
+    """Return the guards of the run, except the breaker, which is always active."""
     guards, parts = plan.guards, []
     if guards.max_campaigns is not None:
         parts.append(f"at most {format_count(guards.max_campaigns, 'campaign')}")
@@ -407,7 +407,7 @@ def _forecast_to_json(each: Forecast, begins_at: float) -> dict[str, Any]:
 
 
 def _first_stop(forecasts: Sequence[Forecast], begins_at: float) -> str | None:
-    """Return the time of the first stop; None when there is none."""
+    """Return the time of the first stop; None without any."""
     return utc_text(begins_at + min(each.first_s for each in forecasts)) if forecasts else None
 
 

@@ -1,4 +1,4 @@
-"""How a run goes, for whoever watches: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of a run: a bar on a terminal, otherwise a line now and then."""
 
 import sys
 import time
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 BAR_EVERY_S = 0.2
 LINE_EVERY_S = 10.0
 FIRST_LINE_S = 1.0
-"""The first line comes soon: whoever waits sees that the run is under way."""
+"""The first line is shown early, so that the user sees that the run has started."""
 
 
 class Progress(Protocol):
-    """Shows the state of a run each time it is asked to, every `every_s` seconds."""
+    """Shows the state of a run whenever it is called, every `every_s` seconds."""
 
     every_s: float
 
     def show(self, run: Snapshot) -> None:
-        """Show how the run stands."""
+        """Show the state of the run."""
         ...
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         ...
 
 
 GAP = "  "
 LEAST_BAR = 12
-"""The columns that a bar is worth; with fewer left there is none."""
+"""The least width of a bar in columns; below it there is none."""
 FORESEEN = frozenset({WaitReason.QUOTA, WaitReason.PACE, WaitReason.SOAK, WaitReason.WAVE})
-"""Waits that are part of every run of their kind, and of the time of its end."""
+"""The waits that are normal for a run, and included in its estimated end."""
 
 
 def format_progress(run: Snapshot, width: int | None = None, *, at: float | None = None) -> str:
-    """Write how a run stands: numbers first, then as many words as fit into `width` columns, each whole.
+    """Return a run's progress: numbers first, then as many words as fit into `width` columns, each whole.
 
-    What has ended and what has failed are always there, and what goes on if nothing ends. `at` is the unix time, by
-    default now.
+    The counts of ended and failed rows are always included, and so is a wait if nothing has ended. `at` is the unix
+    time, by default now.
     """
     parts = [f"{run.sent:,}/{run.to_send:,}", f"{run.failed:,} failed"]
     for part in filter(None, _list_words(run, time.time() if at is None else at)):
@@ -57,7 +57,7 @@ def format_progress(run: Snapshot, width: int | None = None, *, at: float | None
 
 
 def _list_words(run: Snapshot, at: float) -> Iterable[str]:
-    """List what is worth words, in the order of its worth: a wait that no end foresees, or while nothing has ended."""
+    """Yield the words in order of importance: an unexpected wait, or one while nothing has ended, comes first."""
     answered = f"{run.answered:,} answered" if run.answered else ""
     end = "" if run.ends_at_deadline and not run.left_s else _format_end(run, at)
     deadline = "(deadline)" if end and run.ends_at_deadline else ""
@@ -81,7 +81,7 @@ def _format_wait(run: Snapshot) -> str:
 
 
 def _format_pace(run: Snapshot) -> str:
-    """Say that calls leave evenly, and why."""
+    """Return that calls are evenly spaced, and why."""
     if run.pace is None:
         return ""
     evenly = f"evenly, one every {format_duration(run.pace.interval_s)}"
@@ -104,7 +104,7 @@ class Lines:
         self._say = say
 
     def show(self, run: Snapshot) -> None:
-        """Write how the run stands."""
+        """Write the state of the run."""
         self._say(format_progress(run))
         self.every_s = LINE_EVERY_S
 
@@ -113,7 +113,7 @@ class Lines:
 
 
 class LoggedProgress:
-    """Tells observers now and then how a run stands: for one whose standard error is read by a machine."""
+    """Reports a run's progress to observers: for a run whose standard error is read by a machine."""
 
     every_s = LINE_EVERY_S
 
@@ -121,7 +121,7 @@ class LoggedProgress:
         self._observe = observe
 
     def show(self, run: Snapshot) -> None:
-        """Tell the counts as they are now."""
+        """Report the current counts."""
         left_s = None if run.left_s is None else round(run.left_s, 1)
         self._observe(Progressed(run.to_send, run.sent, run.done, run.failed, left_s, run.waits_for))
 
@@ -130,7 +130,7 @@ class LoggedProgress:
 
 
 class Bar:
-    """Keeps one line at the end of a terminal: the numbers, and a bar where there is room; only here rich is used."""
+    """Keeps one line at the end of a terminal: the numbers, and a bar if there is room; the only user of rich."""
 
     every_s = BAR_EVERY_S
 
@@ -139,12 +139,12 @@ class Bar:
         from rich.live import Live
 
         self._console = Console(file=stream, highlight=False)
-        # Drawn when the run says so: no thread, and no lock on the way of a result.
+        # Drawn on demand: no thread, and no lock that delays a result.
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def show(self, run: Snapshot) -> None:
-        """Draw the counts as they are now."""
-        self._live.start()  # not before the run does: whatever keeps it from starting is said on a clean terminal
+        """Draw the current counts."""
+        self._live.start()  # not before the run: an error at its start needs a clean terminal
         self._live.update(self._draw(run), refresh=True)
 
     def _draw(self, run: Snapshot) -> "Table":
@@ -162,9 +162,9 @@ class Bar:
         return line
 
     def say(self, text: str) -> None:
-        """Write a line above the bar, as it is: not wrapped, not coloured."""
+        """Write a line above the bar unchanged: neither wrapped nor coloured."""
         self._console.out(text, highlight=False)
 
     def close(self) -> None:
-        """Take the bar off the terminal."""
+        """Remove the bar from the terminal."""
         self._live.stop()

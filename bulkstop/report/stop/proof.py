@@ -1,4 +1,4 @@
-"""What a manifest and the lines of its file prove of one another."""
+"""The proof that a manifest and the lines of its file agree."""
 
 import os
 from collections import Counter, deque
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 BROKEN_OFF = "broken off: "
-"""How the reason begins of a run that an exception has ended."""
+"""The start of a run's reason if an exception ended it."""
 OF_WHAT_RUNS = frozenset({0, 1, 4})
-"""The exit codes among which what ran in the end decides, where the run was a hold."""
+"""The exit codes that depend, for a hold, on what ran at the end."""
 GUARD_EXIT = 3
-"""The exit code of a run that could not go on, whatever was the reason."""
+"""The exit code of a run that could not continue, for any reason."""
 STEERED = (None, "drained", "aborted")
-"""How whoever steers a run can end it."""
+"""The ways in which a caller can end a run."""
 
 
 class Proof(NamedTuple):
-    """What a file and its manifest were found to be: one SHA-256 of both, and what shows a change, if anything does."""
+    """The result for a file and its manifest: one SHA-256 of both, and the evidence of a change, if any."""
 
     sha256: str
     flaw: str | None
 
 
 def prove(index: ResumeIndex, manifest: Manifest) -> Proof:
-    """Hold a result file and its manifest against each other.
+    """Compare a result file with its manifest.
 
-    Both agree where every mark of the manifest is that of the file; where each line is of the run that was to write
-    it, as its place tells; and where each run's outcomes, rows, reason and exit code are those of its lines. What
-    stands behind the last mark can only be of the run that was killed: it has the id of that run.
+    They agree if every mark of the manifest is that of the file; if each line, by its position, is of the run that was
+    to write it; and if each run's outcomes, rows, reason and exit code are those of its lines. Lines after the last
+    mark can only be of a run that was killed, whose id they have.
 
     Raises OutputError for a file that cannot be read.
     """
@@ -52,7 +52,7 @@ def prove(index: ResumeIndex, manifest: Manifest) -> Proof:
 
 
 def flaw_in(ledger: str, manifest: Manifest) -> str | None:
-    """Say what shows that lines of a result file are not as they were written, or None when all that is vouched for is.
+    """Return the evidence that lines of a result file were changed; None if everything vouched for is unchanged.
 
     Raises OutputError for a file that cannot be read.
     """
@@ -60,7 +60,7 @@ def flaw_in(ledger: str, manifest: Manifest) -> str | None:
 
 
 def _check_marks(ledger: str, manifest: Manifest) -> tuple[str, str | None]:
-    """Return the SHA-256 of a file and its manifest, and what shows that the file is not the one that was marked."""
+    """Return the SHA-256 of a file and its manifest, and the evidence that the file does not match its marks."""
     marks = manifest.marks
     measured = _measure(ledger, {mark.size for mark in marks})
     size, whole = measured[-1].size, measured[-1].hash.copy()
@@ -84,7 +84,7 @@ def _check_marks(ledger: str, manifest: Manifest) -> tuple[str, str | None]:
 
 
 class _Beginning(NamedTuple):
-    """The first bytes of a file: so many, their hash, and the lines in them."""
+    """The start of a file: its size, its hash, and its number of lines."""
 
     size: int
     hash: "_Hash"
@@ -96,7 +96,7 @@ class _Beginning(NamedTuple):
 
 
 def _measure(path: str, sizes: set[int]) -> list[_Beginning]:
-    """Read a file once, and measure its beginnings of these sizes, as far as it has them, and the whole of it."""
+    """Return the starts of a file with these sizes, as far as it has them, and the whole of it, reading it once."""
     try:
         with open_results(path) as file:
             ends = sorted({size for size in sizes if size >= 0} | {os.fstat(file.fileno()).st_size})
@@ -117,7 +117,7 @@ def _measure(path: str, sizes: set[int]) -> list[_Beginning]:
 
 
 class _Share(NamedTuple):
-    """The lines of a file that are a run's by their place: from the one after `begin` to that of `end`."""
+    """The lines of a file that belong to a run by position: after `begin`, up to `end`."""
 
     number: int
     section: RunSection
@@ -126,7 +126,7 @@ class _Share(NamedTuple):
 
 
 def _share_out(index: ResumeIndex, manifest: Manifest) -> list[_Share]:
-    """Tell which lines each run has written: those after what was vouched for and taken over when it began."""
+    """Return the lines of each run: those after what was proven and taken over when it started."""
     begins, proven = [], 0
     for section in manifest.proven:
         begins.append(proven + section.taken_over)
@@ -156,12 +156,12 @@ def _find_flaws(index: ResumeIndex, manifest: Manifest) -> Iterator[str]:
 
 
 def _name_lines(begin: int, end: int, one: str, many: str) -> str:
-    """Name the lines from `begin`, which counts from 0, to `end`, with what is said of one or of many."""
+    """Return the lines from `begin` (counted from 0) to `end`, with a predicate for one or for many."""
     return f"line {end:,} {one}" if end == begin + 1 else f"lines {begin + 1:,} to {end:,} {many}"
 
 
 def _find_foreign(share: _Share, written: Stretch, manifest: Manifest) -> str | None:
-    """Say why the lines that stand where a run has written are not those of that run."""
+    """Return why the lines in a run's part of the file are not those of that run."""
     if written.run_id not in {section.run_id for section in manifest.sections}:
         return f"line {share.begin + 1:,} is of a run that {manifest.path} does not have"
     if (written.run_id, written.lines) != (share.section.run_id, share.end - share.begin):
@@ -171,7 +171,7 @@ def _find_foreign(share: _Share, written: Stretch, manifest: Manifest) -> str | 
 
 
 def _judge(share: _Share, written: Stretch) -> Iterator[str]:
-    """Hold what is said of a run against its lines."""
+    """Yield the contradictions between a run's section and its lines."""
     run, section = f"run {share.number}", share.section
     if written.lines > section.rows - section.ended_before.total():
         yield f"{run} has {format_count(written.lines, 'line')}, more than it had rows"
@@ -187,7 +187,7 @@ def _judge(share: _Share, written: Stretch) -> Iterator[str]:
 
 
 def _judge_rows(index: ResumeIndex, last: _Share, written: Stretch) -> Iterator[str]:
-    """Hold how all rows stand against what the last run found and did, where it has told of each row."""
+    """Yield the contradictions between the state of all rows and what the last run reported, if it did."""
     section = last.section
     if index.rows - index.keyed > section.rows:
         lines = format_count(index.rows, "has a line", "have a line")
@@ -200,7 +200,7 @@ def _judge_rows(index: ResumeIndex, last: _Share, written: Stretch) -> Iterator[
 
 
 def _fits(section: RunSection, written: Stretch) -> bool:
-    """Tell whether a run of such lines can have ended for that reason, with that exit code."""
+    """Return whether a run with these lines can have that reason and exit code."""
     stats = Stats()
     stats.outcomes = written.outcomes
     stats.schedules[ScheduleState.FAILED] = written.schedules_failed
@@ -216,14 +216,14 @@ def _fits(section: RunSection, written: Stretch) -> bool:
 
 
 def _may_end_with(section: RunSection, code: int) -> bool:
-    """Tell whether a run whose lines come to an exit code may have had the one that it has.
+    """Return whether a run whose lines yield an exit code may have the one in its section.
 
-    That of a hold says what ran in the end, which is in none of its lines.
+    A hold's exit code depends on what ran at the end, which its lines do not show.
     """
     return section.exit_code == code or (section.is_hold and {section.exit_code, code} <= OF_WHAT_RUNS)
 
 
 def _list_reasons(end: StopSummary) -> tuple[str, ...]:
-    """Return the reasons that such an end has, those that earlier versions gave for it among them."""
-    before = replace(end, signum=None).reason  # the time to finish by went before the signal
+    """Return the possible reasons for such an end, including those of earlier versions."""
+    before = replace(end, signum=None).reason  # the time to finish by came before the signal
     return end.reason, end.reason.replace(", after all", ", before all"), *([before] if before != ALL_SENT else [])

@@ -1,4 +1,4 @@
-"""How the inputs of a run were read: facts, with views of them."""
+"""The reading of a run's inputs: facts, with views of them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ from bulkstop.text import SHOWN_CHARS, format_count, printable, shorten
 
 USUAL_ENCODINGS = frozenset({"utf-8", "ascii"})
 OBVIOUS_IDS = frozenset({"campaign_id", "campaignid", "id", "_id"})
-"""What a column of ids is called where nothing need be said of it."""
+"""The names of an id column that need no remark."""
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 NAMES_SHOWN = 5
 _MET = {
@@ -23,12 +23,12 @@ _MET = {
     "lines_with_several_ids": ("line with several ids", "lines with several ids"),
     "more_pages": ("saved answer says that more pages follow", "saved answers say that more pages follow"),
 }
-"""What can be met beside plain rows, in words; what makes a row unusable is told with the row."""
+"""The possible irregularities, in words; what makes a row unusable is reported with the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """What was met beside plain rows: how often; of the first the line, what stood there and what was made of it."""
+    """An irregularity: how often it occurred, and the line, the text and the interpretation of the first."""
 
     times: int
     line: int
@@ -38,9 +38,9 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class ReadingFacts:
-    """How an input was read: its form, and what that was taken from; the name of each column by what it means.
+    """How an input was read: its format, and what showed that; the name of each column by meaning.
 
-    `not_taken` are columns that could have had the ids, `is_filled` says that settings fill up what no column says.
+    `not_taken` are other columns that could have the ids; `is_filled` if settings supply what no column has.
     """
 
     name: str
@@ -59,18 +59,18 @@ class ReadingFacts:
 
 
 def format_reading(of: ReadingFacts) -> str | None:
-    """Say what is not obvious of how an input was read; None where all is."""
+    """Return what is not obvious about how an input was read; None if all is."""
     said = list(_say(of))
     return printable(f"{of.name}: {'; '.join(said)}") if said else None
 
 
 def reading_to_json(of: ReadingFacts) -> dict[str, Any]:
-    """Return it as JSON values, every key always there."""
+    """Return it as JSON values; every key is always present."""
     return asdict(of)
 
 
 def describe_form(of: ReadingFacts) -> str:
-    """Say which form an input has, and what that was taken from unless it is its name."""
+    """Return the format of an input, and what showed it unless that is its name."""
     by = {"content": ", by its content", "option": ", as --format says"}.get(of.form_from, "")
     return f"{of.form}{f' ({of.packing})' if of.packing else ''}{by}"
 

@@ -1,4 +1,4 @@
-"""What a result file already says: which rows have ended, and how."""
+"""The state of each row in a result file: which rows have ended, and how."""
 
 import errno
 from array import array
@@ -16,11 +16,11 @@ from bulkstop.text import format_count, printable
 
 BLOCK_LINES = 1024
 MOST_STRETCHES = 100_000
-"""Each run that has lines is one; more of them than this are in no file that runs have written."""
+"""The most runs with lines; no file written by runs has more."""
 
 
 class RowState(NamedTuple):
-    """What the latest line of a row says, and whether that is its end."""
+    """The outcome in a row's latest line, and whether that is final."""
 
     outcome: Outcome
     is_final: bool
@@ -28,7 +28,7 @@ class RowState(NamedTuple):
 
 @dataclass(slots=True)
 class Stretch:
-    """Lines one after another of the same run: how many of each outcome."""
+    """Consecutive lines of one run: how many of each outcome."""
 
     run_id: str | None
     lines: int = 0
@@ -45,16 +45,16 @@ class Stretch:
 
 _STATES = [RowState(outcome, is_final) for outcome in Outcome for is_final in (False, True)]
 _CODES = {state: code for code, state in enumerate(_STATES, start=1)}
-_CODE_BITS = len(_STATES).bit_length()  # codes begin at 1: 0 is a line without a row
+_CODE_BITS = len(_STATES).bit_length()  # codes start at 1: 0 is a line without a row
 _CODE_MASK = (1 << _CODE_BITS) - 1
 _MASK = (1 << 64) - 1
 _NEVER_SENT = frozenset({Outcome.INVALID, Outcome.DUPLICATE})
 
 
 class RowNumbers:
-    """A number for each row, known by its input and line, or by its key: 8 bytes a row; 0 is for one that has none.
+    """A number for each row, identified by input and line, or by key: 8 bytes a row; 0 means none.
 
-    Of several rows of a line all but the first are `shared`, by a hash of what they are.
+    If one line has several rows, all but the first are `shared`, by a hash of their content.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class RowNumbers:
         return block[line % BLOCK_LINES] if block else 0
 
     def put(self, source: str, line: int, number: int) -> None:
-        """Have a row have this number."""
+        """Set the number of a row."""
         if not line:
             self.keyed[source] = number
             return
@@ -80,7 +80,7 @@ class RowNumbers:
         block[line % BLOCK_LINES] = number
 
     def pairs(self, other: "RowNumbers") -> Iterator[tuple[int, int]]:
-        """Yield the number of each row here, and the one that it has there."""
+        """Yield the number of each row here and in `other`."""
         for key, number in self.keyed.items():
             yield number, other.keyed[key]
         for row, number in self.shared.items():
@@ -90,7 +90,7 @@ class RowNumbers:
 
 
 def is_final(result: Result) -> bool:
-    """Tell whether a result is the row's end: nothing of it is left to do, and it was not cut off."""
+    """Return whether a result is final: nothing of the row is left to do, and it was not cut off."""
     if result.outcome in LEFT or result.schedule_failed:
         return False
     return result.finished_at is not None or result.started_at is None
@@ -99,11 +99,10 @@ def is_final(result: Result) -> bool:
 class ResumeIndex:
     """What the lines of a result file say about each row of the inputs; the latest line of a row counts.
 
-    `rows` have a line, `final` of them have ended, `latest` counts how they stand. Rows are known by input and line,
-    or by their key, and by what they name. `stretches` are the runs that wrote the lines, `columns` those of a CSV
-    file. In memory a row with a line costs 8 bytes: the rows of an input stand in
-    arrays by line, each as a hash of what it names and the state of it; 8 more if it `keeps_places` of their latest
-    lines. Raises OutputError, with the line's number, for a line that no run has written.
+    `rows` have a line, `final` of them have ended, `latest` counts their outcomes. Rows are identified by input and
+    line, or by key, and by their content. `stretches` are the runs that wrote the lines, `columns` those of a CSV file.
+    A row with a line takes 8 bytes of memory, as a hash of its content with its state; 8 more if it `keeps_places` of
+    latest lines. Raises OutputError, with the line's number, for a line that no run has written.
     """
 
     def __init__(self, path: str, *, keeps_places: bool = False) -> None:
@@ -121,11 +120,11 @@ class ResumeIndex:
         self._entries = RowNumbers()
         self._places = RowNumbers() if keeps_places else None
         self._runs = RowNumbers()  # of rows that were never sent: another run may find another row there
-        self._unusable_at = RowNumbers()  # where in the file the line of such a row begins, counted from 1
+        self._unusable_at = RowNumbers()  # the offset in the file of such a row's line, counted from 1
         self._run_numbers: dict[str | None, int] = {}
         self._shared_lines: set[int] = set()
         self._last = 0
-        self._are_keyed = False  # the campaigns of the inputs, some of them at least
+        self._are_keyed = False  # at least some campaigns of the inputs have keys
         with open_results(path) as file:
             for line in read_lines(file, path):
                 self._last = line.number
@@ -139,12 +138,12 @@ class ResumeIndex:
 
     @property
     def keyed(self) -> int:
-        """How many rows are known by a key."""
+        """The number of rows identified by a key."""
         return len(self._entries.keyed)
 
     def mark_latest(self, is_wanted: Callable[[RowState], bool] = lambda state: True) -> bytearray:
-        """Return a byte for each line of the file: 1 for the latest one of a row that stands as is wanted, else 0."""
-        assert self._places is not None, "made without places"  # noqa: S101 - a slip of the caller
+        """Return a byte for each line of the file: 1 for the latest line of a row in a wanted state, else 0."""
+        assert self._places is not None, "made without places"  # noqa: S101 - a caller's programming error
         wanted = {code for state, code in _CODES.items() if is_wanted(state)}
         marks = bytearray(self._last)
         for entry, number in self._entries.pairs(self._places):
@@ -153,10 +152,10 @@ class ResumeIndex:
         return marks
 
     def settled(self, row: Row, retry: Set[Outcome] = frozenset()) -> Outcome | None:
-        """Return the outcome of a row that has ended; None for one that is still to be sent, or told.
+        """Return the outcome of a row that has ended; None for one that must still be sent or reported.
 
-        What ended in one of the outcomes in `retry` is to be sent once more.
-        Raises InputError when the line of the input names something else than it did.
+        Rows with an outcome in `retry` must be sent again. Raises InputError if the line of the input has other content
+        than before.
         """
         standing = self._meet(row)
         if standing is None or not standing.is_final or standing.outcome in retry:
@@ -164,22 +163,22 @@ class ResumeIndex:
         return standing.outcome
 
     def written(self, row: Row) -> Outcome | None:
-        """Return the outcome of a row that has a line, whether that is its end or not.
+        """Return the outcome of a row that has a line, final or not.
 
-        Raises InputError when the line of the input names something else than it did.
+        Raises InputError if the line of the input has other content than before.
         """
         standing = self._meet(row)
         return None if standing is None else standing.outcome
 
     def _meet(self, row: Row) -> RowState | None:
-        """Return how a row of an input stands, and note that the input has it."""
+        """Return the state of an input's row, and note that the input has it."""
         standing = self.state_of(row)
         self._are_keyed |= not row.line
         self.met += self._stood(row) if standing is None else bool(row.line)
         return standing
 
     def check_all_met(self) -> None:
-        """Raise InputError when the inputs have lost rows that have a line here; of campaigns with keys some may go."""
+        """Raise InputError if the inputs lack rows that have a line here; campaigns with keys may be missing."""
         keyed = self.keyed if self._are_keyed else 0
         if (gone := self.rows - keyed - self.met) > 0:
             raise InputError(
@@ -187,9 +186,9 @@ class ResumeIndex:
             )
 
     def state_of(self, row: Row) -> RowState | None:
-        """Return how a row of an input stands, None for one without a line, or that could not be used and was mended.
+        """Return the state of an input's row; None without a line, or if the row was unusable and has been corrected.
 
-        Raises InputError when the line of the input names something else than it did.
+        Raises InputError if the line of the input has other content than before.
         """
         source, line = self._source(row), row.line or 0
         entry = self._entries.get(source, line)
@@ -209,12 +208,12 @@ class ResumeIndex:
         return _row_state(entry)
 
     def _stood(self, row: Row) -> bool:
-        """Tell whether a row that is new, or was mended, has a line in the place of which it stands."""
+        """Return whether a row without a state replaces one that has a line: it was corrected."""
         entry = self._entries.get(self._source(row), row.line or 0)
         return bool(entry) and self._is_mended(entry, row, self._hash(row))
 
     def find_unusable(self, row: Row) -> Result | None:
-        """Return the row that could not be used and stood in the place of this one; None if that was none, or this."""
+        """Return the unusable row that this one replaces; None if there was none, or if it is unchanged."""
         source, line = self._source(row), row.line or 0
         entry = self._entries.get(source, line) if line else 0
         if not entry or not self._is_mended(entry, row, self._hash(row)):
@@ -225,7 +224,7 @@ class ResumeIndex:
         return from_csv(line_of_it, self.columns) if self._is_csv else from_json(line_of_it)
 
     def _is_mended(self, entry: int, row: Row, row_hash: int) -> bool:
-        """Tell whether a row stands in the place of one that could not be used, and may be another now."""
+        """Return whether a row replaces an unusable one, and may therefore differ."""
         is_other = isinstance(row, Campaign) or entry >> _CODE_BITS != row_hash
         return bool(row.line) and is_other and _row_state(entry).outcome is Outcome.INVALID
 
@@ -253,10 +252,10 @@ class ResumeIndex:
             self._unusable_at.put(source, line, at + 1)
 
     def _choose_row(self, source: str, line: int, row_hash: int, result: Result, number: int) -> int | None:
-        """Return which row of its input's line a result is about: None for the first one, else its hash.
+        """Return which row of its input line a result is about: None for the first one, else its hash.
 
-        One run writes one line for each row. So what stands in one place twice in a run is two rows; what another run
-        finds in the place of one that could not be used is that row, mended.
+        A run writes one line for each row. So two results in one place in a run are two rows; a result of another run
+        in the place of an unusable row is that row, corrected.
         """
         entry = self._entries.get(source, line)
         if not entry:
@@ -282,7 +281,7 @@ class ResumeIndex:
         return hash((source, line, row_hash))
 
     def _set_aside(self, source: str, line: int, shared: int) -> None:
-        """Make the first row of a line one of the others, as another one with the same names takes its place."""
+        """Make the first row of a line a shared one, because another row of equal content takes its place."""
         for numbers in (self._entries, self._places):
             if numbers is not None:
                 numbers.shared[shared] = numbers.get(source, line)
@@ -309,7 +308,7 @@ class ResumeIndex:
         return (hash((row.campaign_type, *cells)) & _MASK) >> _CODE_BITS
 
     def _find(self, source: str, line: int) -> str:
-        """Read once more what the row of an input line was; only a refusal needs it."""
+        """Return the content of an input line's row by reading the file again; only an error needs it."""
         with open_results(self.path) as file:
             for entry in read_lines(file, self.path):
                 if entry.result and (self._source(entry.result), entry.result.line or 0) == (source, line):
@@ -329,7 +328,7 @@ def _row_state(entry: int) -> RowState:
 
 
 def open_results(path: str) -> BinaryIO:
-    """Open a result file to be read, one that is compressed (.gz) as what it was; raises OutputError."""
+    """Open a result file for reading, decompressed if it is compressed (.gz); raises OutputError."""
     try:
         return _unpack(open_regular(path)) if path.endswith(PACKED) else open_regular(path)
     except OSError as error:
@@ -337,8 +336,8 @@ def open_results(path: str) -> BinaryIO:
 
 
 def _unpack(packed: BinaryIO) -> BinaryIO:
-    """Return what is in a compressed file as a file; raises OSError."""
-    import gzip  # seldom wanted
+    """Return the content of a compressed file as a file; raises OSError."""
+    import gzip  # rarely needed
     import shutil
     import tempfile
     import zlib
@@ -359,7 +358,7 @@ def _describe_place(source: str, line: int) -> str:
 
 
 def _describe_row(row: Row) -> str:
-    """Say what a row names."""
+    """Return what identifies a row."""
     kind = "" if row.campaign_type is None else f"{row.campaign_type} "
     return f"{kind}{row.campaign_id!r} of account {row.account_id!r}, stream {row.stream_id!r}"
 

@@ -1,4 +1,4 @@
-"""A run at one moment: what progress and, later, a live page show."""
+"""A snapshot of a run, for the progress display and, later, a live page."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from bulkstop.model import PaceFinding, WaitReason
 
 
 class RunState(StrEnum):
-    """How far a run is."""
+    """The phase of a run."""
 
     PLANNED = "planned"
     RUNNING = "running"
@@ -17,12 +17,12 @@ class RunState(StrEnum):
 
 
 class Snapshot(NamedTuple):
-    """How a run stands: `sent` campaigns have ended, of `to_send`; `done` of these are proven not to run.
+    """The state of a run: `sent` campaigns of `to_send` have ended; `done` of these are proven not to run.
 
-    If nothing disturbs it the run ends in `left_s` seconds; None while nobody can tell. That is the time to finish by
-    if it `ends_at_deadline`, before all are sent. `waits_for` says why nothing leaves right now, and for `waits_s`
-    seconds, if that is known. `answered` campaigns have an answer and have not ended, as a list decides, say. `pace`
-    says why calls leave more slowly than the quota lets them, in the account with most left where they do.
+    The run is expected to end in `left_s` seconds; None if unknown. If it `ends_at_deadline`, that is the time to
+    finish by, before all are sent. `waits_for` says why nothing is sent right now, and `waits_s` for how many seconds,
+    if known. `answered` campaigns have a response and have not ended, for example because a list decides. `pace` says
+    why calls are slower than the quota permits, in the slowed account with the most campaigns left.
     """
 
     run_id: str

@@ -1,4 +1,4 @@
-"""Results folded into counts: what the progress, the summary and the exit code are made of."""
+"""The counts of results, for the progress, the summary and the exit code."""
 
 import heapq
 import re
@@ -10,13 +10,13 @@ from bulkstop.text import shorten
 
 SLOWEST = 3
 LATEST = 200
-"""About how many answers the mean latency covers."""
+"""The approximate number of responses in the mean latency."""
 
 FAILURES_SHOWN = 5
 REASONS_KEPT = 100
-"""Reasons of failures that are kept apart; more than that are told by no summary."""
+"""The most failure reasons that are counted separately; no summary shows more."""
 _OWN_WORDS = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")
-"""What differs between the reasons of rows that failed alike: what a row has there, and numbers."""
+"""The parts of reasons that differ between rows that failed alike: quoted values and numbers."""
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class FailureGroup:
     count: int = 0
 
     def describe(self) -> str:
-        """Write how many there are, as what they ended and why, and where the first stands."""
+        """Return their number, outcome and reason, and the place of the first."""
         first = self.first
         status = "" if first.http_status is None else f" (HTTP {first.http_status})"
         why = shorten(first.error or first.message or "")
@@ -39,16 +39,16 @@ class FailureGroup:
 
 
 class Stats:
-    """Counts results by outcome and keeps the few slowest; adding one costs about a microsecond."""
+    """Counts results by outcome and keeps the few slowest; adding one takes about a microsecond."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[Outcome] = Counter()
         self.schedules: Counter[str] = Counter()
         self.late = 0
-        """Campaigns that were stopped after the time by which they were to be."""
+        """The campaigns that were stopped after their `stop_at`."""
         self.attempts = 0
         self.latency_ms = 0.0
-        """The mean of the latest answers; 0 before the first."""
+        """The mean of the latest responses; 0 before the first."""
         self._answered = self._tried = 0
         self._failures: dict[tuple[Outcome, int | None, str], FailureGroup] = {}
         self._slowest: list[tuple[float, str]] = []
@@ -71,63 +71,63 @@ class Stats:
 
     @property
     def lines(self) -> int:
-        """All results."""
+        """The number of results."""
         return self.outcomes.total()
 
     @property
     def done(self) -> int:
-        """Campaigns that are proven not to run."""
+        """The campaigns that are proven not to run."""
         return self._count(DONE)
 
     @property
     def failed(self) -> int:
-        """Rows that are not proven to be stopped though it was tried, or could not be tried."""
+        """The rows that are not proven to be stopped although that was tried, or could not be tried."""
         return self._count(FAILED)
 
     @property
     def held_back(self) -> int:
-        """Rows not sent on purpose."""
+        """The rows not sent on purpose."""
         return self._count(HELD_BACK)
 
     @property
     def left(self) -> int:
-        """Campaigns that a later run has to stop: not sent, or cut off in flight."""
+        """The campaigns left to a later run: not sent, or cut off in flight."""
         return self._count(LEFT)
 
     @property
     def sent(self) -> int:
-        """Campaigns that were sent and have ended."""
+        """The campaigns that were sent and have ended."""
         return self.lines - self.held_back - self.left - self.outcomes[Outcome.INVALID]
 
     @property
     def sent_failed(self) -> int:
-        """Campaigns that were sent and failed."""
+        """The campaigns that were sent and failed."""
         return self.failed - self.outcomes[Outcome.INVALID]
 
     @property
     def schedules_failed(self) -> int:
-        """Stopped campaigns whose recurring schedule was to be disabled, and may start them again."""
+        """The stopped campaigns whose recurring schedule could not be disabled, and may start them again."""
         return self.schedules[ScheduleState.FAILED]
 
     @property
     def calls_each(self) -> float:
-        """The calls that a campaign took in the mean: its tries, and one for its schedule."""
+        """The mean calls per campaign: its attempts, and one for its schedule."""
         schedules = self.schedules[ScheduleState.DISABLED] + self.schedules[ScheduleState.FAILED]
         return max(1.0, (self.attempts + schedules) / max(1, self._tried))
 
     @property
     def failure_groups(self) -> list[FailureGroup]:
-        """The rows that failed, by outcome and reason: the largest groups."""
+        """Return the largest groups of failed rows, by outcome and reason."""
         return sorted(self._failures.values(), key=lambda each: -each.count)[:FAILURES_SHOWN]
 
     @property
     def other_failures(self) -> int:
-        """Rows that failed and are in none of these groups."""
+        """The failed rows in none of these groups."""
         return self.failed - sum(each.count for each in self.failure_groups)
 
     @property
     def slowest(self) -> list[tuple[float, str]]:
-        """The longest latencies in milliseconds, each with its campaign id; longest first."""
+        """Return the longest latencies in milliseconds, each with its campaign id; longest first."""
         return sorted(self._slowest, reverse=True)
 
     def _count(self, outcomes: frozenset[Outcome]) -> int:

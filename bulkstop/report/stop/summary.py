@@ -1,4 +1,4 @@
-"""How a run went, as facts and for a person to read."""
+"""The summary of a run, as facts and as text."""
 
 import signal
 from collections import Counter
@@ -14,12 +14,12 @@ from bulkstop.report.verdict import format_done, format_not_stopped
 from bulkstop.text import format_count, format_duration, format_table, printable
 
 ALL_SENT = "all sent"
-"""The reason of a run that nothing has ended early."""
+"""The reason of a run that nothing ended early."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopSummary(Summary):
-    """How a run of stops ended; `signum` and `fault` say what ended it early, if anything did."""
+    """The end of a run of stops; `signum` and `fault` say what ended it early, if anything did."""
 
     stats: Stats
     rows: int
@@ -31,31 +31,31 @@ class StopSummary(Summary):
     fault: BulkstopError | None = None
     unwritten: tuple[Result, ...] = ()
     settled: Mapping[Outcome, int] = field(default_factory=dict)
-    """Rows that ended in an earlier run of the same result file."""
+    """The rows that ended in an earlier run of the same result file."""
     lost: int = 0
-    """Lines that the result file does not hold any more."""
+    """The lines that the result file has lost."""
     unread: int = 0
-    """Lines that a pipe or a device did not take, as nobody read it; they are not among those that are lost."""
+    """The lines that a pipe or a device did not take because nobody read it; these do not count as lost."""
     unlisted: str | None = None
-    """Why more may run than the list has that was stopped, where the run has made that itself."""
+    """Why campaigns may run that are not in the list, if the run made the list itself."""
     unread_lists: tuple[str, ...] = ()
-    """What of the service's lists such a run did not look at, a line each."""
+    """The parts of the service's lists that such a run did not read, a line each."""
     ended: str | None = None
-    """How whoever steers the run has ended it early: drained or aborted."""
+    """How the caller has ended the run early: drained or aborted."""
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
-        """How many rows of this run have each outcome that occurred."""
+        """The number of rows of this run with each outcome that occurred."""
         return Counter({outcome: count for outcome in Outcome if (count := self.stats.outcomes[outcome])})
 
     @property
     def rows_with_lines(self) -> int:
-        """Rows that have a line, of this run or of an earlier one; as many as there are rows, or something is lost."""
+        """The rows with a line, from this run or an earlier one; if they are not all rows, something is lost."""
         return max(0, self.stats.lines + sum(self.settled.values()) - self.lost - self.unread)
 
     @property
     def is_done(self) -> bool:
-        """Tell whether every row is stopped, or was left out on purpose; a schedule to be disabled is, too."""
+        """Whether every row is stopped, or was left out on purpose, and every schedule to be disabled is."""
         before = sum(self.settled.get(outcome, 0) for outcome in DONE | HELD_BACK)
         done = self.stats.done + self.stats.held_back + before
         is_left = self.fault is not None or self.unlisted is not None or self.stats.schedules_failed
@@ -63,7 +63,7 @@ class StopSummary(Summary):
 
     @property
     def reason(self) -> str:
-        """What ended the run, in words."""
+        """The reason for the end, in words."""
         if self.fault is not None:
             return str(self.fault)
         if self.signum is not None:  # first, as in the exit code
@@ -77,7 +77,7 @@ class StopSummary(Summary):
 
     @property
     def exit_code(self) -> int:
-        """The exit code that the contract gives to such an end."""
+        """The exit code for this end, by the contract."""
         if self.fault is not None:
             return 3
         if self.signum is not None:
@@ -87,7 +87,7 @@ class StopSummary(Summary):
         return 0 if self.is_done else 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values, every key always there."""
+        """Return it as JSON values; every key is always present."""
         return {
             "run_id": self.run_id,
             "rows": self.rows,
@@ -105,7 +105,7 @@ class StopSummary(Summary):
 
     @property
     def verdict(self) -> str:
-        """Say in one line whether all is stopped, or how many of the campaigns are not, and as what they ended."""
+        """Return one line that says whether all are stopped, or how many are not and with which outcomes."""
         before: Counter[Outcome] = Counter(dict(self.settled))
         states = before + self.stats.outcomes
         held = sum(states[outcome] for outcome in HELD_BACK)
@@ -141,7 +141,7 @@ def _describe_done(done: int, states: Counter[Outcome]) -> str:
 
 
 def format_summary(summary: StopSummary) -> list[str]:
-    """Return the lines of a summary: outcomes, time, tries, the slowest, and whether every row has its line."""
+    """Return the lines of a summary: outcomes, time, attempts, the slowest, and whether every row has its line."""
     stats, rows = summary.stats, format_counts(summary.stats.outcomes)
     rate = summary.calls / summary.elapsed_s if summary.elapsed_s > 0 else 0.0
     rows += [
@@ -180,5 +180,5 @@ def format_summary(summary: StopSummary) -> list[str]:
 
 
 def format_counts(outcomes: Mapping[Outcome, int]) -> list[tuple[str, str]]:
-    """Name every outcome that occurred, with its number."""
+    """Return every outcome that occurred, with its number."""
     return [(outcome.value, f"{outcomes[outcome]:,}") for outcome in Outcome if outcomes.get(outcome)]
