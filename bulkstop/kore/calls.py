@@ -128,13 +128,36 @@ _STAYS = re.compile(r"[A-Za-z0-9_.~-]+")
 
 def target(campaign: Campaign, paths: Paths = V2) -> str:
     """Return path and query of the stop call; every id is exactly one percent-encoded path segment or query value."""
+    return _quote_id(campaign.campaign_id).join(_find_parts(campaign, paths))
+
+
+class StopTargets:
+    """Writes target and headers of stop calls: what calls of one scope and token share is written once in a row."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._shared: tuple[object, ...] = ()
+        self._parts: tuple[str, ...] = ()
+        self._headers: dict[str, str] = {}
+
+    def write(self, campaign: Campaign, token: str) -> tuple[str, dict[str, str]]:
+        """Return path with query, and the headers; nobody changes these."""
+        shared = (campaign.stream_id, campaign.account_id, campaign.campaign_type, campaign.iid, token)
+        if shared != self._shared:
+            self._parts, self._headers = _find_parts(campaign, self._paths), headers(campaign, token)
+            self._shared = shared
+        return _quote_id(campaign.campaign_id).join(self._parts), self._headers
+
+
+def _quote_id(campaign_id: str) -> str:
+    return campaign_id if _STAYS.fullmatch(campaign_id) else quote(campaign_id, safe="")
+
+
+def _find_parts(campaign: Campaign, paths: Paths) -> tuple[str, ...]:
+    """Return what a target has before and behind the id."""
     kind = campaign.campaign_type
     template = paths.voice if kind is CampaignType.VOICE else paths.sms
-    parts = _around_id(template, kind, campaign.account_id, campaign.stream_id, campaign.iid)
-    campaign_id = campaign.campaign_id
-    if not _STAYS.fullmatch(campaign_id):
-        campaign_id = quote(campaign_id, safe="")
-    return campaign_id.join(parts)
+    return _around_id(template, kind, campaign.account_id, campaign.stream_id, campaign.iid)
 
 
 @lru_cache(maxsize=1024)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
-from bulkstop.kore.calls import V2, Call, Paths, headers, stop_call, target
+from bulkstop.kore.calls import V2, Call, Paths, StopTargets, headers, stop_call
 from bulkstop.kore.exchange import BODY, BODY_CAP, Begin, Came, Post, Response, TransportFailure
 from bulkstop.kore.interpret import find_allowance, interpret, read_stopped
 from bulkstop.kore.redaction import redact_response
@@ -65,7 +65,7 @@ def make_stop_at_once(
 
     With `is_brief` a stop has only its status: neither its latency nor the texts that would need masking.
     """
-    stopped = Stopped(is_brief=is_brief)
+    stopped, targets = Stopped(is_brief=is_brief), StopTargets(paths)
 
     def told(campaign: Campaign, token: Token, done: Done, came: Came) -> None:
         if isinstance(came, CancelledError):
@@ -86,8 +86,8 @@ def make_stop_at_once(
         token = tokens.cached
         if token is None:
             return None
-        fields = headers(campaign, token.value)
-        return begin(target(campaign, paths), fields, BODY, BODY_CAP, partial(told, campaign, token, done))
+        target, fields = targets.write(campaign, token.value)
+        return begin(target, fields, BODY, BODY_CAP, partial(told, campaign, token, done))
 
     return at_once
 

@@ -48,6 +48,9 @@ class Histogram:
 
     def record(self, seconds: float) -> None:
         """Count one duration; ignore a negative one."""
+        if not seconds:  # as the lateness of nearly all
+            self._counts[0] += 1
+            return
         us = int(seconds * 1e6 + 0.5)
         if us > self.max_us:
             self.max_us = us = min(us, HIGHEST_US)
