@@ -415,6 +415,7 @@ class Lanes:
         self._lanes = [lane for lane in lanes if not lane.is_done]
         self._concurrency = concurrency
         self._due: list[tuple[float, int, Lane]] = []
+        self._latest: Lane | None = None  # drawn last, and queued only when another may be ready: queueing is dear
         self._tickets = count(1)
         self._open = len(self._lanes)
         self._is_paused = False
@@ -446,6 +447,12 @@ class Lanes:
         return min(drawn, begins_at) if self._parked and isinstance(drawn, float) else drawn
 
     def _draw(self, now: float, *, may_begin: bool) -> Turn | float:
+        lane, self._latest = self._latest, None
+        if lane is not None:
+            is_alone = may_begin and not (self._due and self._due[0][0] <= now)
+            if is_alone and (turn := self._draw_from(lane, now)) is not None:
+                return turn
+            self._queue(lane, now)
         while self._due:
             at, ticket, lane = self._due[0]
             if ticket == lane.ticket and at > now:
@@ -455,12 +462,18 @@ class Lanes:
                 continue  # the lane was queued again since, with a newer time
             if not may_begin:
                 self._park(lane)
-            turn = lane.draw(now, self._room) if self._ready_at(lane) <= now else None
-            self._queue(lane, now)
-            if turn is not None:
-                self._note_left(turn, now)
+            if (turn := self._draw_from(lane, now)) is not None:
                 return turn
+            self._queue(lane, now)
         return math.inf
+
+    def _draw_from(self, lane: Lane, now: float) -> Turn | None:
+        """Draw a turn from a lane that is not queued, if it is ready."""
+        turn = lane.draw(now, self._room) if self._ready_at(lane) <= now else None
+        if turn is not None:
+            self._latest = lane
+            self._note_left(turn, now)
+        return turn
 
     def _note_left(self, turn: Turn, now: float) -> None:
         if not turn.admitted:
