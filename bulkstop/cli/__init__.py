@@ -1,4 +1,4 @@
-"""The command line: reads options, runs a command, prints, and exits; no other package prints or exits."""
+"""Turns the words of a command line into calls, the result into an exit code; no other package prints or exits."""
 
 import os
 import signal
