@@ -160,9 +160,7 @@ class _Reading:
         self._enough = enough
         self._allowance = allowance
         self._any_id = any_id
-        self._items: dict[
-            str, ListedCampaign
-        ] = {}  # includes campaigns that the filter rejects
+        self._items: dict[str, ListedCampaign] = {}  # includes campaigns that the filter rejects
         self._doubled: set[str] = set()
         self._unusable: dict[str, None] = {}
         self._bytes = 0
