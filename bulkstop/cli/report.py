@@ -103,7 +103,7 @@ def command(**given: object) -> int:
 
     With --latest or --failed, write rows of them to one file instead.
     """
-    options = ReportOptions(**given)  # type: ignore[arg-type] - click has read them
+    options = ReportOptions(**given)  # type: ignore[arg-type]  # click has read them
     check_usage(options)
     if not (options.latest or options.failed):
         reviews = [review_results(path, check=options.check) for path in options.paths]
