@@ -25,7 +25,7 @@ _MORE = "hasMore"
 """The key by which a response of the list API says that there are more pages."""
 _BLOCK_CHARS = 2**16
 _UNFINISHED_CHARS = 16
-r"""Distance from the end of a block within which an error may come from a cut value: `-Infinity`, `\\ud83d\\ude00`."""
+r"""Distance from the end of a block within which an error may come from a cut value: `-Infinity`, `\ud83d\ude00`."""
 _ANSWER_LEVELS = 4
 _BREAKS_OFF = "it breaks off"
 _TOO_LONG = f"the row is longer than {LINE_CHARS:,} characters"
