@@ -1,4 +1,4 @@
-"""All settings, each with its default, unit and check.
+"""All settings, each with its default, its unit, its check.
 
 `Settings` is frozen and valid: every instance can be used. The command line, the environment and profiles share its
 definitions, so that an option, its variable and its key agree.
