@@ -1,4 +1,4 @@
-"""`bulkstop hold` as a process: what it lists, stops and keeps, how it is refused, killed and gone on with."""
+"""`bulkstop hold` as a process: its list, stops and results, refusals, kills and continuation."""
 
 import json
 import os
@@ -41,13 +41,13 @@ QUICK = ("--every", "50ms", "--for", "100ms", "--quota", "none")
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Simulated]:
-    """Hold a simulator open whose campaigns start and end at each look."""
+    """Run a simulator whose campaigns start and end at each look."""
     with simulator(tmp_path, "--campaigns", "60", "--seed", "3", "--churn", "2") as found:
         yield found
 
 
 def hold(sim: Simulated, *args: str, cwd: Path, **variables: str | None) -> Ended:
-    """Hold a service."""
+    """Run a hold against a service."""
     return bulkstop("hold", "--host", sim.url, *WHERE, *args, cwd=cwd, **variables)
 
 
