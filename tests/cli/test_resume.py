@@ -325,7 +325,7 @@ class TestSecrets:
         ],
     )
     def test_command_line(self, words: list[str], told: list[str]) -> None:
-        """The command line is kept word for word but for the values of options that may hold a secret."""
+        """The command line is recorded word for word, except values of options that may hold a secret."""
         assert command_line(["/usr/bin/bulkstop", "stop", *words]) == ["bulkstop", "stop", *told]
 
 
@@ -335,7 +335,7 @@ class TestFromPython:
     def test_stop(
         self, here: Here, sim: Simulated, three: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """`stop(resume=True)` goes on with a file, tells only its own results, and counts all rows."""
+        """`stop(resume=True)` continues a file, returns only its own results, and counts all rows."""
         monkeypatch.chdir(tmp_path)
         lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.TIMEOUT])
         told: list[str] = []
@@ -368,7 +368,7 @@ class TestFromPython:
     async def test_cancelled(
         self, sim: Simulated, three: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A cancelled `stop_async` leaves a line for every row and says that it was aborted; the next goes on."""
+        """A cancelled `stop_async` leaves a line for every row and says that it was aborted; the next run continues."""
         monkeypatch.chdir(tmp_path)
         apart(tmp_path / LIST)
         two_in_flight = asyncio.Barrier(3)
@@ -397,7 +397,7 @@ class TestFromPython:
 
 
 def test_a_killed_run_loses_nothing(make_list: MakeList, tmp_path: Path) -> None:
-    """After `kill -9` in mid-run every campaign reaches the server, only those in flight twice; all is proven."""
+    """After `kill -9` during a run every campaign reaches the server, only those in flight twice; all is proven."""
     ids = [line.split(",")[0] for line in make_list(60).read_text().splitlines()[1:]]
     with simulator(tmp_path) as sim:
         options = (
