@@ -112,7 +112,7 @@ def test_older_deployment(here: Here, older: Older, tmp_path: Path) -> None:
 
 
 def test_check_says_which_answers(here: Here, older: Older) -> None:
-    """check finds that this version answers when the paths of the other are set; with its own paths, all answer."""
+    """Check finds that this version answers when the paths of the other are set; with its own paths, all answer."""
     run = here("check", "--host", older.url, *WHERE, "--type", "voice")
     assert run.code == 1
     assert run.out.splitlines()[-1].startswith("NOT READY: the API answers as v1: give --api v1; HTTP 404: ")
@@ -125,7 +125,7 @@ def test_check_says_which_answers(here: Here, older: Older) -> None:
 
 
 def test_check_of_the_newer(here: Here, tmp_path: Path) -> None:
-    """check finds a newer deployment too, and tells a wrong path of the user from a wrong version."""
+    """Check finds a newer deployment too, and tells a wrong path of the user from a wrong version."""
     with simulator(tmp_path, "--campaigns", "20") as sim:
         where = ("--host", sim.url, *WHERE, "--type", "voice")
         assert "the API answers as v2: give --api v2" in here("check", *where, "--api", "v1").out

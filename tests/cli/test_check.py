@@ -61,7 +61,7 @@ def tell(run: Ended) -> list[str]:
 
 
 def test_all_is_well(here: Here, tmp_path: Path) -> None:
-    """check reads one page of each type's list, and one campaign; it stops nothing, and the verdict is last."""
+    """Check reads one page of each type's list, and one campaign; it stops nothing, and the verdict is last."""
     with simulator(tmp_path, "--campaigns", "300") as sim:
         run = here("check", "--host", sim.url, *WHERE)
         assert (run.code, run.err, len(sim.requests())) == (0, "", 4)
@@ -81,7 +81,7 @@ def test_all_is_well(here: Here, tmp_path: Path) -> None:
 
 
 def test_input(here: Here, sim: Simulated, tmp_path: Path) -> None:
-    """check shows each input's format, columns and first ids, and reads the lists of its campaigns."""
+    """Check shows each input's format, columns and first ids, and reads the lists of its campaigns."""
     rows = "".join(f"cd-{number},SMS,a2,st-{number // 2},x\n" for number in range(7))
     (tmp_path / "it's a list.csv").write_text(f"campaignId,type,account_id,stream_id,city\n{rows}")
     (tmp_path / "ids.txt").write_text("cd-8\n")

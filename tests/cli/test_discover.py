@@ -253,7 +253,7 @@ def test_a_list_that_fails_stops_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_throttled_in_mid_list(tmp_path: Path) -> None:
-    """discover waits for a service that refuses some calls; the list is complete."""
+    """Discover waits for a service that refuses some calls; the list is complete."""
     options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--quota", "4/300ms", "--retry-after", "0.3")
     with simulator(tmp_path, *options) as sim:
         run = discover(sim, *WHERE, "--quota", "none", "--max-retry-after", "300ms", cwd=tmp_path)

@@ -168,7 +168,7 @@ def list_commands(path: Path) -> Iterator[str]:
 
 
 def test_inventory() -> None:
-    """This file lists each command that the code prints, with an existing test that pastes it."""
+    """Each command that the code prints is listed here, with an existing test that pastes it."""
     found = {command for path in PACKAGE.rglob("*.py") for command in list_commands(path)}
     assert found == SWEPT.keys(), "name the new ones in SWEPT, each with a test here that pastes it"
     tests = globals().keys() | vars(TestEnds).keys() | vars(TestFiles).keys()
