@@ -10,7 +10,7 @@ from tests.processes import ROOT
 
 README = "README.md"
 PAGES = (README, *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-"""Whatever users read."""
+"""All pages for users."""
 OTHERS = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "benchmarks/RESULTS.md")
 TYPED = ""
 """The language of a block whose command needs a terminal; that of docs/incident.md is typed by its own test."""

@@ -28,7 +28,7 @@ from tests.servers import VOICE_ANSWER
 WHERE = ("--account-id", "a1", "--stream-id", "st-1")
 """What made-up campaigns need."""
 NOWHERE = ("--host", "http://127.0.0.1:1", "--proxy", "http://127.0.0.1:1")
-"""Whatever host is named after it, no request gets further than a dead proxy."""
+"""With any host, no request gets further than a dead proxy."""
 PATIENT = ("--max-late", "60s")
 """What a busy machine does to the schedule is not what these tests are about."""
 
@@ -92,7 +92,7 @@ def reference(values_ms: list[float], percentile: float) -> float:
 
 
 def assert_same_times(told: Mapping[str, Any], rows: list[dict[str, Any]], names: Iterable[str]) -> None:
-    """Hold the percentiles of a report against those of its lines."""
+    """Compare the percentiles of a report with those of its lines."""
     for name in names:
         values = [row[name] for row in rows]
         assert told[name]["max"] == max(values)
@@ -125,7 +125,7 @@ def measured(
     before: Metrics | None = None,
     unsent: int = 0,
 ) -> Metrics:
-    """Measure requests that are all the same, after those that were before, and some that never left."""
+    """Measure equal requests, after earlier ones and some that were never sent."""
     metrics = before or Metrics()
     for _ in range(unsent):
         metrics.add_unsent(latency_s)

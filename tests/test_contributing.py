@@ -24,7 +24,7 @@ def follow(section: str) -> list[str]:
 
 
 def find_places(names: list[str]) -> set[str]:
-    """Return the modules in which one of these names stands as a word."""
+    """Return the modules that contain one of these names as a word."""
     word = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in names))
     return {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if word.search(path.read_text())}
 

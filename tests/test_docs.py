@@ -1,6 +1,6 @@
-"""What the pages say is so: their tables are those of the code, their links lead somewhere, their messages exist.
+"""The pages are true: their tables are those of the code, their links work, their messages exist.
 
-The commands in their blocks are run by tests/test_docs_commands.py, or by the test of a page of its own.
+The commands in their blocks are run by tests/test_docs_commands.py, or by the test of a page.
 """
 
 import ast
@@ -53,7 +53,7 @@ OPTIONS = set[str]().union(*FLAGS.values())
 
 
 def test_readme_is_short() -> None:
-    """The README has at most 200 lines, so that somebody reads it to its end."""
+    """The README has at most 200 lines, so that it can be read completely."""
     assert len(read(README).splitlines()) <= README_LINES
 
 
@@ -77,7 +77,7 @@ def test_links(page: str) -> None:
 
 
 def test_every_page_is_linked() -> None:
-    """Whoever reads the README is led to every page."""
+    """Every page is linked from the README, directly or not."""
     assert {f"docs/{path.name}" for path in DOCS.glob("*.md")} - set(links_of(README)) == set()
 
 
@@ -159,7 +159,7 @@ def test_messages(message: str) -> None:
 
 
 def has_in_order(text: str, parts: list[str]) -> bool:
-    """Tell whether the parts stand in a text one after the other; a regular expression takes seconds for that."""
+    """Tell whether a text contains the parts in this order; a regular expression would take seconds."""
     at = 0
     for part in parts:
         found = text.find(part, at)

@@ -1,8 +1,8 @@
-"""What docs/incident.md says is so: its commands are run as they stand, against a disaster in four accounts.
+"""docs/incident.md is true: its commands run unchanged, against a disaster in four accounts.
 
 Each account is a service with an app of its own: 75 campaigns, of which 15 run. `prod` is a profile that names them
-all, as the page has it. In a `console` block lines that begin with `$` are typed and the others must come out; `…`
-stands for anything, and alone on a line for any lines.
+all, as on the page. In a `console` block lines that begin with `$` are typed and the others must be printed; `…` stands
+for anything, and alone on a line for any lines.
 """
 
 import os
@@ -186,7 +186,7 @@ def test_hold_of_the_page(disaster: Disaster) -> None:
 
 
 def test_the_first_screen_is_one() -> None:
-    """What stops and proves stands on the first screen, with three commands at most."""
+    """The first screen has the commands that stop and prove, three at most."""
     assert len(FIRST_SCREEN.splitlines()) <= SCREEN_LINES
     assert FIRST_SCREEN.count("\n$ ") == 3
 

@@ -1,4 +1,4 @@
-"""Every example of docs/python.md works as it stands, and is typed as strictly as its reader may want.
+"""Every example of docs/python.md works unchanged, and passes strict type checks.
 
 Only the address differs: http://127.0.0.1:8080 is that of a simulator on a free port.
 """
@@ -96,7 +96,7 @@ def test_script(
 
 @pytest.mark.real
 async def test_web_handler(service: Simulator, tmp_path: Path) -> None:
-    """The web application begins a run when it is asked to, and shows how it stands."""
+    """The web application begins a run on request, and shows its state."""
     made = runpy.run_path(str(write(WEB, tmp_path, service.url)))["make_app"]()
     async with TestClient(TestServer(made)) as client:
         begun = await client.post("/stops", json=["cd-1", "cd-2"])

@@ -52,7 +52,7 @@ def test_the_farthest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that cannot be gone through is named by its variable, without what may be a password."""
+    """An unusable proxy is named by its variable, without a possible password."""
     monkeypatch.setenv("HTTPS_PROXY", "socks5://u:pa55word@p:1")
     with pytest.raises(SettingsError, match=r"^HTTPS_PROXY: a SOCKS proxy is not supported; .*NO_PROXY") as caught:
         Settings.load(host="api.example")

@@ -32,7 +32,7 @@ def rank(kind: CampaignType, priority: int | None, row: Mapping[str, object]) ->
 
 
 def test_what_harms_most_is_first() -> None:
-    """By execution type, then dialing mode, priority and newest instance; what is not told may be the worst."""
+    """By execution type, then dialing mode, priority and newest instance; unknown values count as the worst."""
     ranks = [rank(*each) for each in IN_ORDER]
     assert ranks == sorted(set(ranks))
 
@@ -44,7 +44,7 @@ def test_what_harms_most_is_first() -> None:
     st.booleans(),
 )
 def test_any_row_has_a_place(kind: CampaignType, priority: int | None, row: Mapping[str, object], is_odd: bool) -> None:
-    """Whatever a row carries, its place is a number that fits into 63 bits."""
+    """For any row, its sort key fits into 63 bits."""
     campaign = Campaign("cd-1", kind, "a1", "st-1", priority=priority, row=row)
     assert 0 <= rank_impact(campaign, is_odd=is_odd) < 2**62
 

@@ -124,7 +124,7 @@ def test_twice(programs: dict[str, str], says: str, home: Home) -> None:
 
 @WAYS
 def test_path(programs: dict[str, str], says: str, home: Home) -> None:
-    """A folder that is not on the PATH is told with the line that puts it there; so is one that comes too late."""
+    """A folder that is not on the PATH, or too late on it, is reported with the line that adds it."""
     home.add(**programs)
     done = home.make("install")
     line = f'export PATH="{home.link.parent}:$PATH"'

@@ -145,7 +145,7 @@ def test_late_lab_is_told() -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_gateway_models(name: str) -> None:
-    """What stands for a gateway takes as much at once as the gateway is set up to."""
+    """The model of a gateway admits the same burst as its configuration."""
     shape = SHAPES[name]
     model = shape.make_model(LIMIT, 0.0)
     assert sum(model.call(0.0) for _ in range(30)) == (20 if shape.program == "haproxy" else shape.burst + 1)
@@ -177,7 +177,7 @@ def test_lab() -> None:
 @pytest.mark.full
 @pytest.mark.parametrize("name", SHAPES)
 def test_gateways(name: str) -> None:
-    """A real gateway decides as the limiter that stands for it, but for calls at the very edge of a millisecond."""
+    """A real gateway decides like its model, except for calls at the very edge of a millisecond."""
     if SHAPES[name].program in list_missing():
         pytest.skip(f"{SHAPES[name].program} is not installed here; only the real one tells whether its model is right")
     limit = Limit(20, 2.0)

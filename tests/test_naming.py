@@ -31,7 +31,7 @@ def test_names(name: str, value: str | bool | None, argument: str, option: str) 
 
 
 def test_variable() -> None:
-    """A variable is named to whoever is told of options."""
+    """In messages that name options, a setting without one is named by its variable."""
     assert name_variable("client_id") == "client_id"
     with spelling(spell_option):
         assert name_variable("client_id") == "BULKSTOP_CLIENT_ID"

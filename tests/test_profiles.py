@@ -1,4 +1,4 @@
-"""Where the keys of a profile stand, and what a profile is not."""
+"""The lines of profile keys, and what is not a profile."""
 
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def test_line_ends(tmp_path: Path) -> None:
     ],
 )
 def test_no_profile(text: str, name: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands in no profile, or in what is none, is refused with its line and what may have been meant."""
+    """A value outside of a profile, or in something else, is refused with its line and a suggestion."""
     monkeypatch.chdir(tmp_path)
     Path("bulkstop.toml").write_text(text)
     with pytest.raises(SettingsError) as caught:

@@ -62,7 +62,7 @@ def test_a_key_is_masked_line_by_line() -> None:
     ],
 )
 def test_whatever_looks_like_a_jwt_is_masked(text: str) -> None:
-    """A token that nobody has told of is masked by its looks, also one whose end was cut off."""
+    """An unknown token is masked by its shape, even with its end cut off."""
     masked = Redactor().redact(text)
     assert MASK in masked
     assert all(part not in masked for part in TOKEN.split("."))
@@ -123,7 +123,7 @@ def test_a_secret_of_several_words() -> None:
     around=st.text(max_size=20),
 )
 def test_no_beginning_and_no_end_comes_out(secret: str, cut: int, blank: str, at: int, around: str) -> None:
-    """However long the part of a secret is and whatever stands around it, what is left of it is no 16 characters."""
+    """For any part of a secret in any text, at most 15 of its characters remain."""
     for part in (secret[:cut], secret[-cut:], secret[:at] + blank + secret[at:]):
         masked = Redactor(secret).redact(f"{around}\0{part}\0{around}")
         bare = "".join(masked.partition("\0")[2].rpartition("\0")[0].split())

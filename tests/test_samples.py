@@ -114,7 +114,7 @@ class TestDemo:
 
     @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_cut_short(self, signum: signal.Signals, here: Path) -> None:
-        """Whatever ends it, its simulator ends too."""
+        """However it ends, its simulator ends too."""
         process = self.demo(here, PATH=with_command(here.parent / "bin"))
         assert process.stdout is not None
         said = process.stdout.readline()
@@ -145,7 +145,7 @@ class TestDemo:
         assert list((here.parent / "tmp").iterdir()) == []
 
     def is_gone(self, here: Path, said: str) -> None:
-        """Make sure that nobody listens where the simulator did, and that its folder is gone."""
+        """Check that the simulator's port is closed, and that its folder is gone."""
         found = re.search(r"--host (\S+)", said)
         assert found is not None
         url = urlsplit(found[1])

@@ -20,7 +20,7 @@ from tests.settings import BESIDE, FIRM
 
 @pytest.mark.parametrize("name", ["account_id", "token", "token_file", "iid", "jwt_sub", "quota_store", "ca", "waves"])
 def test_empty_texts(name: str) -> None:
-    """A text that is given and holds nothing is refused with the name of its setting."""
+    """An empty text is refused with the name of its setting."""
     given: dict[str, Any] = {name: " "}
     with pytest.raises(SettingsError, match=f"^{name}: is empty; give it a value, or leave it out$"):
         Settings(host="api.example", **given)
@@ -173,7 +173,7 @@ def test_numbers(name: str, value: Any) -> None:
     ],
 )
 def test_read(name: str, value: object, read: object) -> None:
-    """What can be meant by only one value is taken for that."""
+    """A text with only one possible meaning is accepted."""
     assert getattr(make(name, value), name) == read
 
 
@@ -282,7 +282,7 @@ HOSTILE: list[object] = [endless(), "\ud800", "\0", "a\0b", "x" * 10**6, "\n", [
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
 @pytest.mark.parametrize("name", OPTION_SPECS)
 def test_hostile_value(name: str, value: object) -> None:
-    """Whatever is given is refused with the name of its setting, or taken."""
+    """Any value is accepted, or refused with the name of its setting."""
     try:
         make(name, value)
     except SettingsError as error:
@@ -312,7 +312,7 @@ def test_no_way_round_this_machine(host: str, more: dict[str, Any]) -> None:
 
 
 def test_plain_http_through_a_proxy() -> None:
-    """Whoever allows plain http to another machine allows it through a proxy as well."""
+    """Allowing plain http to another machine also allows it through a proxy."""
     assert Settings(host="http://api.example", proxy="http://proxy:3128", insecure_http=True).proxy
 
 
@@ -330,7 +330,7 @@ def test_password_without_its_user(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["token", "client_id", "client_secret", "proxy_password"])
 def test_secrets_as_they_come(name: str) -> None:
-    """What editors, shells and clipboards put around a secret or an id is not one of it; nothing else is an error."""
+    """Characters that editors, shells and clipboards add to a secret or an id are removed; nothing else changes."""
     assert getattr(make(name, "\ufeff\r\n s3cret \ufeff\r\n"), name) == "s3cret"
     with pytest.raises(SettingsError, match="is empty"):
         make(name, "\ufeff\r\n")
@@ -347,7 +347,7 @@ PATH_SETTINGS = ("voice_path", "sms_path", "status_path", "get_path", "list_path
 
 @pytest.mark.parametrize("name", PATH_SETTINGS)
 def test_path_templates(name: str) -> None:
-    """Any path may hold the stream, the application and the account; the campaign stands in those of one alone."""
+    """Any path may contain the stream, the application and the account; only those of one campaign contain it."""
     of_campaign = name not in ("list_path", "schedule_path")
     campaign = "/{campaignId}" if of_campaign else ""
     good: dict[str, Any] = {name: f"/p/{{iid}}/{{streamId}}/{{accountId}}{campaign}"}

@@ -230,7 +230,7 @@ async def test_other_paths_lead_nowhere(path: str) -> None:
 
 
 def test_calling_hours() -> None:
-    """Campaigns have calling hours of all documented kinds, or none; or those that were asked for, as they stand."""
+    """Campaigns have calling hours of all documented kinds, or none; or exactly the requested ones."""
     paths = [f"{V2}/cd-{number}" for number in range(200)]
     written = {"frequency": "DAILY", "timezone": "Mars/X", "days": [("MO", "9", "25:00 PM")]}
     for form, kinds in (("mixed", {None, "DAILY", "WEEKLY", "CUSTOM"}), ("none", {None}), ("9-25:00 PM Mars/X", None)):
@@ -390,7 +390,7 @@ async def test_schedule_is_disabled_by_name(call: Caller) -> None:
 
 
 async def test_unknown_name_is_a_new_campaign_where_any_id_exists(call: Caller) -> None:
-    """By default a name nobody heard of has a schedule to disable, each time that of the same campaign."""
+    """By default an unknown name has a schedule to disable, always of the same campaign."""
     async with Simulator(SimulatorOptions()) as sim:
         first = await call(sim, f"{V2}/schedule?enableSchedule=false&campaignName=spring")
         assert await call(sim, f"{V2}/schedule?enableSchedule=false&campaignName=spring") == first
@@ -824,7 +824,7 @@ async def test_log_is_appended_to(call: Caller, tmp_path: Path) -> None:
 
 
 async def test_request_that_was_cut_short_is_logged() -> None:
-    """A caller that leaves in mid-body leaves a line without a status, and nothing is stopped."""
+    """A caller that leaves within a body leaves a line without a status, and nothing is stopped."""
     wall = Arrivals()
     async with Simulator(SimulatorOptions(), wall=wall) as sim:
         host, port = sim.url.removeprefix("http://").split(":")
@@ -848,7 +848,7 @@ async def test_body_that_is_too_large_is_logged() -> None:
 
 
 async def test_log_that_nobody_reads(call: Caller, tmp_path: Path) -> None:
-    """A pipe that nobody reads holds up the calls that are to be logged, and neither the event loop nor the end."""
+    """An unread pipe delays the calls to be logged, but neither the event loop nor the end."""
     os.mkfifo(tmp_path / "log")
     reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
     fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
@@ -879,7 +879,7 @@ asyncio.run(serve(simulator, ready=lambda url: print(url, flush=True), stop=asyn
 
 
 def test_killed_simulator_leaves_a_complete_log(tmp_path: Path) -> None:
-    """What was answered stands in the log, whole, though the process is killed right after the answer."""
+    """Answered requests are completely logged, even if the process is killed right after the response."""
     log = tmp_path / "log"
     with subprocess.Popen([sys.executable, "-c", SERVER, str(log)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -938,7 +938,7 @@ async def test_serve_tells_its_url_and_ends_when_told(call: Caller) -> None:
 
 
 async def test_leaving_does_not_wait_for_slow_answers(tmp_path: Path) -> None:
-    """A simulator that owes an answer ends at once all the same; what took effect stands in the log."""
+    """A simulator with an outstanding response ends at once; requests that took effect are in the log."""
     log = tmp_path / "log"
     wall = Arrivals()
     async with asyncio.timeout(10):
@@ -1278,7 +1278,7 @@ async def test_an_account_that_refuses_and_one_that_is_slow(call: Caller) -> Non
 
 
 async def test_contacts_of_an_account(call: Caller) -> None:
-    """Contacts are those of the application that is asked for, and no others."""
+    """Contacts are only those of the requested application."""
     clock = Clock()
     clock.at_s = EIGHTEEN_S
     async with Simulator(campaigns=60, accounts=2, contacts_per_minute=1, wall=clock) as sim:

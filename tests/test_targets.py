@@ -146,7 +146,7 @@ def test_an_option_counts_for_more(profiles: Profiles) -> None:
 
 
 def test_an_account_is_that_of_a_host() -> None:
-    """An account at another host has another name, whatever its id; profiles of one host, however spelt, share one."""
+    """An account at another host has another name; profiles of one host, in any spelling, share one."""
     hosts = {"same": "https://API.example:443/", "other": "https://other.example", "port": "https://api.example:8443"}
     profiles = Profiles(OWN)
     profiles.others |= {name: replace(OWN, host=parse_address(host)) for name, host in hosts.items()}
@@ -178,7 +178,7 @@ def test_a_profile_of_targets_alone(tables: str, values: dict[str, str], borrows
 
 
 def test_a_profile_of_targets_that_are_not_there(tmp_path: Path) -> None:
-    """That a profile is missing is said with the place of the target that names it."""
+    """A missing profile is reported with the place of the target that names it."""
     path = tmp_path / "bulkstop.toml"
     path.write_text('[[profile.all.target]]\nprofile = "nowhere"\n')
     path.chmod(0o600)

@@ -31,7 +31,7 @@ def test_escaped_as_json_does(text: str) -> None:
 
 
 def test_controls() -> None:
-    """Control characters and halves of pairs are told from all else, also from what does not print."""
+    """Control characters and lone surrogates are distinguished from other unprintable characters."""
     assert all(map(has_controls, ("a\x00", "\x1b[", "\n", "\x7f", "\x85", "\ud800")))
     assert not any(map(has_controls, ("", "a b", "\u00a0", "\u202e", "\N{GRINNING FACE}")))
 
@@ -48,7 +48,7 @@ def test_a_line_of_json_has_the_same_values(text: str) -> None:
 @example("\\u202e\u202e")
 @example("'a'")
 def test_a_cell_is_read_as_what_was_written(text: str) -> None:
-    """Whatever a text is, its cell is that text again, and safe: for a terminal, and for a spreadsheet."""
+    """For any text, its cell is read back as that text, and is safe in a terminal and a spreadsheet."""
     cell = to_cell(text)
     assert from_cell(cell) == text
     assert all(map(is_kept, cell))

@@ -48,7 +48,7 @@ RENEWED = Attempt(Outcome.UNAUTHORIZED, RetryHint.NOW, http_status=401, error="H
 
 
 def throttled(retry_after_s: float | None = None) -> Attempt:
-    """Make the answer of a service that is asked too often."""
+    """Return the response of a service that is called too often."""
     return Attempt(Outcome.THROTTLED, RetryHint.THROTTLED, 429, error="rate limit", retry_after_s=retry_after_s)
 
 
@@ -126,7 +126,7 @@ class Service:
 
 
 class Served:
-    """A call that is answered by a timer; a renewed token is told as something still to be awaited."""
+    """A call that a timer answers; a renewed token is returned as an awaitable."""
 
     def __init__(self, service: Service, campaign: Campaign, done: Done) -> None:
         self._service, self._done = service, done

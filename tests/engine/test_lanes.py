@@ -215,7 +215,7 @@ def test_waiting_retries_are_bounded_and_hold_up_only_their_own_account() -> Non
 
 
 def test_leftover_is_everything_that_has_no_result() -> None:
-    """What waits comes out with its tries, what was never drawn without."""
+    """Waiting campaigns are returned with their attempts, others without."""
     lanes = Lanes([lane("a", 4), lane("b", 2)], 2)
     tried, settled = drawn(lanes), drawn(lanes)
     retry(lanes, tried, 0.0, 5.0)
@@ -254,7 +254,7 @@ def lines(turns: Iterable[Turn]) -> list[int]:
 
 
 def test_rows_of_a_group_without_room_let_others_of_the_account_go_by() -> None:
-    """One of each group leaves; the rest waits in its lane for an answer, in order."""
+    """One campaign of each group is sent; the others wait in their lane for its answer, in order."""
     lanes, groups = watched(mixed("s", "s", "s", "t", "s", "t", "u"))
     first = all_drawn(lanes)
     assert lines(first) == [1, 4, 7]
@@ -278,7 +278,7 @@ def test_what_was_set_aside_goes_before_what_comes_later() -> None:
 
 
 def test_a_due_try_goes_before_what_was_set_aside() -> None:
-    """What was begun is finished before another campaign of its group is begun, whoever came first to wait."""
+    """A campaign that was begun is finished before another of its group is begun."""
     lanes, _ = watched(mixed(*"sss"))
     first = drawn(lanes)
     assert lanes.draw(0.0) == math.inf
@@ -401,7 +401,7 @@ answers = st.lists(st.tuples(eighths, st.none() | eighths, st.booleans()), min_s
 def test_no_campaign_is_lost_and_no_wait_is_for_nothing(
     sizes: list[int], script: list[tuple[float, float | None, bool]], workers: int, limit: Limit | None
 ) -> None:
-    """Whatever the answers: each campaign is settled once, shares hold, every wait ends later, no idle lane is left."""
+    """For any responses: each campaign is settled once, shares hold, every wait ends, no idle lane is left."""
     own = [lane(f"a{number}", size, [limit] if limit else []) for number, size in enumerate(sizes)]
     lanes, now, ties, calls = Lanes(own, workers), 0.0, count(), count()
     flying: list[tuple[float, int, Turn, float | None, bool]] = []
@@ -492,7 +492,7 @@ class TestWaits:
         assert lanes.find_wait(3.0) == Wait(WaitReason.BREAKER, math.inf)
 
     def test_throttled(self) -> None:
-        """An account that was told to wait does so until then."""
+        """A throttled account waits until the time it was given."""
         resting = lane("a", 1)
         resting.rest.extend(7.0)
         lanes = Lanes([resting], 4)

@@ -69,7 +69,7 @@ def kill(signum: int) -> Callable[[], None]:
 
 @pytest.fixture(autouse=True)
 def as_at_a_terminal() -> Iterator[None]:
-    """Let the signals do what they do in a fresh process, however these tests were started (nohup, a script's `&`)."""
+    """Reset signals to their defaults, however these tests were started (nohup, a script's `&`)."""
     with (
         disposition(signal.SIGINT, signal.default_int_handler),
         disposition(signal.SIGTERM, signal.SIG_DFL),
@@ -107,7 +107,7 @@ def test_the_first_signal_drains(signum: int, loop_factory: Callable[[], asyncio
 
 @LOOPS
 def test_the_second_signal_aborts(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """Nobody waits for an answer any more: what was in flight is unknown; the first number stays."""
+    """No answer is waited for any more: calls in flight are unknown; the first signal number remains."""
 
     async def main() -> Scene:
         scene = Scene()
@@ -136,7 +136,7 @@ async def test_a_third_signal_changes_nothing() -> None:
 
 @LOOPS
 def test_the_end_of_the_grace_aborts(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """A call that never ends does not keep a run that was told to end."""
+    """A call that never ends does not delay the end of a run."""
 
     async def main() -> Scene:
         scene = Scene(grace_s=0.02)

@@ -36,7 +36,7 @@ def test_not_kept_back(tmp_path: Path) -> None:
 
 
 def test_exists(tmp_path: Path) -> None:
-    """A file that is there is left alone, unless it is to be replaced."""
+    """An existing file is unchanged, unless it is to be replaced."""
     path = tmp_path / "out"
     path.write_text("old and longer")
     with pytest.raises(OutputError, match=r"--hdr .*out: exists already; give overwrite=True"):
@@ -64,7 +64,7 @@ def test_cannot_be_opened(name: str, tmp_path: Path) -> None:
 
 
 def test_full_device() -> None:
-    """What cannot be written is told: at the close if not before, and only once."""
+    """A failed write is reported once, at the latest at the close."""
     output = Output("/dev/full", "--hdr")
     output.write(b"x")
     with pytest.raises(OutputError, match=r"--hdr /dev/full: cannot be written \(No space left on device\)"):

@@ -16,7 +16,7 @@ from bulkstop.files.state_folder import expand_home, find_home, find_state_folde
 
 @pytest.fixture
 def _open_umask() -> Iterator[None]:
-    """Let what is made be open to everybody, unless it is made otherwise."""
+    """Use an umask that leaves new files open to everybody, unless they are made otherwise."""
     before = os.umask(0)
     yield
     os.umask(before)

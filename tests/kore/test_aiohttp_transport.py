@@ -1,4 +1,4 @@
-"""The aiohttp transport's own: how its exceptions are told, without sockets; test_transport.py has the rest."""
+"""How the aiohttp transport reports exceptions, without sockets; test_transport.py has the rest."""
 
 import errno
 import re
@@ -60,7 +60,7 @@ class TestErrors:
         ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
     )
     async def test_unsent(self, api: aioresponses, error: Exception, text: str) -> None:
-        """What keeps a connection from being made is named; nothing was sent, and the call is worth another try."""
+        """The cause of a failed connection is named; nothing was sent, and another attempt may help."""
         failure = await fail(api, error)
         outcome = Outcome.TIMEOUT if "in time" in text else Outcome.CONNECTION_ERROR
         assert failure == (outcome, f"{text}; nothing was sent", failure.latency_ms, None, RetryHint.LATER, False)
@@ -78,7 +78,7 @@ class TestErrors:
         ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
     )
     async def test_lost(self, api: aioresponses, error: Exception, text: str) -> None:
-        """What breaks later is named; the call may have arrived, and is worth another try."""
+        """A later failure is named; the call may have arrived, and another attempt may help."""
         failure = await fail(api, error)
         assert failure == (Outcome.CONNECTION_ERROR, text, failure.latency_ms, None, RetryHint.LATER, True)
 
@@ -89,7 +89,7 @@ class TestErrors:
         assert (failure.error, failure.may_have_arrived) == (why, False)
 
     async def test_slip_of_the_program(self, api: aioresponses) -> None:
-        """What is nobody's failure but the program's is not taken for one of the network's."""
+        """An error of the program itself is not reported as one of the network."""
         api.post(ANYWHERE, exception=ZeroDivisionError())
         async with AiohttpTransport("https://platform.example") as client:
             with pytest.raises(ZeroDivisionError):

@@ -57,7 +57,7 @@ def test_what_is_kept_is_bounded() -> None:
 
 @given(st.lists(st.tuples(NAMES, TEXTS), max_size=8), st.none() | TEXTS)
 def test_no_text_raises(headers: list[tuple[str, str]], date: str | None) -> None:
-    """Whatever stands in the headers, there is an allowance of possible numbers, or none."""
+    """For any text in the headers, there is an allowance of possible numbers, or none."""
     allowance = read_allowance(pick_rate_limit(headers), date)
     if allowance is not None:
         remaining, reset_s, limit, window_s = allowance

@@ -133,7 +133,7 @@ class TestTargets:
 
     @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1))
     def test_nothing_leaves_its_place(self, text: str) -> None:
-        """Whatever an id or a name holds, it is one segment of the path or one value of the query."""
+        """Any id or name is one segment of the path or one value of the query."""
         if text not in (".", ".."):
             call = read_call(status_call(VOICE, text).target)
             assert (call.operation, call.campaign_id) == (Operation.STATUS, text)
@@ -145,7 +145,7 @@ class TestTargets:
 
     @pytest.mark.parametrize("name", [None, "", "x" * (NAME_CHARS + 1), "a\nb", "a\x9bb", "\ud800"])
     def test_names_that_cannot_be_sent(self, name: str | None) -> None:
-        """A name by which nothing can be asked for is told before it is tried."""
+        """A name that cannot be sent is reported in advance."""
         assert name_fault(name)
 
     def test_names_that_can(self) -> None:
@@ -205,7 +205,7 @@ class TestPage:
         assert page_of(listing(both), SMS).items[0].campaign_id == "cd-2"
 
     def test_unknown_status(self) -> None:
-        """A status that nobody documented is kept as it stands, without what a terminal would obey."""
+        """An undocumented status is kept, without characters that control a terminal."""
         assert page_of(listing(ROW | {"status": "Throttled"})).items[0].status == "Throttled"
         assert page_of(listing(ROW | {"status": "Act\x1b[2Jive"})).items[0].status == "Act [2Jive"
 
@@ -244,7 +244,7 @@ class TestPage:
         [(True, True, True), (True, False, False), (False, True, False), (None, True, True), (None, None, None)],
     )
     def test_recurring(self, scheduled: bool | None, recurring: bool | None, recurs: bool | None) -> None:
-        """What recurs has a schedule that is on; where nothing is said, nothing is known."""
+        """A recurring campaign has an active schedule; without a value nothing is known."""
         assert ENTRY._replace(is_scheduled=scheduled, is_recurring=recurring).recurs is recurs
 
     @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ class TestPage:
         ],
     )
     def test_more(self, data: dict[str, object], rows: int, more: bool) -> None:
-        """Whether more follow is told by whichever field there is, else by a page that is full."""
+        """Any of the known fields says whether more pages follow, otherwise a full page does."""
         page = page_of(listing(*({"_id": f"cd-{n}"} for n in range(rows)), **data))
         assert page.more is more
 
@@ -291,13 +291,13 @@ class TestFailures:
         ],
     )
     def test_no_page(self, body: object) -> None:
-        """A 2xx that holds no list is none, whatever it says; it is asked for again."""
+        """A 2xx without a list is not a page, and is retried."""
         result = failed(read_page(answer(body), VOICE, FIRST))
         assert (result.outcome, result.again) == (Outcome.UNCONFIRMED, RetryHint.LATER)
         assert result.error == "HTTP 200, but the answer is not a page of campaigns"
 
     def test_too_long(self) -> None:
-        """A page that was cut off at the cap is told as such, and not asked for again."""
+        """A page that was cut off at the cap is reported as such, and not retried."""
         result = failed(read_page(answer(b"x" * PAGE_CAP), VOICE, FIRST))
         assert (result.error, result.again) == ("HTTP 200, but the answer is longer than 4 MiB", RetryHint.NO)
 
@@ -391,7 +391,7 @@ class TestStatus:
         assert result.error == "HTTP 200, but the answer tells no status"
 
     def test_of_another(self) -> None:
-        """What is said of another campaign is not taken for this one's."""
+        """A response about another campaign is not used for this one."""
         result = failed(read_status(answer({"status": "success", "data": {"id": "cd-2", "status": "Stopped"}}), "cd-1"))
         assert result.error == "HTTP 200, but the answer tells of another campaign"
 
@@ -438,7 +438,7 @@ PAGES = st.fixed_dictionaries(
 @settings(max_examples=300)
 @given(st.one_of(st.binary(), (VALUES | PAGES).map(lambda value: json.dumps(value).encode())), st.integers(200, 599))
 def test_any_answer(body: bytes, status: int) -> None:
-    """Whatever a service answers is a value or a failure with a reason in one line; nothing raises."""
+    """Any response is a value or a failure with a one-line reason; nothing raises."""
     response = Response(status, body, 1.0)
     for result in (read_page(response, VOICE, FIRST), read_status(response, "cd-1"), read_disabled(response)):
         if isinstance(result, Attempt):

@@ -119,7 +119,7 @@ class TestRequest:
     @example(campaign_id="a?c=d&e#f..;é\u200b{streamId}{}+ ")
     @example(campaign_id="...")
     def test_any_id_is_one_segment(self, kind: CampaignType, campaign_id: str) -> None:
-        """However an id is made, it is one path segment that decodes to it, and nothing else of the request changes."""
+        """Any id is one path segment that decodes to it, and the rest of the request does not change."""
         made = campaign(kind, campaign_id=campaign_id)
         assume(made.fault_with(any_id=True) is None)
         usual, attempt = target(campaign(kind)), target(made)
@@ -286,7 +286,7 @@ class TestStopped:
 
     @pytest.mark.parametrize("status", [302, 400, 404, 500])
     def test_only_a_2xx_is_foreign(self, status: int) -> None:
-        """What fails by its HTTP status needs no such mark."""
+        """A failure by its HTTP status needs no such mark."""
         assert not answered(status, b"<html>").is_foreign
 
     @pytest.mark.parametrize("status", [100, 199, 300, 302, 400, 401, 403, 404, 408, 409, 412, 429, 500, 503, 600])
@@ -388,7 +388,7 @@ class TestThrottled:
 
     @pytest.mark.parametrize("code", [4002, None, True, [], {}, "OTHER", "rate_limit_exceeded "])
     def test_other_codes(self, code: object) -> None:
-        """Other codes, of whatever kind, are none of the two."""
+        """Other codes are neither of the two."""
         assert answered(400, {"code": code, "errors": [{"code": code}]}).outcome is Outcome.REJECTED
 
 

@@ -24,7 +24,7 @@ UNAUTHORIZED = Response(401, b'{"errors":[{"msg":"Unauthorized","code":4002}]}',
 
 
 class Service:
-    """A transport and a source of tokens in one: it answers what it is told to, and keeps what was asked."""
+    """A transport and a source of tokens in one: it returns prepared responses, and records requests."""
 
     def __init__(self, response: Callable[[str], Response | TransportFailure] = lambda token: STOPPED) -> None:
         self.answer = response
@@ -127,7 +127,7 @@ class TestTokens:
     """Every attempt carries the token that is right at that moment."""
 
     async def test_at_rest_is_no_refusal(self) -> None:
-        """A 401 that says of this campaign that it is at rest is no reason for another token; of another one it is."""
+        """A 401 that says that this campaign is at rest needs no other token; one about another campaign does."""
         for campaign_id, outcome, made in (("cd-1", Outcome.ALREADY_STOPPED, 1), ("cd-2", Outcome.UNAUTHORIZED, 2)):
             service = Service(lambda token: Response(401, b'{"message":"Campaign cd-1 already stopped"}', 1.0))
             attempt = await stopping(service.post, Tokens(service.mint, renewable=True))(
@@ -238,7 +238,7 @@ async def test_a_status_is_read_to_its_own_cap(make: Make) -> None:
 @pytest.mark.real
 @each_transport
 async def test_a_call_that_is_lost(make: Make) -> None:
-    """A connection that breaks is a failure worth another try, and nobody speaks of a stop."""
+    """A broken connection is a failure worth another attempt, and its message does not mention a stop."""
     async with listening(replying(b"", "reset")) as server, make(server.url) as client:
         result = await perform_over(client)(LIST)
     assert isinstance(result, Attempt)

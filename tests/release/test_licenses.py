@@ -53,7 +53,7 @@ def test_all_that_is_needed() -> None:
 
 
 def test_one_without(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A package that names no licence is told, and makes the exit code 1."""
+    """A package without a licence is reported, with exit code 1."""
     monkeypatch.setattr(
         licenses, "list_licences", lambda: [Licensed("a", "1", "MIT", None), Licensed("b", "2", None, "x")]
     )

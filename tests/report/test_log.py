@@ -139,7 +139,7 @@ def test_any_value_can_be_written() -> None:
 
 
 def test_an_id_cannot_forge_a_field() -> None:
-    """What an id or a server says stays inside its quotes, whatever it holds."""
+    """Values from ids or a server remain inside their quotes."""
     for forged in ('a" outcome=stopped', "a\\", "a outcome=stopped", "a\nb", "", "a=b", 'a\\" outcome=stopped'):
         line = text("attempt", fields={"campaign_id": forged, "http_status": 500})
         quoted = re.search(r'campaign_id=("(?:[^"\\]|\\.)*") http_status=500$', line)
@@ -186,7 +186,7 @@ SECRETS = st.text(st.sampled_from("xyz\"'\\\n é\x1b\x85\u2028"), min_size=4, ma
 @given(message=ANY, value=ANY, error=ANY)
 @example(message="\x1b[2J\r\n\x9b31m", value="\u202e\u2028\x85", error="\ud800")
 def test_any_text_is_one_line(message: str, value: str, error: str) -> None:
-    """Whatever stands in a record, it is one line without control characters or escapes, and JSON gives it back."""
+    """Any record is one line without control characters or escape sequences, and JSON restores it."""
     line = text(message, fields={"value": value}, error=raised(error))
     assert line.isprintable()
     assert text("%s", message, name="redis").isprintable()
@@ -199,7 +199,7 @@ def test_any_text_is_one_line(message: str, value: str, error: str) -> None:
 @example(secret="a\\nb", before="a\n", after="b")
 @example(secret="\\x1b[", before="\x1b", after="[")
 def test_no_secret_comes_out(secret: str, before: str, after: str) -> None:
-    """Wherever a secret stands, it is in no line as it is, nor as a line would escape it."""
+    """A secret is in no line, neither plain nor escaped."""
     assume(len(secret.strip()) >= 4)
     said = f"{before}{secret}{after}"
     made = record(said, said, fields={"value": said, "list": [said]}, error=raised(said))

@@ -130,7 +130,7 @@ class TestInputs:
         assert list(now) == ["a.csv", "b.csv", "c.csv"]
 
     def test_each_by_itself(self) -> None:
-        """What stands in one input says nothing about another."""
+        """The digest of one input does not depend on another."""
         recorded = read({"a.csv": rows(1000), "b.csv": rows(1000)})
         changed = [*rows(999), b"!"]
         assert refusal({"a.csv": rows(1000), "b.csv": changed}, recorded).startswith("b.csv: a row of lines 2 to 1001 ")
@@ -165,7 +165,7 @@ class TestRecorded:
         ],
     )
     def test_garbage(self, given: Any) -> None:
-        """What is not a digest is a ValueError and nothing else: it would let changes pass, or fail in mid-plan."""
+        """An invalid digest is a ValueError, because it would hide changes or fail while planning."""
         with pytest.raises(ValueError, match="no digest of an input"):
             Digest.of(given)
 

@@ -59,7 +59,7 @@ def test_an_id_that_is_no_ascii(rows_of: Read) -> None:
     ],
 )
 def test_the_encoding_that_is_given(encoding: str, text: str, name: str) -> None:
-    """An encoding that is given is obeyed, whatever the bytes show."""
+    """A given encoding is used, whatever the bytes indicate."""
     stdin = io.BytesIO(text.encode(encoding))
     (row,) = read(["-"], defaults=DEFAULTS, stdin=stdin, encoding=encoding)
     assert isinstance(row, Campaign)

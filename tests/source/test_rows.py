@@ -137,7 +137,7 @@ def test_ids_that_cannot_be_sent() -> None:
 
 
 def test_any_id() -> None:
-    """Where other characters are allowed in ids, a row with them is a campaign, but for what is never sent."""
+    """With `any_id` a row with unusual characters is a campaign, except ids that are never sent."""
     origin = RowParser("list.csv", Defaults(CampaignType.VOICE, "acc", "st-1"), any_id=True)
     assert isinstance(origin.row(1, id_alone("cd 1é")), Campaign)
     assert isinstance(ORIGIN.row(1, id_alone("cd 1é")), Result)
@@ -147,7 +147,7 @@ def test_any_id() -> None:
 
 @given(st.text(), st.text(), st.text(), st.text())
 def test_any_text(campaign_id: str, account_id: str, priority: str, name: str) -> None:
-    """Whatever the texts, there is a campaign or an invalid line that can be encoded."""
+    """Any texts are a campaign or an invalid result that can be encoded."""
     row = ORIGIN.row(1, (campaign_id, None, account_id, None, None, priority, name, None))
     assert f"{row.campaign_id}{row.account_id}".encode()
     if isinstance(row, Result):

@@ -47,7 +47,7 @@ def test_held_rows_on_a_full_disk() -> None:
 
 
 def test_no_folder_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no folder takes temporary files, TMPDIR is named as it is set."""
+    """If no folder takes temporary files, the message names TMPDIR with its value."""
 
     def refuse(**_: object) -> None:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")

@@ -201,7 +201,7 @@ def _linked_tar() -> bytes:
     ids=lambda value: value[2:30] if isinstance(value, str) else "",
 )
 def test_what_cannot_be_unpacked(rows: Rows, content: bytes, why: str) -> None:
-    """An archive that has no lists, or that nobody should open as it is, is one line that says what to do."""
+    """An archive without lists, or an unsafe one, is one line with the remedy."""
     with pytest.raises(InputError, match=why) as caught:
         rows(content)
     assert "\n" not in str(caught.value)
@@ -230,7 +230,7 @@ def test_damaged(rows: Rows, packing: str) -> None:
 
 @pytest.mark.parametrize("packing", PACKERS)
 def test_bombs(rows: Rows, packing: str) -> None:
-    """What unpacks to more than 200 times its size is refused, in whatever it is packed, and in whatever that is."""
+    """A file that unpacks to more than 200 times its size is refused in any packing, also nested."""
     bomb = PACKERS[packing](b"campaign_id\ncd-1" + b" " * 3_000_000)
     packed = gzip.compress(bomb) if packing == "tar" else bomb
     for content in (packed, make_zip({"list.txt": packed})):

@@ -50,7 +50,7 @@ NO_ROUTE = Attempt(Outcome.CONNECTION_ERROR, RetryHint.LATER, error="no route")
 
 
 def fails_after(calls: int, answer: Attempt = BROKEN, seed: int = 0) -> Service:
-    """Make a service that fails everything after so many calls, and answers in no order."""
+    """Return a service that fails everything after some calls, and answers in random order."""
     random_s = random.Random(seed)
     service = Service(
         lambda one, call: Reply(random_s.uniform(0.01, 0.5), STOPPED if len(service.log) <= calls else answer)
@@ -65,7 +65,7 @@ def fails_after(calls: int, answer: Attempt = BROKEN, seed: int = 0) -> Service:
 @pytest.mark.parametrize("names", ["a", "abcdefgh"])
 @pytest.mark.parametrize("count", [1, 10, 64])
 def test_exactly_the_cap_fails(count: int, names: str, concurrency: int) -> None:
-    """When all fails after 100 calls, exactly so many campaigns fail as the cap says, and the rest was not sent."""
+    """If all fails after 100 calls, exactly as many campaigns fail as the cap says, and the rest is not sent."""
     rows = accounts(names, 400 // len(names))
     job = Job(rows, fails_after(100), admission=Admission(FailureCap(count)), concurrency=concurrency)
     fault = job.to_its_end()
@@ -91,7 +91,7 @@ def test_tries_count_once(concurrency: int) -> None:
 
 
 def test_the_last_failure_of_a_finished_list_ends_nothing() -> None:
-    """When nothing is left to hold back, a cap that is reached is no reason: the run has come to its end."""
+    """If no campaign is left, a reached cap does not end the run: it is complete."""
     job = Job(campaigns(101), fails_after(100), admission=Admission(FailureCap(1)), concurrency=1)
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.STOPPED: 100, Outcome.SERVER_ERROR: 1}
@@ -190,7 +190,7 @@ def test_an_outage_beyond_the_bound_ends_the_run(concurrency: int) -> None:
 
 
 def test_a_list_that_ends_while_it_is_open_is_done() -> None:
-    """Nobody waits for a probe when there is no campaign left to be one."""
+    """No probe is waited for if no campaign is left for one."""
     job = Job(campaigns(10), always(BROKEN, 0.25), breaker=Breaker(10), concurrency=8)
     assert job.to_its_end() is None
     assert job.took_s == 0.5
@@ -256,7 +256,7 @@ def test_a_closed_group_uses_no_quota() -> None:
 
 
 def test_a_closed_group_takes_no_place_in_a_wave() -> None:
-    """What is not sent is neither admitted nor a failure: the wave goes on with the next campaign that is."""
+    """A campaign that is not sent is neither admitted nor a failure: the wave continues with the next one."""
     wrong = [one._replace(stream_id="st-2", campaign_id=f"w-{one.line}") for one in campaigns(50)]
     service = Service(lambda one, call: Reply(0.25, GONE if one.stream_id == "st-2" else STOPPED))
     admission = Admission(FailureCap(20), waves=[12, 24, 100], soak_s=5.0)
@@ -269,7 +269,7 @@ def test_a_closed_group_takes_no_place_in_a_wave() -> None:
 
 
 def test_a_campaign_of_a_closed_group_that_was_tried_keeps_its_tries() -> None:
-    """Only what was never sent is held back: a campaign between two tries is tried to its end."""
+    """Only campaigns that were never sent are omitted: one between two attempts gets all its attempts."""
     service = Service(lambda one, call: Reply(0.25, BUSY if one.line == 1 and call < 3 else GONE))
     job = Job(campaigns(50), service, scopes=ScopeBreaker(), concurrency=2)
     assert job.to_its_end() is not None
@@ -322,7 +322,7 @@ def test_a_group_begins_slowly_beside_one_that_works() -> None:
 
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 def test_a_try_in_a_group_without_a_success_is_its_call_in_flight(concurrency: int) -> None:
-    """While nothing is known of a group, neither new campaigns nor due tries leave beside its one call."""
+    """While a group has no success, neither new campaigns nor due attempts are sent beside its one call."""
     service = Service(lambda one, call: Reply(5.0, BUSY if call < 3 else STOPPED if one.line > 6 else GONE))
     job = Job(campaigns(4), service, scopes=ScopeBreaker(), concurrency=concurrency)
     assert job.to_its_end() is not None
@@ -347,7 +347,7 @@ def test_a_refused_group_holds_up_no_other_of_its_account(concurrency: int) -> N
 @pytest.mark.parametrize("answer", [REFUSED, RENEWED, GONE, FOREIGN, MOVED, BAD])
 @pytest.mark.parametrize("size", [1, 4, 5, 6, 500])
 def test_at_most_five_calls_are_lost_to_a_wrong_group(answer: Attempt, size: int, concurrency: int) -> None:
-    """Whatever the concurrency, and with a token that is renewed as well, five calls tell."""
+    """At any concurrency, and with a renewed token, five calls are enough."""
     job = Job(campaigns(size), always(answer, 0.5), scopes=ScopeBreaker(), concurrency=concurrency)
     assert job.to_its_end() is not None
     assert len(job.service.log) == min(FIRST, size + (answer is RENEWED))
@@ -414,7 +414,7 @@ def test_a_listed_campaign_or_no_list_closes_the_group(reading: Reading, said: s
 
 
 def listing(rows: Iterable[Campaign], running: Callable[[Campaign, int], bool], latency_s: float = 1.0) -> Lists:
-    """Make lists that have all rows, those running of which `running` says so at the n-th reading."""
+    """Return lists with all rows; the campaigns in `running` for the n-th reading run."""
     rows = list(rows)
     return Lists(
         lambda of, number: {
@@ -628,7 +628,7 @@ def test_a_run_that_ends_while_lists_are_read_leaves_nothing_behind(end: str) ->
     "fault", [QuotaError("the store is gone"), ValueError("a slip"), asyncio.CancelledError()], ids=repr
 )
 def test_a_list_that_raises_ends_the_run_with_every_line(answer: Attempt, fault: BaseException) -> None:
-    """Whatever comes out of it is raised once all rows have their lines; a stray cancellation is told as such."""
+    """Its error is raised once all rows have their lines; a stray cancellation is reported as such."""
     rows = [*campaigns(8, "a"), *campaigns(200, "b")]
     service = Service(lambda one, call: Reply(1.0, answer if one.account_id == "a" else STOPPED))
     lists = Lists(lambda of, number: fault)
@@ -728,7 +728,7 @@ def test_a_certificate_ends_the_run_at_once(attempts: int) -> None:
 
 
 def test_a_certificate_that_changes_is_waited_for() -> None:
-    """One that expires under a run that has worked is an outage: once it is mended every campaign is stopped."""
+    """A certificate that expires during a working run is an outage: once it is replaced, every campaign is stopped."""
     service = Service(lambda one, call: Reply(0.1, EXPIRED if 10 < len(service.log) <= 30 else STOPPED))
     job = Job(campaigns(60), service, breaker=Breaker(3))
     assert job.to_its_end() is None
@@ -736,7 +736,7 @@ def test_a_certificate_that_changes_is_waited_for() -> None:
 
 
 def test_an_answer_is_no_lasting_failure() -> None:
-    """Whatever is said of it, a call that was answered ends its own campaign alone, and at once."""
+    """A call that was answered ends only its own campaign, at once, whatever the failure."""
     refused = REFUSED._replace(outcome=Outcome.REJECTED, again=RetryHint.NEVER)
     job = Job(campaigns(5), always(refused, 0.1), breaker=Breaker())
     assert job.to_its_end() is None

@@ -1,4 +1,4 @@
-"""A server that claims to be Redis: whatever it answers, nothing leaves uncounted, nothing hangs, no secret is told."""
+"""A server that imitates Redis: for any reply, no call is uncounted, nothing hangs, no secret is shown."""
 
 import asyncio
 import hashlib
@@ -227,7 +227,7 @@ async def test_an_answer_without_end(answer: Answer, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("ages", ["[[1e99, -5]]", "[[true]]"])
 async def test_ages_that_are_none(ages: str) -> None:
-    """However old it claims calls to be, they are in the window."""
+    """Calls of any claimed age are in the window."""
     async with opened(Evil(EVAL=bulk(ages))) as store:
         assert set((await store.ages([ACCOUNT]))[0]) <= {0.0, 0.001, 60.15}
 

@@ -48,7 +48,7 @@ def greedy(windows: Sequence[Window], gaps_ms: Sequence[int]) -> list[int]:
 
 @given(lists_of_limits, st.lists(st.sampled_from([0, 0, 0, 1, 40, 900, 9000]), min_size=1, max_size=80))
 def test_merged_windows_break_no_limit(limits: list[Limit], gaps_ms: list[int]) -> None:
-    """Whatever the limits, calls under what they are merged to break none of them."""
+    """Calls within merged limits break none of the original limits."""
     windows = merge_limits(limits)
     made = greedy(windows, gaps_ms)
     for limit in limits:
@@ -116,7 +116,7 @@ def test_default_path(monkeypatch: pytest.MonkeyPatch, state: str, expected: str
 
 
 def test_a_server_has_one_name() -> None:
-    """However its address is written, an account of a server has the same windows; another account has others."""
+    """An account of a server has the same windows for any spelling of the address; another account has others."""
     written = ["platform.kore.ai", "https://Platform.Kore.AI", "https://platform.kore.ai:443/base/path"]
     assert len({key_of(server_of(host), "a1") for host in written}) == 1
     assert key_of(server_of("platform.kore.ai"), "a1") != key_of(server_of("platform.kore.ai"), "a2")

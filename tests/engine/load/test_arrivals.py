@@ -109,7 +109,7 @@ def test_no_schedule(make: object, why: str) -> None:
 
 @given(rate=rates, late_s=st.lists(st.floats(0, 5), min_size=1, max_size=50))
 def test_lateness_is_remembered(rate: float, late_s: list[float]) -> None:
-    """However late requests leave, each later one keeps its own time: start + n/rate."""
+    """Late requests do not move later ones: each has its own time, start + n/rate."""
     arrivals = OpenModel(constant(rate, count=len(late_s)))
     arrivals.begin(100.0)
     taken = [arrivals.take(arrivals.due_at + late) for late in late_s]
@@ -167,7 +167,7 @@ def test_random_times_follow_the_rate() -> None:
 
 
 def test_overdue() -> None:
-    """What was due at times of its own and nobody took is told, and is taken by that; a closed model has none."""
+    """Due requests that nobody took are returned once; a closed model has none."""
     arrivals = OpenModel(iter([0.0, 1.0, 2.0, 3.0]))
     arrivals.begin(10.0)
     arrivals.take(10.0)

@@ -48,7 +48,7 @@ class Scene:
         )
 
     def run(self, *, begin_at: float | None = None, until_s: float = 0.0, end: str = "") -> "Scene":
-        """Run it to its end, or until it is told to `end` after so many seconds."""
+        """Run it until its end, or until `end` is called after some seconds."""
 
         async def main() -> None:
             timer = asyncio.get_running_loop().call_later(until_s, getattr(self.generator, end)) if end else None
@@ -189,7 +189,7 @@ class TestWhoseFault:
     """Lateness is the generator's own unless all places were taken."""
 
     def test_program_that_stands_still(self) -> None:
-        """What was due while the program did not run is late through its fault, as late as it is."""
+        """Requests due while the program was suspended are late through its fault, by their full delay."""
         scene = Scene(constant(100, 2), stalling(51, 0.4)).run()
         late = {sample.campaign.line: sample.late_s for sample in scene.samples}
         assert sorted(line for line, late_s in late.items() if late_s > 1e-6) == list(range(52, 91))
@@ -223,7 +223,7 @@ class TestWhoseFault:
 
 
 class TestEnd:
-    """However a run ends, what was in flight is noted."""
+    """However a run ends, its requests in flight are recorded."""
 
     @pytest.mark.parametrize("over_wire", [False, True])
     @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ class TestEnd:
         assert [sample.attempt.outcome for sample in scene.samples] == [Outcome.STOPPED] * 2 + [Outcome.UNKNOWN] * 2
 
     def test_drain_in_the_last_moment(self) -> None:
-        """Nothing leaves after it was drained, however much is due by then."""
+        """Nothing is sent after a drain, however much is due by then."""
         scene: Scene
 
         async def send(_: Campaign) -> Attempt:
@@ -356,7 +356,7 @@ class TestClosed:
         assert max(sample.ended_s for sample in scene.samples) == pytest.approx(math.ceil(100 / 8) * 0.5)
 
     def test_latency_is_service_time(self) -> None:
-        """Nothing is due before it can leave, so there is no lateness to be told."""
+        """Nothing is due before it can be sent, so there is no lateness."""
         scene = Scene(ClosedModel(50), freezing(0.1, 2), places=4).run()
         assert scene.latencies() == pytest.approx(scene.services())
         assert {sample.held_s for sample in scene.samples} == {0.0}
@@ -369,7 +369,7 @@ class TestClosed:
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_on_a_real_loop(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """On a real clock nothing leaves before it is due, all leave, and those that are due together do together."""
+    """On a real clock no request is sent before it is due, all are sent, and those due together together."""
     samples: list[Sample] = []
     service = always(STOPPED, latency_s=0.001)
     times = [0.0, 0.0, 0.0, *(0.01 + n / 2000 for n in range(100))]

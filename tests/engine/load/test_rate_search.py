@@ -26,13 +26,13 @@ def searched(knee: RateSearch, service: Service, most: int = 200) -> list[tuple[
 
 
 def limited(limit: float, over: TrialResult = TrialResult.GAVE_WAY) -> Service:
-    """Make a service that holds up to a limit, whatever came before."""
+    """Return a service that holds up to a limit, regardless of earlier calls."""
     return lambda rate, is_long: TrialResult.HELD if rate <= limit else over
 
 
 @given(start=STARTS, limit=st.floats(0.1, 1e5))
 def test_any_limit(start: float, limit: float) -> None:
-    """Whatever the limit is: found to 5 % from below, confirmed, in as many trials as the doublings and six or so."""
+    """Any limit is found to 5 % from below and confirmed, in as many trials as the doublings and about six."""
     knee = RateSearch(start, bottom=0.1, top=1e5)
     tried = searched(knee, limited(limit))
     assert knee.low is not None
@@ -59,7 +59,7 @@ def test_limit_that_is_felt_later(limit: float, more: float) -> None:
 
 @given(st.lists(st.sampled_from(TrialResult), min_size=1, max_size=300), STARTS)
 def test_whatever_is_told(trials: list[TrialResult], start: float) -> None:
-    """However a service behaves, the search ends, and stays between its bounds."""
+    """For any behaviour of the service, the search ends, and stays within its bounds."""
     left = iter(trials)
     knee, tried = RateSearch(start, bottom=0.1, top=1e5), 0
     while knee.rate is not None:
@@ -125,7 +125,7 @@ def test_no_search(start: float, top: float) -> None:
 
 
 def test_held_for_too_short_a_time() -> None:
-    """What held is forgotten where it is said to have held too short a time; what gave way did."""
+    """Rates that were held too briefly are forgotten, but not those that gave way."""
     rates = RateSearch(10.0, bottom=1.0, top=1e5)
     for trial in (TrialResult.HELD, TrialResult.HELD, TrialResult.GAVE_WAY):
         rates.record(trial)

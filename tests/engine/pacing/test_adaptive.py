@@ -228,7 +228,7 @@ def test_a_limit_that_drops_to_a_fifth_and_comes_back_is_followed(answer_s: floa
 
 
 def test_calls_that_are_held_up_and_arrive_together_cost_little() -> None:
-    """What a busy machine or network does every second is not taken for the limit."""
+    """The regular delays of a busy machine or network are not mistaken for the limit."""
     for seed in SEEDS[:3]:
         seen = World(LimitReq(500), seed, held_up=HeldUp(seed)).run(Adaptive(), 10)
         assert goodput(seen, 3, 10) >= 0.88 * 500
@@ -279,7 +279,7 @@ def test_without_a_limit_and_with_workers_enough_it_grows_to_the_most() -> None:
 
 
 def test_no_two_calls_leave_together() -> None:
-    """Whatever the lateness, calls are at least 1 - CARRY intervals of the highest rate apart: never a burst."""
+    """With any lateness, calls are at least 1 - CARRY intervals of the highest rate apart: never a burst."""
     seen = World(LimitReq(50), timer=lambda drawn: drawn.expovariate(20)).run(Adaptive(most=100), 20)
     leaving = sorted(call.sent_at for call in seen)
     assert min(later - earlier for earlier, later in pairwise(leaving)) >= (1 - CARRY) / 100 - 1e-9
@@ -351,7 +351,7 @@ def test_slow_start_doubles_per_round_and_falls_back_to_the_last_rate_that_went_
 
 
 def test_one_decrease_per_event() -> None:
-    """However many of the calls in flight are throttled, the rate is lowered once; later calls can lower it again."""
+    """If several calls in flight are throttled, the rate is lowered once; later calls can lower it again."""
     adaptive = at_rate(100)
     now = answer_calls(adaptive, 1.0, [True] * 50)
     once = adaptive.rate
@@ -502,7 +502,7 @@ def limited_nginx(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def used_and_wasted(limited_nginx: ModuleType) -> tuple[float, float]:
-    """Hold a limit of 50/s that nobody told for 4.5 s; return what was used of it after 1 s, and the share refused."""
+    """Run for 4.5 s at an unknown limit of 50/s; return the share used after 1 s, and the share refused."""
     adaptive, seconds = Adaptive(), 4.5
     with limited_nginx.limited(50) as server:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)
@@ -529,10 +529,11 @@ def used_and_wasted(limited_nginx: ModuleType) -> tuple[float, float]:
 
 @pytest.mark.alone
 def test_the_limit_of_a_real_nginx_is_found_and_held(limited_nginx: ModuleType) -> None:
-    """No burst, one connection: 0.80 of the limit is used after 1 s and at most 0.10 wasted, in one of three rounds.
+    """On one connection, 0.80 of the limit is used after 1 s and at most 0.10 wasted, in one of three rounds.
 
-    A call in 20 ms: with one in 2 ms, as in the benchmark, a busy machine cannot keep up, whatever paces the calls. And
-    another program can take the processor for all of one round: such a limit gives nobody back what a late call lost.
+    There are no bursts, and a call every 20 ms: with one every 2 ms, as in the benchmark, a busy machine cannot keep
+    up, however the calls are paced. Another program can take the processor for all of a round, and such a limit does
+    not return what a late call lost.
     """
     rounds = []
     for _ in range(3):

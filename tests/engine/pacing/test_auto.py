@@ -1,4 +1,4 @@
-"""However a service counts, its limit is used and hardly ever met: in models of limiters, in virtual time."""
+"""With any way of counting, a limit is used and hardly ever exceeded: limiter models in virtual time."""
 
 import heapq
 import math
@@ -40,7 +40,7 @@ class World:
     ended_s: float = 0.0
 
     def run(self, quota: AutoPacer | RollingWindow, calls: float, until_s: float = math.inf) -> "World":
-        """Make so many calls, each again until it is let in."""
+        """Make this many calls, each repeated until it is admitted."""
         rnd, order, due = random.Random(self.seed), count(), list[tuple[float, int, str, float]]()
         left, in_flight, looks_at = calls, 0, 0.0
 
@@ -334,7 +334,7 @@ def test_a_note_of_no_use(note: str) -> None:
 
 
 def test_refused_for_hours() -> None:
-    """However often in a row a call is refused, the account asks again within a few windows."""
+    """After any number of refusals in a row, the account calls again within a few windows."""
     quota, now = pacer(QUICK), 0.0
     for _ in range(3000):
         now = max(now, quota.ready_at())

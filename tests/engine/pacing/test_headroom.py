@@ -1,4 +1,4 @@
-"""What a service says that it still takes sets the pace: in virtual time, with models of services that say so."""
+"""The remaining calls in responses set the pace: models of services in virtual time."""
 
 import heapq
 import itertools
@@ -167,7 +167,10 @@ def test_more_than_is_stated_changes_nothing(said: Allowance | None) -> None:
 
 @pytest.mark.parametrize(("most_s", "rests_until"), [(math.inf, 30.05), (12.0, 12.05)], ids=["whole", "cut"])
 def test_nothing_leaves_before_the_reset(most_s: float, rests_until: float) -> None:
-    """With nothing left a lane rests until the time that is told, but no longer than it may; one call asks then."""
+    """With nothing left a lane waits until the reset in the response, but no longer than allowed.
+
+    Then one call probes.
+    """
     answers = iter([Allowance(0, 30.0), *[None] * 9])
     course = run(lambda at: (True, next(answers)), 10, most_s=most_s)
     assert course.left[:2] == [0.0, pytest.approx(rests_until)]
@@ -229,7 +232,7 @@ ALLOWANCES = st.none() | st.builds(
 
 @given(st.lists(st.tuples(ALLOWANCES, st.booleans(), st.integers(0, 3)), min_size=1, max_size=12))
 def test_no_wait_is_longer_than_it_may_be(answers: list[tuple[Allowance | None, bool, int]]) -> None:
-    """Whatever a service says, with nothing in flight the next call leaves within the longest wait, and none raises."""
+    """For any response, without calls in flight the next call is sent within the longest wait, and none raises."""
     pacer, now = AutoPacer([STATED]), 0.0
     for said, throttled, more in answers:
         for _ in range(more + 1):

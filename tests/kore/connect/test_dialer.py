@@ -132,7 +132,7 @@ class TestAddresses:
         ],
     )
     async def test_nothing_left(self, error: Exception, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """No file descriptor or thread left is told as that, with the way out."""
+        """A lack of file descriptors or threads is reported as such, with the remedy."""
 
         async def none_left(*args: Any, **kwargs: Any) -> socket.socket:
             raise error
@@ -144,7 +144,7 @@ class TestAddresses:
 
 
 class TestTunnel:
-    """What a proxy answers to CONNECT decides, and nothing else does."""
+    """Only the proxy's response to CONNECT decides."""
 
     @pytest.mark.parametrize(
         ("said", "error"),
@@ -234,10 +234,10 @@ def context_for(chain: Path) -> ssl.SSLContext:
 
 
 class TestTls:
-    """TLS that cannot be agreed on, or ends early, is told as what it is."""
+    """A failed or interrupted TLS handshake is reported as such."""
 
     async def test_names_the_server(self, tls: tuple[str, Path]) -> None:
-        """The server is told the name that is wanted (SNI), and that HTTP/1.1 will be spoken (ALPN)."""
+        """The server gets the wanted name (SNI), and HTTP/1.1 as the protocol (ALPN)."""
         asked: list[str | None] = []
         context = context_for(tls[1])
         context.sni_callback = lambda _, name, __: asked.append(name)

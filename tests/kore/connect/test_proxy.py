@@ -13,7 +13,7 @@ PROXY = "http://user:pa55word@proxy:3128"
 
 
 class TestGate:
-    """One goes first, and what it is told holds for all."""
+    """One connection goes first, and its result holds for all."""
 
     @pytest.mark.parametrize(
         ("variable", "text", "status", "remedy"),

@@ -20,7 +20,7 @@ TIMEOUT_S = 10.0
 
 
 def wire(connections: int = 2, timeout_s: float = TIMEOUT_S) -> WireTransport:
-    """Make a wire whose clock is that of its loop."""
+    """Return a wire whose clock is that of its loop."""
     clock = asyncio.get_running_loop().time
     return WireTransport("http://api.example", connections=connections, timeout_s=timeout_s, clock=clock)
 
@@ -375,7 +375,7 @@ class TestLeaving:
 
     @pytest.mark.parametrize(("unsent", "was_aborted"), [(0, False), (1, True)])
     def test_resting(self, unsent: int, was_aborted: bool) -> None:
-        """One that rests ends in good order; one that cannot even get rid of its request does not hold up the rest."""
+        """An idle connection ends in order; one that cannot send its request does not delay the others."""
 
         async def main() -> list[Transport]:
             with imitated(answering(http())) as made:
@@ -388,7 +388,7 @@ class TestLeaving:
         assert (made.is_closing(), made.was_aborted) == (True, was_aborted)
 
     def test_in_flight(self) -> None:
-        """A call that somebody else still has under way is told so."""
+        """A call in flight of another caller is notified."""
 
         async def main() -> Response | TransportFailure:
             with imitated(silent):

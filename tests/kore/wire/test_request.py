@@ -118,7 +118,7 @@ class TestInjection:
 
 
 class TestKept:
-    """What recurs is put together once, and never taken for another."""
+    """Recurring parts are composed once, and never confused."""
 
     def test_changes(self) -> None:
         """Each request has its own fields, length and body, whatever came before it."""

@@ -141,7 +141,7 @@ class TestPieces:
 
 
 class TestSurplus:
-    """What comes behind an answer is nobody's: the answer counts, and is the last one."""
+    """Bytes after a response belong to no request: the response counts, and is the last one."""
 
     SURPLUS = (
         http(b"second"),
@@ -261,7 +261,7 @@ ENDLESS = {
 
 
 class TestEndless:
-    """What has no end is given up at a cap, in little memory."""
+    """An endless response is given up at a cap, in little memory."""
 
     @pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
     @pytest.mark.parametrize("size", [1000, HEAD_CAP, HEAD_CAP + 1, 10**6])
@@ -362,7 +362,7 @@ FRAGMENTS = st.one_of(
     cap=st.sampled_from([CAP, 40]),
 )
 def test_any_bytes_in_any_pieces(raw: bytes, cuts: list[int], cap: int) -> None:
-    """Whatever comes, the plain way of reading a whole answer finds what the thorough one finds in its pieces."""
+    """For any bytes, the fast reader of a whole response finds what the thorough one finds in its pieces."""
     edges = [0, *sorted(cuts), len(raw)]
     pieces = [piece for start, end in pairwise(edges) if (piece := raw[start:end])]
     whole, cut = outcome([raw] if raw else [], cap), outcome(pieces, cap)

@@ -204,7 +204,7 @@ def moves(number: int) -> st.SearchStrategy[list[Move]]:
 
 
 def serving(script: Script) -> Callable[[Transport, int], None]:
-    """Do at the n-th request, over whatever connection it comes, what stands there in the script."""
+    """Do at the n-th request, over any connection, what the script says."""
     todo = iter(script)
 
     def serve(transport: Transport, number: int) -> None:
@@ -257,9 +257,9 @@ async def calls(script: Script) -> list[tuple[Response | TransportFailure, float
 @example(script=[[http(VOICE_ANSWER) + http()[:5]], [http()[5:]], []])
 @example(script=[[http(), "wait", http(b"this is for request 0.")], ["wait", "wait"], []])
 def test_any_bytes(script: Script) -> None:
-    """Whatever comes, in whatever pieces, each call has its own outcome in its time, and little is kept of the rest.
+    """For any bytes in any pieces, each call has its own outcome in time, and little of the rest is kept.
 
-    Also: nothing is raised anywhere, nothing is left behind (`run` sees to both), and no answer is another's.
+    Nothing is raised or left behind (`run` checks both), and no response is used for another call.
     """
     found, _ = run(calls(script))
     for number, (reply, took_s) in enumerate(found):

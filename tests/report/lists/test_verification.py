@@ -27,7 +27,7 @@ def finding(campaign_id: str, state: State, outcome: Outcome = Outcome.STOPPED, 
 
 
 def verification(*findings: Finding, **more: Any) -> Verification:
-    """Make a verification with these findings and three campaigns at rest."""
+    """Return a verification with these findings and three campaigns at rest."""
     states = {State.NOT_RUNNING: 3} | {each.state: 1 for each in findings if each.outcome is not Outcome.PROTECTED}
     facts: dict[str, Any] = {"protected": {}, "invalid": 0, "unlisted": 0, "notes": (), "calls": 1, "elapsed_s": 0.5}
     return Verification(states, findings=findings, **(facts | more))
@@ -75,7 +75,7 @@ def test_ended_early() -> None:
 
 
 def test_way_on() -> None:
-    """What is to be stopped again has its command, and what a schedule starts again is told."""
+    """There is a command for campaigns that need another stop, and a message about those that a schedule starts."""
     found = verification(finding("cd-1", State.RUNNING), finding("cd-2", State.RUNS_AGAIN))
     assert format_hint(found, "bulkstop stop LIST") == (
         "To stop them (a schedule starts 1 of them again; --disable-schedule ends that): bulkstop stop LIST"
@@ -141,7 +141,7 @@ def test_what_calls() -> None:
 
 
 def test_contacts_as_json() -> None:
-    """A machine is told the times in UTC, and none since which all is quiet where something calls."""
+    """The JSON has times in UTC, and no time of silence while something calls."""
     told = verification(contacts=QUIET).as_dict()["contacts"]
     assert (told["no_contact_since"], told["from"]) == ("2026-02-16T18:02:11.000Z", "2026-02-16T17:32:05.000Z")
     told = verification(contacts=ContactFacts(3, 9, 1.0, 2.0, STOPPED_S, (CALLING,))).as_dict()["contacts"]

@@ -54,7 +54,7 @@ def test_worse(new: dict[str, Any], names: set[str]) -> None:
 
 
 def test_allowed() -> None:
-    """How much worse a figure may be is what is asked for."""
+    """The allowed regression of a figure is the requested one."""
     assert worse(figures(), figures(scale=1.2), 0.25) == set()
     (first, *_) = compare(figures(), figures(scale=1.2), 0.25)
     assert first.judgment == "worse, within what is allowed"

@@ -48,7 +48,7 @@ def test_bounded() -> None:
 
 
 def test_merged() -> None:
-    """What several have counted is together no more, and counts all; also after its way from another process."""
+    """Merged counts take no more memory and count everything, also after a transfer between processes."""
     whole = ErrorCounts()
     for part in (many(15), many(30), many(3)):
         whole.merge(pickle.loads(pickle.dumps(part)))

@@ -117,7 +117,7 @@ def test_mean_is_the_library_s() -> None:
 
 
 def test_mean_is_no_more_than_the_longest() -> None:
-    """Of values that are all the same the mean is that value, and not what their class stands for."""
+    """The mean of equal values is that value, not the one of their class."""
     for us in (2049, 4097, 100_001, 1_000_001):
         histogram = counted([us] * 3)
         assert histogram.mean_s <= histogram.max_s

@@ -84,7 +84,7 @@ def test_punctual(late: int, is_punctual: bool) -> None:
 
 
 def test_held_up_by_the_service() -> None:
-    """Requests that waited for a place are no fault of a generator that had nothing to do meanwhile."""
+    """Requests that waited for a place are not the fault of an idle generator."""
     metrics = measured([request(held_s=1.0)] * 50 + [request()] * 50)
     metrics.full_s, metrics.full_busy_s = 10.0, 3.0
     assert metrics.is_punctual
@@ -100,7 +100,7 @@ def test_held_up_by_the_generator() -> None:
 
 
 def test_nothing() -> None:
-    """Without requests there is no rate and nobody is late."""
+    """Without requests there is no rate and no lateness."""
     metrics = Metrics()
     assert (metrics.requests, metrics.rates, metrics.late_share) == (0, (0.0, 0.0, 0.0), 0.0)
     assert metrics.kept_schedule

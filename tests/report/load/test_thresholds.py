@@ -164,7 +164,7 @@ def test_unsent_may_be_of_any_outcome() -> None:
     ],
 )
 def test_usual(require: list[str], whole: list[str]) -> None:
-    """Whatever is required, hardly any request may fail, unless a line says something else about that."""
+    """By default hardly any request may fail, unless a requirement is about that."""
     assert [each.text for each in with_usual([*map(parse_threshold, require)])] == whole
 
 

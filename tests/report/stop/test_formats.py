@@ -105,14 +105,14 @@ class TestJson:
         "row", [{"note": "\ud800"}, {"huge": 2**80}, {"odd": object()}, {"line\n": "a\nb"}, {"a": {1: 2}}]
     )
     def test_any_row_is_one_line(self, row: dict[str, object]) -> None:
-        """Whatever a row carries along, its result is one line of JSON in the same order, and can be read back."""
+        """Any row's result is one line of JSON with the keys in order, and can be read back."""
         line = to_json(Result("cd-1", None, None, None, Outcome.INVALID, row=row))
         assert line.count(b"\n") == 1
         assert list(json.loads(line)) == list(COLUMNS)
         assert from_json(line).row is not None
 
     def test_a_mapping_is_an_object(self) -> None:
-        """A row that is another mapping than a dict is an object all the same, also beside half a surrogate pair."""
+        """A row of another mapping type than dict is an object too, even with a lone surrogate."""
         for note in ("x", "\ud800"):
             row = MappingProxyType({"note": note, "in": MappingProxyType({"a": 1})})
             result = Result("cd-1", None, None, None, Outcome.INVALID, row=row)

@@ -53,7 +53,7 @@ def settings_of(path: Path) -> Any:
 
 
 def go_on(path: Path) -> None:
-    """Go on with a file to its end; what was rejected is sent again."""
+    """Continue a file until its end; rejected rows are sent again."""
     settings, retry = settings_of(path), frozenset({Outcome.REJECTED})
     with (
         RunJournal(str(path), mode=Mode.RESUME, retry=retry) as journal,

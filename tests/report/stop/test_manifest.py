@@ -29,7 +29,7 @@ def facts(**more: Any) -> dict[str, Any]:
 
 
 def section(**more: Any) -> RunSection:
-    """Make what is said about a run."""
+    """Return the section of a run."""
     return RunSection.read(facts(**more))
 
 
@@ -40,7 +40,7 @@ def mark_of(lines: int) -> Mark:
 
 
 def manifest_of(*lines: int, closed: bool = True) -> Manifest:
-    """Make the manifest of runs that had so many lines in the file at their ends."""
+    """Return the manifest of runs with these numbers of lines at their ends."""
     sections = [section(ledger=mark_of(count)._asdict(), closed=closed) for count in lines]
     return Manifest("m.run.json", sections)
 
@@ -164,7 +164,7 @@ class TestFullDisk:
     """What happens when it cannot be written."""
 
     def test_the_old_one_stays(self, path: Path) -> None:
-        """A full disk leaves the old manifest and nothing besides; the lines matter more, so it is told at the end."""
+        """A full disk leaves only the old manifest; the lines matter more, so it is reported at the end."""
         manifest = Manifest(str(path))
         manifest.begin(section())
         before = path.read_bytes()
@@ -205,7 +205,7 @@ class TestReading:
     """What is read is a manifest, or refused."""
 
     def test_absent(self, path: Path) -> None:
-        """Where there is none there is none."""
+        """A missing manifest is None."""
         assert Manifest.read(str(path)) is None
 
     def test_a_directory(self, tmp_path: Path) -> None:

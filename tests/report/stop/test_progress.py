@@ -36,7 +36,7 @@ def test_the_end_and_the_wait_are_told() -> None:
 
 @pytest.mark.parametrize("reason", WaitReason)
 def test_every_wait_names_its_reason(reason: WaitReason) -> None:
-    """Whatever a run waits for has a word of its own, in 80 columns too."""
+    """Every reason to wait has its own words, which fit in 80 columns."""
     assert f"waits: {reason}" in format_progress(RUN._replace(waits_for=reason), 80, at=NOON)
 
 

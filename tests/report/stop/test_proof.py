@@ -63,7 +63,7 @@ class TestProof:
 
     @pytest.mark.parametrize("more", [LINES[0], b"\n", b"\0", b"x"])
     def test_added_at_the_end(self, more: bytes, ledger: Path) -> None:
-        """What is added after a run has ended is found; after one that was killed it may be its last lines."""
+        """Lines added after the end of a run are found; after a killed run they may be its last lines."""
         ledger.write_bytes(b"".join(LINES) + more)
         said = "something was added after line 12, the last one that was written"
         assert flaw_in(str(ledger), manifest_of(5, 12)) == said

@@ -104,7 +104,7 @@ class TestEnd:
 
     @pytest.mark.parametrize("outcome", Outcome)
     def test_retry(self, outcome: Outcome, path: Path) -> None:
-        """What ended in one of the outcomes given is to be sent again as well, and nothing else that has ended."""
+        """Rows with one of the given outcomes are sent again as well, but no others that have ended."""
         past = ResumeIndex(written(path, [ended(campaign(2), outcome)]))
         is_tried = outcome in LEFT | WORTH_A_RETRY | {Outcome.INVALID}
         assert past.settled(campaign(2), WORTH_A_RETRY) == (None if is_tried else outcome)
@@ -121,7 +121,7 @@ class TestEnd:
         }
 
     def test_the_latest_line_counts(self, path: Path) -> None:
-        """Of several lines of a row the last one is its state, also where the row had ended further up."""
+        """The last of several lines of a row is its state, even if the row had ended before."""
         row, other = campaign(2), campaign(3)
         lines = [not_sent(row), ended(row, Outcome.TIMEOUT), ended(other), ended(row), ended(other, Outcome.UNKNOWN)]
         past = ResumeIndex(written(path, lines))
@@ -197,7 +197,7 @@ class TestSameRow:
 
     @pytest.mark.parametrize("campaign_id", ["cd-2", ".."])
     def test_a_mended_row_that_was_sent(self, campaign_id: str, path: Path) -> None:
-        """What another run made of a mended row is the state of that row: it counts once."""
+        """The state of a corrected row is the result of another run: it counts once."""
         row = Result(campaign_id, VOICE, "acc", "st-1", Outcome.INVALID, source="a.csv", line=2, run_id="run-1")
         lines = [replace(ended(campaign(1)), run_id="run-1"), row, replace(ended(campaign(2)), run_id="run-2")]
         past = ResumeIndex(written(path, lines))
@@ -269,7 +269,7 @@ class TestFile:
     """The file itself."""
 
     def test_a_torn_line(self, path: Path) -> None:
-        """A line torn off in mid-write says nothing; what stands before it is measured, to be gone on with."""
+        """An incomplete line is ignored; the length of the file before it is known, to continue there."""
         written(path, [ended(campaign(2)), ended(campaign(3))])
         whole = path.read_bytes()
         path.write_bytes(whole + whole[-20:-1])
@@ -350,7 +350,7 @@ def with_more_outcomes(count: int, monkeypatch: pytest.MonkeyPatch) -> ModuleTyp
 
 @pytest.mark.parametrize("count", [2, 18])
 def test_more_outcomes(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many outcomes there are, each row has its own back."""
+    """With any number of outcomes, each row gets its own back."""
     rows = [campaign(line) for line in range(1, len(Outcome) + 1)]
     path = written(tmp_path / "r.jsonl", [ended(*each) for each in zip(rows, Outcome, strict=True)])
     index = with_more_outcomes(count, monkeypatch).ResumeIndex(path)

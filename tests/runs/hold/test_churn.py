@@ -29,7 +29,7 @@ def make_starts(chance: random.Random) -> list[tuple[float, str]]:
 
 @pytest.mark.parametrize(("seed", "quota"), [(1, (60, 60.0)), (3, (20, 60.0))])
 def test_a_day_of_churn(seed: int, quota: tuple[int, float], virtual: Virtual, tmp_path: Path) -> None:
-    """What starts is stopped within an interval and what its quota takes, however often; no call is beyond that."""
+    """Started campaigns are stopped within an interval and the time of the quota; no call exceeds the quota."""
     starts = make_starts(random.Random(seed))
     scene = Scene(World(list(starts), at_rest=AT_REST, quota=quota), tmp_path, hours=24, again=99)
     summary = virtual(hold(scene))

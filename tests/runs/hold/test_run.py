@@ -268,7 +268,7 @@ def test_a_day(hours: int, virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_what_comes_back(virtual: Virtual, tmp_path: Path) -> None:
-    """A campaign that came back three times is told and left alone; that it runs in the end is exit 1."""
+    """A campaign that came back three times is reported and not stopped again; if it runs at the end, exit 1."""
     scene = Scene(World([(600.0 * n, "cd-1") for n in range(5)]), tmp_path)
     summary = virtual(hold(scene))
     assert [row["sighting"] for row in scene.rows] == [1, 2, 3] == [line["row"]["sighting"] for line in scene.lines]
@@ -277,7 +277,7 @@ def test_what_comes_back(virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_a_list_that_cannot_be_read(virtual: Virtual, tmp_path: Path) -> None:
-    """While no list can be read nothing is stopped, which is told once, as is its return; then it goes on."""
+    """While no list can be read nothing is stopped, with one message; it continues when a list can be read."""
     scene = Scene(World([(1000.0, "cd-1")], down=(500.0, 1500.0)), tmp_path)
     summary = virtual(hold(scene))
     said = [text for text in scene.said if "list c" in text]
@@ -290,7 +290,7 @@ def test_a_list_that_cannot_be_read(virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_a_list_that_cannot_be_read_in_the_end(virtual: Virtual, tmp_path: Path) -> None:
-    """Where nobody knows what runs in the end, that is exit 1, and is said."""
+    """If it is unknown what runs at the end, that is exit 1, with a message."""
     summary = virtual(hold(Scene(World(down=(500.0, 1e9)), tmp_path)))
     assert summary.exit_code == 1
     assert summary.verdict.startswith("NOT STOPPED: more may run: voice campaigns of account a1: HTTP 500")
@@ -315,7 +315,7 @@ def test_accounts(virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_an_account_that_cannot_be_read_in_the_end(virtual: Virtual, tmp_path: Path) -> None:
-    """What one account has in the end is not known, which is exit 1 and said, whatever the others have."""
+    """If one account's list cannot be read at the end, that is exit 1 with a message, whatever the others have."""
     scene = Scene(World([(30.0, "cd-1")]), tmp_path, others={"down": World(down=(500.0, 1e9))})
     summary = virtual(hold(scene))
     assert (summary.exit_code, summary.running) == (1, ())
@@ -393,7 +393,7 @@ def test_a_stop_that_fails(virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_what_failed_and_came_back(virtual: Virtual, tmp_path: Path) -> None:
-    """A campaign whose stop failed and that came to rest otherwise waits for nothing when it is back."""
+    """A campaign whose stop failed, and that came to rest by itself, is stopped at once when it is back."""
     world = World([(100.0, "cd-1")], refuses=frozenset({"cd-1"}))
 
     async def rest(scene: Scene) -> None:
@@ -428,7 +428,7 @@ def test_what_is_protected(virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_a_service_that_refuses_all(virtual: Virtual, tmp_path: Path) -> None:
-    """That the first sighting is refused as a whole ends it, while somebody is there to see to it."""
+    """A first sighting that is refused completely ends the hold, while a person can act."""
     summary = virtual(hold(Scene(World([(0.0, "cd-1")], refuses=frozenset({"cd-1"})), tmp_path)))
     assert (summary.exit_code, "may be wrong for your deployment" in summary.verdict) == (3, True)
 

@@ -66,7 +66,7 @@ def test_own_profile(tmp_path: Path) -> None:
 
 
 def test_only_done_stops_count(tmp_path: Path) -> None:
-    """What comes back is counted by the stops that were done; those that failed, or were never sent, do not count."""
+    """Only successful stops count for --again, not those that failed or were never sent."""
     found = Discovery(((NORTH, ITEM),))
     outcomes = [Outcome.SERVER_ERROR, Outcome.STOPPED, Outcome.NOT_SENT, Outcome.TIMEOUT, Outcome.ALREADY_STOPPED]
     with Sightings(str(tmp_path / "list.jsonl"), again=2) as sightings:

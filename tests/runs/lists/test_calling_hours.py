@@ -96,7 +96,7 @@ async def told(
 
 
 async def test_each_by_its_own(tmp_path: Path) -> None:
-    """Each has the time of its own hours, or none; what is malformed is told with its id, and has no time to guess."""
+    """Each campaign has the time of its own hours, or none; malformed hours are reported with the id."""
     noon = DAYS[0] | {"end": "noon"}
     service = Hours(
         {
@@ -126,7 +126,7 @@ async def test_each_by_its_own(tmp_path: Path) -> None:
 
 
 async def test_the_next_night(tmp_path: Path) -> None:
-    """Only what is new or has changed is asked for; the calls for it are told before the first of them is made."""
+    """Only new or changed campaigns need a call; the number is reported before the first call."""
     path, costs, hours = tmp_path / "hours.json", list[HoursCost](), {"cd-1": in_zone(BERLIN), "cd-2": {"days": 1}}
     first = await told(Hours(hours), listed("cd-1", "cd-2"), path, costs)
     assert first.hours is not None
@@ -143,7 +143,7 @@ async def test_the_next_night(tmp_path: Path) -> None:
 
 
 async def test_cost_within_the_quota(tmp_path: Path) -> None:
-    """What is told before the first call includes how long the quota makes it take, the longest of all accounts."""
+    """The cost includes the duration under the quota, the longest of all accounts."""
 
     class EnoughError(Exception):
         """Ends it before any call is made."""
@@ -171,7 +171,7 @@ async def test_without_a_time_of_change(tmp_path: Path) -> None:
 
 
 async def test_refused(tmp_path: Path) -> None:
-    """Calls that all fail end soon; nobody's time is known, nothing of it is kept, and the list stands."""
+    """Repeated failures end the calls soon; no time is known or cached, and the list remains valid."""
     service = Hours({}, status=404)
     found = await told(service, listed(*(f"cd-{number}" for number in range(20))), tmp_path / "hours.json")
     assert len(service.asked) == FAILED_AT_FIRST
@@ -183,7 +183,7 @@ async def test_refused(tmp_path: Path) -> None:
 
 
 async def test_cut_off(tmp_path: Path) -> None:
-    """What was asked for before the end is known the next time."""
+    """Hours that were read before an interruption are in the cache the next time."""
     hours = {"cd-1": in_zone(BERLIN), "cd-2": in_zone(BERLIN)}
     service = Hours(hours, silent=["cd-2"])
     task = asyncio.create_task(told(service, listed("cd-1", "cd-2"), tmp_path / "hours.json"))

@@ -66,7 +66,7 @@ class Service:
         return Response(status, json.dumps(body).encode(), 1.0, date=date)
 
     def row(self, name: str, start_s: float, end_s: float | None) -> dict[str, object]:
-        """Return a contact as it is told."""
+        """Return a contact as in a response."""
         return {
             "sessionId": f"{name} {start_s}",
             "sessionStartTime": self.write(start_s),
@@ -176,7 +176,7 @@ def test_stops_that_may_have_arrived(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_SENT, Outcome.REJECTED, Outcome.UNAUTHORIZED, Outcome.THROTTLED])
 def test_never_stopped(outcome: Outcome) -> None:
-    """Campaigns that were never stopped are counted, and nothing is asked for them; a later stop counts."""
+    """Campaigns that were never stopped are counted without calls; a later stop counts."""
     service = Service(("cd-1", STOP_S + 60, None))
     facts = look(service, result(outcome=outcome))
     assert (service.asked, facts.unstopped, facts.since_s, facts.is_in_the_way) == ([], 1, None, False)
@@ -212,7 +212,7 @@ def test_too_many_in_a_second() -> None:
 
 
 def test_a_page_that_repeats() -> None:
-    """A service that gives the same page whatever is asked for comes to an end."""
+    """A service that always returns the same page is read to an end."""
     service = Service()
     rows = [service.row("cd-1", STOP_S - number, STOP_S) for number in range(100)]
     service.answer = lambda: service.respond({"numResults": 100, "data": rows})
@@ -244,7 +244,7 @@ def test_an_end_to_come() -> None:
 
 
 def test_no_contact_at_all() -> None:
-    """Where no contact is known, not even from before the stops, that is said."""
+    """If no contact is known, even from before the stops, a message says so."""
     (note,) = look(Service()).notes
     assert note.startswith("no contact of the stopped campaigns is known, not even from before their stops")
     assert look(Service(("cd-1", STOP_S - 60, STOP_S - 50))).notes == ()
@@ -270,7 +270,7 @@ def test_contacts_without_a_campaign() -> None:
 
 
 def test_missing_scope() -> None:
-    """Where the scope is missing that is said, and is not in the way: the states count."""
+    """A missing scope is reported, but does not prevent the proof by states."""
     service = Service()
     service.answer = lambda: service.respond({"errors": [{"msg": "no scope", "code": 4002}]}, 401)
     facts = look(service)
@@ -282,7 +282,7 @@ def test_missing_scope() -> None:
 
 @pytest.mark.parametrize("status", [404, 500, 412, 200])
 def test_other_failures(status: int) -> None:
-    """Whatever else keeps contacts from being read is in the way."""
+    """Any other failure to read contacts prevents the proof."""
     service = Service()
     service.answer = lambda: service.respond({}, status)
     facts = look(service)

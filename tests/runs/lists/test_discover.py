@@ -101,7 +101,7 @@ def test_nothing_found(tmp_path: Path) -> None:
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
 def test_stop_reads_what_was_found(rows: Rows, tmp_path: Path) -> None:
-    """Whatever ids and names hold, both forms give `stop` the same campaigns, each with the id that the service has."""
+    """For any ids and names, both formats give `stop` the same campaigns, with the service's ids."""
     wanted = [(item.campaign_id, *group[:4]) for group, item in rows]
     for data, ending in ((to_csv(rows), ".csv"), (to_jsonl(rows), ".jsonl")):
         back = read_back(data, ending, tmp_path)
@@ -115,7 +115,7 @@ def test_stop_reads_what_was_found(rows: Rows, tmp_path: Path) -> None:
 @settings(max_examples=100)
 @given(rows=ROWS)
 def test_no_formula_but_an_id(rows: Rows) -> None:
-    """No cell is one that a spreadsheet would run, but for ids, which nobody may touch."""
+    """No cell is run by a spreadsheet as a formula, except ids, which must not change."""
     for cells in list(csv.reader(to_csv(rows).decode().splitlines()))[1:]:
         assert not any(re.search(r"(\A|[,;|])[\s\"]*[=+\-@\uff1d\uff0b\uff0d\uff20]", cell) for cell in cells[5:])
 
@@ -155,7 +155,7 @@ class Once:
     wanted=st.sampled_from([ListFilter(), ListFilter(("Active",)), ListFilter((), (1, 2)), ListFilter(running=True)]),
 )
 def test_any_answer_makes_a_sound_list(value: object, wanted: ListFilter, tmp_path: Path) -> None:
-    """Whatever a service answers ends in a failure with its reason, or in a list that `stop` can read."""
+    """Any response leads to a failure with its reason, or to a list that `stop` can read."""
     for one in read_lists(Once(json.dumps(value).encode()), VOICE, SMS, wanted=wanted):
         assert one.failure is None or one.failure.error
         rows = [(one.scope, item) for item in one.items.values()]
@@ -175,7 +175,7 @@ def test_ids_that_are_not_possible() -> None:
 
 
 def test_a_campaign_of_two_types(tmp_path: Path) -> None:
-    """A service that does not heed the type gives each campaign twice; it is written once, and that is told."""
+    """A service that ignores the type returns each campaign twice; it is written once, with a note."""
     body = b'{"status":"success","data":{"results":[{"_id":"-cd-1","status":"Active"},{"status":"Active"}]}}'
     lists = read_lists(Once(body), VOICE, SMS, wanted=ListFilter(), any_id=False)
     found = make_discovery(Roster({one.scope: one for one in lists}))
@@ -254,7 +254,7 @@ def test_words_for_states(words: list[str], asked: tuple[str, ...], fits: list[s
 
 
 def test_emergencies_are_named() -> None:
-    """What is not of the execution type NORMAL is named; one that is not told is no reason for a word."""
+    """Campaigns with another execution type than NORMAL are named; those without one are not."""
     kinds = ["normal", None, "EMERGENCY", "Odd"]
     items = {f"cd-{n}": PROMO._replace(campaign_id=f"cd-{n}", execution_type=kind) for n, kind in enumerate(kinds)}
     found = make_discovery(Roster({VOICE: Listing(VOICE, items)}))

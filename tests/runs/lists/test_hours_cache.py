@@ -46,7 +46,7 @@ def test_kept(tmp_path: Path, hours: Hours) -> None:
     ],
 )
 def test_not_usable(tmp_path: Path, change: Any, why: str) -> None:
-    """Of a file that is damaged, or another version's, nothing is believed; that is said, and it is replaced."""
+    """A damaged file, or one of another version, is ignored with a message, and replaced."""
     path = tmp_path / "hours.json"
     write(path)
     path.write_text(change(path.read_text()))
@@ -66,7 +66,7 @@ def test_no_secret(tmp_path: Path) -> None:
 
 
 def test_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file holds each campaign once, as it was last, and forgets those that were looked for the longest ago."""
+    """The file has each campaign once, in its latest state, and drops the least recently used."""
     monkeypatch.setattr(hours_cache, "KEPT", 2)
     path = tmp_path / "hours.json"
     keys = [KEY._replace(campaign_id=f"cd-{number}") for number in range(3)]

@@ -1,4 +1,4 @@
-"""Lists that are read in pages while they change: what is found, what is told, and that it ends."""
+"""Lists that are read in pages while they change: what is found, what is reported, and that it ends."""
 
 import asyncio
 import json
@@ -109,7 +109,7 @@ def ids(one: Listing) -> set[str]:
 @pytest.mark.parametrize("heeds", ["skip", "page", "further"])
 @pytest.mark.parametrize("says", [(), ("hasMore",), ("totalPages",), ("totalResults",), ("hasMore", "totalResults")])
 def test_every_campaign_once(count: int, heeds: str, says: Sequence[str]) -> None:
-    """However a service counts its pages, and whatever it says of them, each campaign is found once."""
+    """For any way of paging, each campaign is found once."""
     service = Service(count, heeds=heeds, says=says)
     one = found(service)
     assert ids(one) == set(service.states)
@@ -118,7 +118,7 @@ def test_every_campaign_once(count: int, heeds: str, says: Sequence[str]) -> Non
 
 
 def test_pages_that_cannot_be_aimed_at() -> None:
-    """A service that adds skip and page up cannot be read to the end, and that is said."""
+    """A service that adds skip and page cannot be read completely, and the failure says so."""
     assert " pages gave " in failure(Service(200, heeds="sum", says=("totalResults",)))
 
 
@@ -140,7 +140,7 @@ def test_longer_pages_than_asked_for() -> None:
 
 
 def test_filters_are_ours_too() -> None:
-    """What a service gives beside what was asked for is left out."""
+    """Campaigns that do not match the filter are omitted, even if the service returns them."""
     service = Service(300, filters=False)
     for number in range(1, 301, 3):
         service.put(f"cd-{number}", "Completed")
@@ -200,7 +200,7 @@ def test_half_of_a_list_leaves_at_once() -> None:
 
 
 def test_campaigns_that_come_are_found_in_the_end() -> None:
-    """A list that has grown meanwhile is read again, and once it rests it is complete."""
+    """A list that has grown meanwhile is read again, and is complete once it is stable."""
 
     def change(service: Service) -> None:
         if service.calls <= 10:
@@ -212,7 +212,7 @@ def test_campaigns_that_come_are_found_in_the_end() -> None:
 
 
 def test_a_list_that_never_rests() -> None:
-    """A list that grows with each call is read a bounded number of times, and the reader is told."""
+    """A list that grows with each call is read a bounded number of times, with a doubt."""
 
     def change(service: Service) -> None:
         service.states = {f"new-{service.calls}": "Active"} | service.states
