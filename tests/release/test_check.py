@@ -78,7 +78,7 @@ def test_version(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_really(tmp_path: Path) -> None:
-    """This tree builds to the same bytes under another name and umask, with a wheel of the package alone."""
+    """The tree builds to the same bytes under another name and umask, with a wheel of the package alone."""
     tools = tmp_path / "tools"
     subprocess.run([sys.executable, "-m", "venv", tools], check=True)
     pins = (ROOT / "release" / "requirements.txt").read_text().split()

@@ -1,4 +1,4 @@
-"""What runs share, what they are runs of, and from where they may be started."""
+"""What runs share, their sources, and where they can be started."""
 
 import asyncio
 import gc
@@ -35,7 +35,7 @@ async def run_of(source: Any, **options: Any) -> dict[str, int]:
 
 
 class TestSources:
-    """What a run may be of."""
+    """The sources of a run."""
 
     @pytest.mark.parametrize(
         "make",
@@ -79,7 +79,7 @@ class TestSources:
         ],
     )
     async def test_unusable(self, source: object, why: str) -> None:
-        """What is not a source is an InputError that says so."""
+        """An invalid source is an InputError that says so."""
         with pytest.raises(InputError, match=why):
             await run_of(source)
 
@@ -115,7 +115,7 @@ class TestSources:
         assert [result.row for result in results] == [row]
 
     async def test_no_number(self, tmp_path: Path) -> None:
-        """A value that is not a number is null in a line, whatever stands beside it."""
+        """A value that is not a number is null in a line, beside any others."""
         await run_of([Campaign("cd-1", row={"a": 2**70, "b": float("nan")})], output=tmp_path / "r.jsonl")
         assert '"b":null' in (tmp_path / "r.jsonl").read_text()
 
@@ -141,7 +141,7 @@ class TestResume:
     @pytest.mark.parametrize("form", ["jsonl", "csv"])
     @pytest.mark.parametrize("key", ["{}", "a\n{}", "=1+{}", "'{}", "\0{}", "\ud800{}", " {} ", "é,{}", "-"])
     async def test_keys(self, form: str, key: str, tmp_path: Path) -> None:
-        """Whatever they are made of, and though rows are gone, added or in another order, none is sent twice."""
+        """With any source, and rows removed, added or reordered, none is sent twice."""
         service, path = Service(), tmp_path / f"r.{form}"
         campaigns = [Campaign(name, key=f"{key}{name}".format(name)) for name in ids(6)]
         async with make_engine(service) as engine:
@@ -262,7 +262,7 @@ class TestSteer:
 
 @pytest.mark.real
 async def test_ten_runs_share_a_quota() -> None:
-    """Of ten runs one is paused, one drained, one aborted; the quota of both accounts holds, and nobody stalls."""
+    """Of ten runs one is paused, one drained, one aborted; both accounts keep their quota, and none stalls."""
     async with Simulator(SimulatorOptions()) as service:
         settings = make_settings(host=service.url, token="t", quota=(Limit(10, 0.5),))
         async with Engine(settings) as engine:
@@ -319,7 +319,7 @@ def stop_some(url: str, number: int) -> int:
 
 @pytest.mark.real
 class TestInOneCall:
-    """`stop` blocks whoever calls it, and nobody else."""
+    """`stop` blocks only its caller."""
 
     async def test_in_threads_and_processes(self) -> None:
         """Ten at once in threads, and in the processes of a pool; what the process has but once stays as it was."""

@@ -108,7 +108,7 @@ class TestDiscover:
 
 
 class TestVerify:
-    """What still runs of a source, whatever it is."""
+    """What still runs of any source."""
 
     async def test_after_a_run(self, engine: Engine, service: Simulator, tmp_path: Path) -> None:
         """What was discovered, stopped and written down is proven not to run."""
@@ -142,12 +142,12 @@ class TestVerify:
 
     @pytest.mark.parametrize("source", [[], "nowhere.csv"])
     async def test_no_source(self, engine: Engine, source: Any) -> None:
-        """Nothing to look at is refused before anybody is asked."""
+        """An empty source is refused before any call."""
         with pytest.raises(InputError):
             await engine.verify(source)
 
     async def test_fault(self, service: Simulator) -> None:
-        """What ends the reading stands in the summary, and is raised by its check."""
+        """The error that ends the reading is in the summary, and is raised by its check."""
 
         async def no_token() -> str:
             raise CredentialsError("the vault is closed")
@@ -191,7 +191,7 @@ class TestLoad:
     """A load test: texts in, a summary out."""
 
     async def test_made_up(self, engine: Engine, service: Simulator) -> None:
-        """Requests leave as they are due, for campaigns that are made up; what is told is what `--json` prints."""
+        """Requests are sent when due, for made-up campaigns; the summary is what `--json` prints."""
         summary = await engine.load(rate="100/s", duration="200ms", require=["p99<60s", "errors<1%"], max_late=PATIENT)
         summary.check()
         assert summary.outcomes == {Outcome.STOPPED: 20}
@@ -275,7 +275,7 @@ class Silent(Recorded):
 
 @pytest.mark.parametrize("name", ["load", "verify"])
 async def test_cancelled(name: str) -> None:
-    """Whoever is cancelled gets that at once, and no task is left."""
+    """A cancelled caller gets the cancellation at once, and no task is left."""
     transport = Silent()
     here = Settings(host="http://127.0.0.1:1", token="t", account_id="a1", stream_id="st-1")
     async with Engine(here, transport=transport) as engine:
@@ -290,7 +290,7 @@ async def test_cancelled(name: str) -> None:
 
 
 class TestHooks:
-    """What an engine was given stands behind all that it does."""
+    """All services of an engine use its hooks."""
 
     async def test_all_of_them(self, service: Simulator) -> None:
         """One token, one transport for all; `around` and `classify` where campaigns are stopped."""
@@ -328,7 +328,7 @@ class TestHooks:
 
 
 async def test_outside_the_block(service: Simulator) -> None:
-    """An engine that is not open says so, whatever it is to do."""
+    """A closed engine refuses every call with a message."""
     engine = Engine(settings(service))
     for job in (engine.verify(["x"]), engine.load(rate=1, count=1), anext(engine.discover())):
         with pytest.raises(BulkstopError, match="not open"):

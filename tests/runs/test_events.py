@@ -75,7 +75,7 @@ def kept() -> Iterator[Kept]:
 
 
 async def test_a_try_is_logged(kept: Kept) -> None:
-    """At debug every try is logged with what it was for and what came of it, and comes back as it was."""
+    """At debug level each attempt is logged with its campaign and result, and returned unchanged."""
     attempt = Attempt(
         Outcome.SERVER_ERROR, RetryHint.LATER, 503, 12.5, "busy", "2026-01-02", "cid-1", "NORMAL", "HTTP 503", 2.0
     )
@@ -121,7 +121,7 @@ async def test_a_try_that_breaks_off_is_logged(kept: Kept, error: BaseException)
 
 @pytest.mark.parametrize("level", [logging.INFO, logging.WARNING, logging.NOTSET])
 def test_above_debug_a_try_costs_nothing(kept: Kept, level: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless debug is asked for, nothing stands between the engine and its Send."""
+    """Without debug level, the engine calls its Send directly."""
     LOG.setLevel(level)
 
     async def send(campaign: Campaign) -> Attempt:
@@ -191,7 +191,7 @@ def test_a_sentence_shows_no_secret(kept: Kept, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_run_is_observed_from_its_beginning_to_its_end() -> None:
-    """Whoever observes a run is given its beginning, and its end once the results are closed."""
+    """Observers get the beginning of a run, and its end once the results are closed."""
     events: list[Event] = []
     settings = Settings(host="platform.example.com", token="t", quota_store="memory")
     invalid = Result("", None, None, None, Outcome.INVALID)
@@ -242,7 +242,7 @@ def test_progress_for_machines() -> None:
 
 @pytest.mark.real
 async def test_a_run_is_steered_while_it_goes() -> None:
-    """A run can be slowed down, paused and gone on with; its snapshot says how it stands."""
+    """A run can be slowed down, paused and resumed; its snapshot shows its state."""
     async with Simulator(SimulatorOptions()) as service:
         settings = Settings(host=service.url, token="t", concurrency=1, quota_store="memory")
         async with Engine(settings) as engine:

@@ -1,4 +1,4 @@
-"""What is to be tried again, as a list that `stop` takes."""
+"""The rows to send again, as a list for `stop`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,7 +91,7 @@ def test_what_a_row_has(name: str, again: Path, tmp_path: Path) -> None:
 
 
 def test_names_that_mean_something(again: Path, tmp_path: Path) -> None:
-    """What is carried under the name of an id never takes its place, nor makes two columns of it."""
+    """A carried value named like an id never replaces it, nor makes two columns of it."""
     row: dict[str, object] = {
         "Type": "sms",
         "accountId": "other",

@@ -1,4 +1,4 @@
-"""The time to finish by is a moment of the wall clock, whatever is done to that clock meanwhile."""
+"""The time to finish by is a moment of the wall clock, even if that is changed meanwhile."""
 
 import asyncio
 import time
@@ -57,7 +57,7 @@ async def run_beside(clock: Clock, monkeypatch: pytest.MonkeyPatch, **options: A
 
 @pytest.mark.parametrize("by_s", [LEFT_S, LEFT_S + 0.001, 3600.0, 86_400.0 * 3])
 async def test_a_clock_that_moves_past_it(by_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not one call leaves once the clock says so, also after a sleep of days: exit code 4, and every row has a line."""
+    """After that moment no call is sent, even after a sleep of days: exit code 4, and every row has a line."""
     clock = Clock({40: by_s})
     summary = await run_beside(clock, monkeypatch)
     assert (summary.exit_code, summary.reason) == (4, "at the time to finish by, before all were sent")

@@ -1,4 +1,4 @@
-"""What is given with a source from Python is checked before anything is opened."""
+"""The options of a run from Python are checked before anything is opened."""
 
 from pathlib import Path
 from typing import Any

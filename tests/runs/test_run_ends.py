@@ -23,7 +23,7 @@ from tests.runs.scene import Service, get_no_token, ids, make_engine, turn, unti
 
 MOMENTS = 200
 WRITTEN = 10
-"""Of so many runs one has a result file, which takes ten times as long."""
+"""One of this many runs has a result file, which takes ten times as long."""
 ROWS = 40
 MOST_TURNS = 120
 """Turns of the loop in which such a run is planned, sent and ended."""
@@ -89,7 +89,7 @@ async def fail_beside(run: Run) -> None:
 
 
 class TestCancelled:
-    """Whoever waits for a run is cancelled."""
+    """A task that waits for a run is cancelled."""
 
     @pytest.mark.parametrize("use", [wait_for, follow])
     async def test_at_any_moment(self, use: Callable[[Run], Awaitable[None]], tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ class TestCancelled:
 
 
 class TestLeftEarly:
-    """Whoever iterates over a run leaves the loop."""
+    """The loop over a run's results is left early."""
 
     async def test_break(self) -> None:
         """The run is drained; awaiting it gives the summary."""

@@ -1,4 +1,4 @@
-"""Firings are those of the calendar: held against the C library, and on the nights on which clocks change."""
+"""Firings are those of the calendar, compared with the C library, and in nights of clock changes."""
 
 import subprocess
 import sys
@@ -173,14 +173,14 @@ def test_days(words: list[str], fields: str) -> None:
     ],
 )
 def test_wrong_days(words: list[str], fault: str) -> None:
-    """What is no day is said."""
+    """An invalid day is reported."""
     with pytest.raises(ValueError, match=fault):
         parse_days(words)
 
 
 @pytest.mark.parametrize("text", ["24:00", "18", "6 pm", "18:60", "", "18:00:30"])
 def test_wrong_times(text: str) -> None:
-    """What is not a time of day is said, with how to write one."""
+    """An invalid time of day is reported, with the valid form."""
     with pytest.raises(ValueError, match="is not a time of day; write it as 18:00"):
         parse_time(text)
 

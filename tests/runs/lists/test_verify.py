@@ -1,4 +1,4 @@
-"""What result files name, each campaign once; what is refused before anybody is asked; the verdict for machines."""
+"""The campaigns of result files, each once; what is refused before any call; the verdict as JSON."""
 
 import json
 import re
@@ -252,7 +252,7 @@ PIECES = st.one_of(
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(PIECES, max_size=6), beside=st.none() | st.binary(max_size=40), csv=st.booleans())
 def test_any_file(pieces: list[bytes], beside: bytes | None, csv: bool, tmp_path: Path) -> None:
-    """Whatever stands in a file and beside it, it names campaigns, or is refused in one line."""
+    """Any file, with anything beside it, names campaigns, or is refused in one line."""
     path = tmp_path / ("r.csv" if csv else "r.jsonl")
     path.write_bytes(b"".join(pieces))
     manifest = Path(manifest_path(str(path)))
@@ -287,7 +287,7 @@ def test_a_file_that_was_altered(tmp_path: Path) -> None:
 
 
 def test_rows_without_lines_of_their_own(tmp_path: Path) -> None:
-    """Campaigns that came from no file stand at no line: they are looked at, and nothing is said to be missing."""
+    """Campaigns without a file have no line: they are checked, and nothing is reported as missing."""
     path = written(tmp_path / "r.jsonl", result("cd-1", line=0), result("cd-2", line=0))
     targets = read_targets([with_manifest(path, rows=2)], HERE)
     assert (targets.campaigns, targets.unlisted, targets.notes) == (2, 0, [])
@@ -337,7 +337,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
 
 
 def verdict(states: dict[State, int], **more: Any) -> Verification:
-    """Make a verification of which only what matters is given."""
+    """Return a verification with only the relevant values."""
     return Verification(states, {}, (), more.pop("invalid", 0), more.pop("unlisted", 0), (), 7, 1.23456, **more)
 
 

@@ -27,7 +27,7 @@ def test_one_by_one(rate: float, length_s: float, grows: bool) -> None:
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("sigma", [0.2, 1.0, 2.0])
 def test_unsteady(sigma: float, seed: int) -> None:
-    """A service whose times vary, also by far, is not taken for one that falls behind."""
+    """A service with widely varying times is not mistaken for one that falls behind."""
     backlog, draw = Backlog(1.0), random.Random(seed)
     for number in range(500):
         backlog.add(number / 500, 0.005 * draw.lognormvariate(0, sigma))

@@ -106,7 +106,7 @@ def test_lines_to_a_pipe_are_whole(nginx_server: Nginx, tmp_path: Path) -> None:
 
 
 def test_lateness_of_all(nginx_server: Nginx, tmp_path: Path) -> None:
-    """That the schedule was not kept is said of all together."""
+    """A missed schedule is reported for all processes together."""
     args = (*WHERE, "--rate", "100/s", "--count", "30", "--processes", "2", "--quiet", "--max-late", "0.00001ms")
     run = bulkstop("load", "--host", nginx_server.url, *args, cwd=tmp_path)
     assert run.code == 3

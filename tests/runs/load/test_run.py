@@ -85,7 +85,7 @@ class TestEnds:
     """How a run ends, and what is said of it."""
 
     def test_more_than_the_service_takes(self) -> None:
-        """Requests that never got a place are told, and without them the run says nothing."""
+        """Requests that never got a place are reported, and the run then says nothing."""
         service = Service(lambda number: TransportFailure(Outcome.TIMEOUT, "late", 1.0), latency_s=0.6)
         job = load(constant(100, count=20), max_in_flight=3, require=(parse_threshold("rate>0/s"),))
         summary = loaded(service, job, Settings(host="http://127.0.0.1:1", token=TOKEN, grace_s=0.05))
@@ -125,7 +125,7 @@ class TestEnds:
         assert summary.unsent == 2  # due at 10 and 20 ms
 
     def test_progress(self) -> None:
-        """Who watches is told how it goes, after a second and every ten; what came before counts for nothing."""
+        """The progress is reported after a second and then every ten, without the warm-up."""
         progress = list[str]()
         service = Service(latency_s=0.4, opening_s=5.0)
         loaded(service, load(count=30, max_in_flight=1), progress=progress.append)
@@ -174,7 +174,7 @@ class TestEnds:
         assert summary.metrics.outcomes[Outcome.UNKNOWN] > 50
 
     def test_stall_that_is_ended(self) -> None:
-        """What was due while a service stood still counts, also after a signal: with the time it had waited."""
+        """Requests due while a service was suspended count, even after a signal, with the time that they waited."""
         service = Service(latency_s=3.0)
         timer = []
 
@@ -220,5 +220,5 @@ def test_closed_model_is_judged_by_what_it_shows() -> None:
 
 @pytest.mark.parametrize(("rate", "room"), [(1, 32), (100, 3000), (50_000, 5000)])
 def test_room(rate: float, room: int) -> None:
-    """Unless it is said, as many may be in flight as leave until the deadline of a call, within bounds."""
+    """By default, as many may be in flight as are sent within a call's deadline, within bounds."""
     assert choose_max_in_flight(constant(rate, 10), 30.0) == room

@@ -68,7 +68,7 @@ class OneByOne(Searched):
 
 @pytest.mark.usefixtures("virtual")
 class TestSearch:
-    """What is tried, told by the number of the run alone, in virtual time."""
+    """The rates that are tried, by the number of the run, in virtual time."""
 
     def test_found(self) -> None:
         """Doubles, halves, confirms; one connection pool for all; every request is counted."""
@@ -127,7 +127,7 @@ class TestSearch:
         ],
     )
     def test_in_vain(self, answer: Response | TransportFailure, code: int, why: str) -> None:
-        """Where other rates would tell no more, the first run is the last."""
+        """If other rates would give the same result, the first run is the last."""
         found = Searched(lambda number: answer).searched()
         assert (len(found.probes), found.exit_code, found.rate) == (1, code, None)
         assert found.reason.startswith(why)
@@ -159,7 +159,7 @@ class TestSearch:
         assert any("a queue grew" in probe.why for probe in found.probes)
 
     def test_refused(self) -> None:
-        """A limit that most requests reached without a stop is told as what it is."""
+        """A limit that most requests reached without a stop is reported as such."""
         found = Searched(lambda number: Response(404, b"{}", 1.0)).searched(top=1000)
         assert (found.rate, found.refused, found.exit_code) == (1000, "not_found", 0)
         assert Searched(lambda number: OK).searched(top=1000).refused == ""
@@ -184,7 +184,7 @@ class TestRest:
         assert service.seen[10][0] - service.seen[9][0] == pytest.approx(1 / 50)
 
     def test_signal(self) -> None:
-        """Ctrl-C ends the rest, too: with what is known by then, and the usual exit code."""
+        """Ctrl-C also ends a pause, with the result so far, and the usual exit code."""
         service = Searched(lambda number: OK if number == 0 else throttled())
 
         def tell(probe: Probe) -> None:

@@ -40,7 +40,7 @@ def tried(count: int = 100, *, latency_s: float = 0.1, late: int = 0, full_s: fl
     ],
 )
 def test_usual(metrics: Metrics, trial: TrialResult, why: str) -> None:
-    """The usual lines, each with its reason; what a late machine sent says nothing, whatever came of it."""
+    """The default requirements, each with its reason; a run of a late machine has no result."""
     assert judge(metrics, 100 if metrics.requests <= 100 else 1000, choose_thresholds([]), cut_short=False) == (
         trial,
         why,

@@ -93,7 +93,7 @@ def test_spike() -> None:
 def test_schedule(
     options: dict[str, Any], listed: int | None, count: int, length_s: float, peak: float, words: str
 ) -> None:
-    """What is asked for becomes a schedule; without an end of its own it ends with the list."""
+    """The options become a schedule; without an end of its own it ends with the list."""
     shape = Shape(**options)
     schedule = shape.schedule(listed)
     assert schedule is not None

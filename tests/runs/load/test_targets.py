@@ -90,7 +90,7 @@ def test_protected(rule: str, numbers: list[int] | None, tmp_path: Path, monkeyp
     ],
 )
 def test_described(planned: int | None, text: str, tmp_path: Path) -> None:
-    """A person is told which campaigns of a list are sent, how often, and what of it is not used."""
+    """The plan says which campaigns of a list are sent, how often, and which are not used."""
     path, settings = tmp_path / "list.csv", Settings(host=HOST)
     path.write_text("campaign_id,type,account_id,stream_id\nc1,sms,a,s\nc2,sms,a,s\n,sms,a,s\n")
     with read_targets(str(path), settings) as plan:

@@ -55,7 +55,7 @@ def settings(**more: Any) -> Settings:
 
 
 def refused(said: str, output: str, inputs: Any = ("l.csv",), **more: Any) -> None:
-    """Stop a list with results that stand in the place of something, whichever mode is asked for."""
+    """Stop a list with results in the place of another file, in every mode."""
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
     for mode in ({}, {"overwrite": True}, {"resume": True}, {"retry": ["timeout"]}):
         with pytest.raises(SettingsError) as caught:

@@ -104,7 +104,7 @@ def until(line: int) -> Outcomes:
 
 
 def killed(path: Path, vouched: int, more: int) -> None:
-    """Let another process write so many lines that are vouched for and so many that are not, tear one and be killed."""
+    """Let another process write some proven and some unproven lines, tear one and be killed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: a thread of another test may still end
         pid = os.fork()
@@ -167,7 +167,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class TestManifest:
-    """What is said about a run."""
+    """The contents of a manifest."""
 
     def test_section(self, path: Path) -> None:
         """A section says who ran what, where, when, with which settings and inputs, and how it ended."""
@@ -208,7 +208,7 @@ class TestManifest:
         assert (shown["settings"]["quota_store"], shown["settings"]["proxy"]) == ("memory", "http://127.0.0.1:3128")
 
     def test_every_setting_is_in_it(self, path: Path) -> None:
-        """Each setting stands there, whatever its kind; a path given as one is a text."""
+        """Each setting is in it, of any type; a path is a text."""
         given: dict[str, Any] = {
             "ca": Path("ca.pem"),
             "type": CampaignType.SMS,
@@ -297,7 +297,7 @@ class TestResume:
         assert review_results(str(path)).flaws == ()
 
     def test_a_file_that_is_gone(self, path: Path) -> None:
-        """Where the manifest stands without its results, nothing begins anew in their place."""
+        """If the manifest exists without its results, no new results are begun."""
         run(path)
         path.unlink()
         with pytest.raises(
@@ -347,7 +347,7 @@ class TestResume:
         assert contents(Path()) == before
 
     def test_failed_rows_stay(self, path: Path) -> None:
-        """What failed for good in an earlier run is not tried again, and keeps the exit code at 1."""
+        """Permanent failures of an earlier run are not sent again, and keep the exit code at 1."""
         outcomes = {2: Outcome.REJECTED, 3: Outcome.TIMEOUT, 4: Outcome.NOT_SENT}
         run(path, outcome_of=lambda campaign: outcomes.get(campaign.line, Outcome.STOPPED))
         ended = run(path)
@@ -375,7 +375,7 @@ class TestResume:
 
     @pytest.mark.parametrize("how", [{"signum": signal.SIGTERM}, {"fault": GuardError("--max-failures 5: ...")}])
     def test_not_finished(self, how: dict[str, Any], path: Path) -> None:
-        """A run that a signal or a guard ended is gone on with, also where its last row had ended; then it is done."""
+        """A run that a signal or a guard ended is continued, even after its last row; then it is done."""
         settings = with_token()
         with RunJournal(str(path)) as record, record.plan(["list.csv"], settings) as plan:
             record.open(plan, settings, [], "run")
@@ -486,7 +486,7 @@ class TestResume:
 
     @pytest.mark.parametrize("name", ["-", "/dev/null", "pipe"])
     def test_what_keeps_nothing(self, name: str, path: Path) -> None:
-        """There is nothing to go on with in what is not a file."""
+        """Only a regular file can be continued."""
         os.mkfifo("pipe")
         with pytest.raises(
             OutputError, match=rf"^resume: {name} cannot be resumed, because it keeps nothing; give output=.FILE.$"
@@ -535,7 +535,7 @@ class TestCrash:
     @pytest.mark.real
     @pytest.mark.parametrize(("vouched", "more"), [(0, 0), (0, 3), (2, 0), (2, 2), (0, 5), (4, 1)])
     def test_taken_over(self, vouched: int, more: int, path: Path) -> None:
-        """What a killed run wrote after its last mark is told, taken over by the resume, and proven from then on."""
+        """Lines of a killed run after its last mark are reported, vouched for by the resume, and then proven."""
         killed(path, vouched, more)
         if vouched + more:
             flaws = review_results(str(path)).flaws
@@ -566,7 +566,7 @@ class TestTampering:
 
     @pytest.mark.parametrize("change", ["altered", "swapped", "inserted", "deleted", "cut", "appended"])
     def test_a_change(self, change: str, path: Path) -> None:
-        """Whatever was done to the lines, the check tells and no run goes on with them, nor changes anything."""
+        """Any change to the lines is found by the check, and no run continues them or changes the file."""
         run(path, outcome_of=until(4))
         found = path.read_bytes().splitlines(keepends=True)
         forged = found[4].replace(b"not_sent", b"stopped")
@@ -686,7 +686,7 @@ class TestForged:
         ],
     )
     def test_behind_the_last_mark(self, forged: dict[str, Any], said: str, path: Path) -> None:
-        """What stands behind the last mark of a killed run is believed as a line of that run, whatever its clock."""
+        """Lines after the last mark of a killed run are accepted as its lines, for any clock."""
         killed(path, 1, 1)
         data = path.read_bytes()
         torn = data.index(b'{"campaign_id":"torn')
@@ -740,7 +740,7 @@ class TestForged:
 
     @pytest.mark.skipif(not IS_ROOT, reason="only root can make a file another user's")
     def test_trusted_in_a_shared_folder(self, path: Path, tmp_path: Path) -> None:
-        """With trust another user's file is gone on with, also in a folder that others can write."""
+        """With trust another user's file is continued, also in a folder that others can write."""
         run(path, outcome_of=until(3))
         for name in (path, f"{path}.run.json"):
             os.chown(name, NOBODY, NOBODY)
@@ -869,7 +869,7 @@ class TestOverlap:
     """A second run on the same file."""
 
     def test_while_the_first_writes(self, path: Path) -> None:
-        """It is told who holds the file, as the manifest has it: process, user, machine and since when."""
+        """The message names the holder of the file from the manifest: process, user, machine and since when."""
         settings = with_token()
         with RunJournal(str(path)) as record, record.plan(["list.csv"], settings) as plan:
             record.open(plan, settings, [], "run")
@@ -880,7 +880,7 @@ class TestOverlap:
 
     @pytest.mark.real
     def test_before_the_first_line(self, path: Path) -> None:
-        """Before the first line it is told the process alone, never the run before, though the manifest is of that."""
+        """Before the first line the message names only the process, never the earlier run of the manifest."""
         settings = with_token()
         killed(path, 1, 0)
         with RunJournal(str(path), mode=Mode.RESUME) as record, record.plan(["list.csv"], settings):
@@ -903,7 +903,7 @@ class TestOverlap:
 
     @staticmethod
     def refused(path: Path, *said: str) -> None:
-        """Try a second run in each way, and hold what it is told against what is expected."""
+        """Try a second run in each way, and compare its message with the expected one."""
         before = contents(Path())
         for mode in (Mode.RESUME, Mode.OVERWRITE):
             with pytest.raises(OutputError) as caught:

@@ -1,4 +1,4 @@
-"""What a list tells a run that is under way: how campaigns stand, in as few calls as it takes."""
+"""The states that a list shows during a run, in as few calls as possible."""
 
 import asyncio
 import itertools
@@ -116,7 +116,10 @@ def test_all_states_of_the_campaigns_own_group_are_asked_for() -> None:
     ],
 )
 def test_what_proves_that_a_campaign_is_at_rest(told: Row, is_at_rest: bool) -> None:
-    """Only a documented state of rest does; what starts by itself, or what nobody documented, does not."""
+    """Only a documented state of rest is a proof.
+
+    A campaign that starts by itself, or an undocumented status, is none.
+    """
     (state,) = read(Service([told])).states.values()
     assert (state.status, state.is_at_rest) == (told["status"], is_at_rest)
 
@@ -151,7 +154,7 @@ def test_a_failure_behind_what_is_enough_does_not_matter() -> None:
 
 
 def test_a_list_that_lacks_what_the_service_counts_is_doubtful() -> None:
-    """One that is not in it may exist all the same; where all are in it, there is no doubt."""
+    """A campaign may be missing in an incomplete list; if all are in it, there is no doubt."""
     reading = read(Service(rows(10), total=12))
     assert reading.fault is not None
     assert "12" in reading.fault

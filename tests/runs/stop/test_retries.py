@@ -21,7 +21,7 @@ REJECTED, NOT_FOUND, TIMEOUT = Outcome.REJECTED, Outcome.NOT_FOUND, Outcome.TIME
     ],
 )
 def test_names(names: tuple[str, ...], found: set[Outcome]) -> None:
-    """Outcomes are named one by one or with commas, and what is worth a retry comes to them when it is asked for."""
+    """Outcomes are given singly or with commas, and --retry-failed adds those worth a retry."""
     assert outcomes_to_retry(names, retry_failed=False) == found
     assert outcomes_to_retry(names, retry_failed=True) == found | WORTH_A_RETRY
 

@@ -1,4 +1,4 @@
-"""Whatever a table or a list looks like, its campaigns come out of it, and never others."""
+"""Any table or list yields exactly its campaigns."""
 
 import bz2
 import csv
@@ -82,7 +82,7 @@ def tables(draw: st.DrawFn) -> tuple[str, bytes, list[tuple[str, str]]]:
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(tables())
 def test_a_table_in_any_dialect(table: tuple[str, bytes, list[tuple[str, str]]]) -> None:
-    """Whatever the columns, delimiter, quoting, line ends, encoding, packing and name: the same campaigns come back."""
+    """For any columns, delimiter, quoting, line ends, encoding, packing and name: the same campaigns are read."""
     name, content, campaigns = table
     rows = rows_of(name, content)
     assert [(row.campaign_id, row.campaign_type) for row in rows if isinstance(row, Campaign)] == campaigns
@@ -185,7 +185,7 @@ _beside = st.text(
 @example(A, "_", "_", True, True)
 @example(A, "~", "~", True, False)
 def test_an_id_beside_anything(campaign_id: str, left: str, right: str, has_left: bool, has_right: bool) -> None:
-    """Whatever stands beside an id in a list, none is sent that holds it and is longer."""
+    """With any text beside an id in a list, no longer id that contains it is sent."""
     text = left * has_left + campaign_id + right * has_right
     try:
         rows = rows_of("ids.txt", f"{A}\n{text}\n{B}\n".encode())

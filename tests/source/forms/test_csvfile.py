@@ -78,7 +78,7 @@ def test_unnamed_and_repeated_columns(rows_of_csv: ReadCsv) -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_delimiters(rows_of_csv: ReadCsv, delimiter: str) -> None:
-    """The delimiter is the one that makes known names of the header, whatever else stands in the file."""
+    """The delimiter is the one that gives the header known names, whatever else the file contains."""
     others = ",;\t|".replace(delimiter, "")
     text = f"campaign_id{delimiter}notes{others * 3}{delimiter}type\ncd-1{delimiter}{others * 9}{delimiter}sms\n"
     (row,) = rows_of_csv(text.encode())
@@ -96,7 +96,7 @@ def test_single_column_is_not_split(rows_of_csv: ReadCsv) -> None:
 
 
 def test_quoted_newlines(rows_of_csv: ReadCsv) -> None:
-    """A record that spans lines stands on the line where it starts; one whose cells are all blank is none."""
+    """A multi-line record has the number of its first line; one with only blank cells is no row."""
     rows = rows_of_csv(b'id,"not\nes"\r\ncd-1,"a\r\n\r\nb"\r\n\r\ncd-2,"say ""x"""\r\n"",\r\n"",x\r\n')
     assert [(row.line, row.campaign_id) for row in rows] == [(3, "cd-1"), (7, "cd-2"), (9, "")]
     assert rows[0].row == {"not\nes": "a\r\n\r\nb"}
@@ -246,7 +246,7 @@ def test_field_of_10_mb(
 
 
 def test_large_fields_that_fit(rows_of_csv: ReadCsv) -> None:
-    """A field beyond the csv module's own limit is read, and that limit, which is everybody's, is as before."""
+    """A field beyond the csv module's own limit is read, and that global limit is restored."""
     before = csv.field_size_limit()
     big = "x" * 500_000
     rows = rows_of_csv(f'id,tag\ncd-1,{big}\ncd-2,"{big}\n{big}"\ncd-3,\n'.encode())
@@ -341,7 +341,7 @@ def test_swallowed_rows(
 
 
 def test_reasons_of_swallowed_rows(rows_of_csv: ReadCsv) -> None:
-    """The first of them says which lines they are and what to do, and the id of each is told."""
+    """The first of them names the lines and the remedy, and each has its id."""
     rows = rows_of_csv(b'id,name\ncd-1,"24/7 help\ncd-2,plain\ncd-3,open 24"\ncd-4,x\n')
     assert faults(rows) == [
         (2, f"{SWALLOWED} (lines 2 to 4); close or double a stray quote"),
@@ -399,7 +399,7 @@ def test_header_that_swallows_rows(rows_of_csv: ReadCsv, header: bytes) -> None:
 
 @pytest.mark.full
 def test_a_huge_cell_of_rows(rows_of_csv: ReadCsv) -> None:
-    """Of a cell too long to be read, too, each line is invalid if one looks like a row, and memory holds none."""
+    """In a cell that is too long, each line that looks like a row is invalid, and none is kept in memory."""
     count = 200_000
     for inside, end in ((b"cd-1,x\n", b'y"'), (b"1,x\n", b'y"'), (b"cd-1,x\n", b'"y"')):
         rows = rows_of_csv(b'id,tag\ncd-0,"open\n' + inside * count + b"cd-2," + end + b"\ncd-3,z\n")
@@ -408,7 +408,7 @@ def test_a_huge_cell_of_rows(rows_of_csv: ReadCsv) -> None:
 
 
 def test_stray_carriage_return(rows_of_csv: ReadCsv) -> None:
-    """A carriage return outside quotes does not end a row: the rest of it would be taken for another campaign."""
+    """A carriage return outside quotes does not end a row, because the rest would be read as another campaign."""
     rows = rows_of_csv(b'id,tag\ncd-1,x\rcd-2,y\ncd-3,"x\ry"\ncd-4,x\ry"z"\r\ncd-5,"a\nb"\n')
     reason = "the row has a carriage return outside quotes"
     assert faults(rows) == [(2, reason), (3, None), (4, reason), (5, None)]
@@ -435,7 +435,7 @@ TAGS = st.text(st.characters(codec="utf-8", exclude_characters=",;\t|cC"))
 @given(DIALECTS, st.lists(st.tuples(IDS, TAGS)))
 @example((",", csv.QUOTE_ALL, "\n"), [("0", "\r")])
 def test_every_record_is_a_row(dialect: tuple[str, int, str], records: list[tuple[str, str]]) -> None:
-    """As many rows come out as records were written, in their order, whatever is in them."""
+    """For any content, there are as many rows as records, in their order."""
     delimiter, quoting, end = dialect
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator=end)  # type: ignore[arg-type]

@@ -38,7 +38,7 @@ def test_bad_plain_ids(rows_of: Read) -> None:
 @example([":"])
 @example(["--", "id", "x"])
 def test_every_plain_line_is_a_row(ids: list[str]) -> None:
-    """As many rows come out as lines with something in them went in, but for drawn lines and names of the column."""
+    """There are as many rows as lines with text, except drawn lines and column names."""
     lines = [f"-{value}" for value in ids]
     stdin = io.BytesIO("".join(f"{line}\n" for line in lines).encode())
     rows = list(read(["-"], defaults=Defaults(CampaignType.SMS, "a", "s"), fmt="txt", stdin=stdin))

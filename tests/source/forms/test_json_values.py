@@ -54,7 +54,7 @@ def rows(*lines_and_ids: int | str) -> list[tuple[int, object]]:
     ],
 )
 def test_layouts(text: str, found: list[tuple[int, object]]) -> None:
-    """Lists, objects, lines: commas and line breaks stand where they like, and the line is that of the value."""
+    """Lists, objects, lines: commas and line breaks may be anywhere, and each value has its line."""
     assert read(text) == found
 
 
@@ -175,7 +175,7 @@ def test_broken_lines(text: str, found: list[tuple[int, object]]) -> None:
     ],
 )
 def test_what_nobody_can_read(text: str, place: str, why: str) -> None:
-    """Where nobody could tell what is a row, there is one error that names line and column."""
+    """If the rows cannot be told apart, there is one error with line and column."""
     with pytest.raises(InputError) as caught:
         read(text)
     assert str(caught.value).startswith(f"x: {place}: not JSON: {why}")
@@ -190,7 +190,7 @@ def test_comments() -> None:
 
 @pytest.mark.parametrize(("last", "found"), [("true", {Finding.MORE_PAGES: 1}), ("false", {})])
 def test_pages_that_are_missing(last: str, found: dict[Finding, int]) -> None:
-    """Whoever saved a page of a list is told that there are more, if the last page says so."""
+    """A saved page whose last response promises more causes a message."""
     parser = RowParser("x", Defaults())
     page = '{{"data":{{"results":[{{"id":"a"}}],"hasMore":{}}}}}\n'
     assert read(page.format("true") + page.format(last), parser) == rows(1, "a", 2, "a")
@@ -215,7 +215,7 @@ LAYOUTS: list[Callable[[list[object]], str]] = [
 
 @given(st.lists(ROW, max_size=5), st.sampled_from(LAYOUTS))
 def test_every_layout_has_the_same_rows(items: list[object], write: Callable[[list[object]], str]) -> None:
-    """Whatever writes a list of objects, the same come out, and in their order."""
+    """Any writer of a list of objects yields the same rows, in their order."""
     found = read(write(items))
     readable = [each for each in items if str(each) < "\ud800"] and items
     assert [value for _, value in found] == readable
@@ -249,7 +249,7 @@ class Pieces(io.TextIOBase):
     ids=["one line", "lines", "answer", "nothing between"],
 )
 def test_lists_are_not_held_as_a_whole(before: str, between: str, after: str) -> None:
-    """No more of a list is read than is needed for its next rows, also on one line, or in an answer."""
+    """No more of a list is read than its next rows need, also on one line, or in a response."""
     stream, count = Pieces(40_000, before, between, after), 0
     for count, (_, value) in enumerate(read_json_values(LineReader(stream, "x"), PARSER), start=1):  # type: ignore[arg-type]
         assert isinstance(value, dict)

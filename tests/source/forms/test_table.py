@@ -71,7 +71,7 @@ def test_a_column_that_is_not_there(how: dict[str, object], why: str) -> None:
 
 
 def test_two_columns_that_may_be_the_id() -> None:
-    """Beside campaign_id another column is not the id, and that is told."""
+    """Beside campaign_id another column is not the id, with a message."""
     rows, understood = table("id,campaign_id", f"7,{ONE}")
     assert (ids(rows), understood.id_not_taken) == ([ONE], ("id",))
 
@@ -166,7 +166,7 @@ def test_a_header_with_a_hash() -> None:
 
 
 def test_with_any_id_a_row_may_begin_with_a_hash() -> None:
-    """Where ids may have any character, only what stands above the header is a comment."""
+    """If ids may have any character, only lines above the header are comments."""
     rows, _ = table("# note", "campaign_id", "#17", any_id=True)
     assert ids(rows) == ["#17"]
 

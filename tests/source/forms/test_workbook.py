@@ -28,7 +28,7 @@ DATE, DURATION = 1, 2
 """The styles of dates and of durations, in the style sheet above."""
 
 Cell = str | int | float | bool | tuple[int, float] | None
-"""What stands in a cell; a pair is a style with a number."""
+"""The value of a cell; a pair is a style with a number."""
 Sheet = dict[str, Cell]
 """Cells by their place, such as B2."""
 
@@ -209,7 +209,7 @@ def test_which_sheet(rows: Rows) -> None:
 
 
 def test_a_workbook_shows_by_its_content(rows: Rows) -> None:
-    """A workbook is one whatever its name says, unless another form is typed; and what is none is refused as one."""
+    """A workbook is recognized under any name, unless another format is given; another file is refused."""
     book = write_workbook({"a": table(["id"], [ID])})
     assert rows(book, "list.csv")[0].campaign_id == ID
     assert rows(book, "list")[0].campaign_id == ID
