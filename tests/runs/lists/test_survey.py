@@ -143,7 +143,7 @@ def test_state(status: str | None, schedule: tuple[bool | None, bool | None] | N
 
 @pytest.mark.parametrize("status", [*STATUSES, *map(str.upper, STATUSES), "Archived", "", None])
 def test_what_has_ended_does_not_run(status: str | None) -> None:
-    """What is at rest for a run is so for `verify`; that also takes one that is only saved not to run."""
+    """What is at rest for a run is at rest for `verify`, which also counts saved campaigns as not running."""
     item = ListedCampaign("cd-1", VOICE, status=status)
     is_saved = (status or "").lower() == "ready"
     assert (state_of(item) is State.NOT_RUNNING) == (status_at_rest(item) is not None or is_saved)
@@ -178,7 +178,7 @@ def test_states_by_list() -> None:
 
 
 def test_nothing_runs() -> None:
-    """When all are at rest there is nothing to find, and that is a proof."""
+    """If all are at rest there are no findings, and that is a proof."""
     seen = look(Service({"cd-1": "Stopped", "cd-2": "Completed"}), targets("cd-1", "cd-2"))
     assert (seen.findings, seen.to_stop, seen.exit_code) == ((), (), 0)
     assert seen.notes == (
@@ -267,7 +267,7 @@ def test_a_paused_one_does_not_run_beside_ours() -> None:
 
 
 def others(first: int, last: int) -> list[tuple[str, str]]:
-    """Make rows of campaigns that nobody asks for."""
+    """Return rows of campaigns that are no targets."""
     return [(f"other-{number}", "Completed") for number in range(first, last)]
 
 
@@ -309,7 +309,7 @@ def test_ids_that_are_almost_alike() -> None:
 
 
 def test_protected_ones() -> None:
-    """Protected campaigns may run: they are told apart, make no failure and no list to stop, and cost no call."""
+    """Protected campaigns may run: they are counted separately, and cause no failure, list or call."""
     rows = {"cd-1": "Stopped", "cd-2": "Active", "cd-3": "Active"}
     service = Service(rows, hidden={"cd-3"})
     seen = look(service, targets("cd-1", protected="cd-2 cd-3"))
@@ -319,7 +319,7 @@ def test_protected_ones() -> None:
 
 
 def test_nothing_but_protected_ones() -> None:
-    """Where all are protected, nobody is asked, and nothing is wrong."""
+    """If all are protected, no call is made, and there is no fault."""
     service = Service()
     seen = look(service, targets(protected="cd-1 cd-2"))
     assert (service.asked, seen.exit_code, seen.findings) == ([], 0, ())
@@ -363,7 +363,7 @@ def test_what_the_list_does_not_have() -> None:
     ],
 )
 def test_a_list_that_cannot_be_read(lists: Response | TransportFailure) -> None:
-    """Where the list call fails, each campaign is asked for; that the schedules are unknown is noted."""
+    """If the list call fails, each campaign is read individually, with a note that schedules are unknown."""
     said = list[str]()
     service = Service({"cd-1": "Stopped", "cd-2": "Active"}, lists=lists)
     seen = look(service, targets("cd-1", "cd-2"), say=said.append)
@@ -377,7 +377,7 @@ def test_a_list_that_cannot_be_read(lists: Response | TransportFailure) -> None:
 
 
 def test_a_list_that_breaks_off() -> None:
-    """What a list told before it failed is kept; only the others are asked for."""
+    """The campaigns of a list before its failure are kept; only the others are read individually."""
     service = Service({f"cd-{number}": "Stopped" for number in range(120)})
     service.before = lambda what: setattr(service, "lists", REFUSED if service.asked else None)
     assert look(service, targets("cd-0", "cd-119")).exit_code == 0
@@ -420,7 +420,7 @@ def test_a_stream_that_is_not_there() -> None:
 
 
 def test_a_list_without_any_of_them() -> None:
-    """A list of quite other campaigns, and the first of ours are not found: that is told, and the others are left."""
+    """If the list has only other campaigns and our first are not found, that is reported, and the rest skipped."""
     service = Service({"other": "Active"})
     seen = look(service, targets(*names(100)))
     assert len(service.asked) == 1 + FIRST
@@ -428,7 +428,7 @@ def test_a_list_without_any_of_them() -> None:
 
 
 def test_a_campaign_that_is_gone() -> None:
-    """One that neither the list nor the status call knows is not found: no proof, but nothing to stop either."""
+    """A campaign that neither the list nor the status call knows is not found: no proof, but nothing to stop."""
     for service in (Service(), Service({"cd-1": "Stopped"}, lists=REFUSED)):
         seen = look(service, targets("cd-0", "cd-1"))
         assert State.NOT_FOUND in seen.states
@@ -436,14 +436,14 @@ def test_a_campaign_that_is_gone() -> None:
 
 
 def test_many_that_are_gone() -> None:
-    """As long as the stream is known to be there, any number of campaigns may be gone."""
+    """While the stream is known to exist, any number of campaigns may be gone."""
     service = Service({"cd-99": "Stopped"})
     assert look(service, targets(*names(100))).states == {State.NOT_FOUND: 99, State.NOT_RUNNING: 1}
     assert len(service.asked) == 100
 
 
 def test_status_calls_that_all_fail() -> None:
-    """Status calls that fail from the first on are given up; what the list told stands."""
+    """Status calls that all fail from the first are given up; the results of the list remain."""
     service = Service({"cd-0": "Stopped"}, singles=REFUSED)
     seen = look(service, targets(*names(100)))
     assert len(service.asked) == 1 + IN_A_ROW
@@ -483,7 +483,7 @@ def test_the_right_to_ask_is_lost(status: int) -> None:
 
 
 def test_a_drained_run() -> None:
-    """In a run that was told to end nothing more is asked, and what is left is unknown."""
+    """After a drain no call is made, and the remaining states are unknown."""
 
     async def drained() -> Verification:
         event = asyncio.Event()
@@ -503,7 +503,7 @@ def test_a_drained_run() -> None:
 
 @pytest.mark.parametrize("fault", [QuotaError("the store is gone"), CredentialsError("no token")])
 def test_a_run_that_cannot_go_on(fault: BulkstopError) -> None:
-    """A lost token or quota store ends the reading; what was told before stands, and the reason is given."""
+    """A lost token or quota store ends the reading; earlier results remain, with the reason."""
     service = Service(dict.fromkeys(names(120), "Stopped"))
 
     def fail(what: str) -> None:
@@ -545,7 +545,7 @@ class Erratic:
 @settings(max_examples=200)
 @given(answers=st.lists(ANSWERS, min_size=1, max_size=5))
 def test_any_answers(answers: list[Response]) -> None:
-    """Whatever a service answers, each campaign is in one state, and all that is not at rest is a finding."""
+    """For any responses, each campaign has one state, and all that are not at rest are findings."""
     service, wanted = Erratic(answers), targets("c1", "x", *names(31), protected="p1")
     seen = look(service, wanted)
     assert seen.campaigns == wanted.campaigns - 1 == 33
