@@ -1,4 +1,4 @@
-"""What the tests of load tests have in common."""
+"""Helpers for tests of load tests."""
 
 import asyncio
 import itertools
@@ -26,15 +26,15 @@ from tests.processes import TOKEN
 from tests.servers import VOICE_ANSWER
 
 WHERE = ("--account-id", "a1", "--stream-id", "st-1")
-"""What made-up campaigns need."""
+"""The settings that made-up campaigns need."""
 NOWHERE = ("--host", "http://127.0.0.1:1", "--proxy", "http://127.0.0.1:1")
 """With any host, no request gets further than a dead proxy."""
 PATIENT = ("--max-late", "60s")
-"""What a busy machine does to the schedule is not what these tests are about."""
+"""Options that tolerate a busy machine's delays, which these tests are not about."""
 
 OK = Response(200, VOICE_ANSWER, 1.0)
 Reply = Callable[[int], Response | TransportFailure]
-"""What the n-th request is answered, from 0."""
+"""The response to the n-th request, from 0."""
 
 
 class Service:

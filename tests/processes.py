@@ -37,7 +37,7 @@ class Simulated:
     log: Path
 
     def requests(self) -> list[dict[str, Any]]:
-        """Return what has arrived so far, but for a line that is just being written."""
+        """Return the requests so far, except a line that is being written."""
         return [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def ids(self) -> list[str]:

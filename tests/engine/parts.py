@@ -1,4 +1,4 @@
-"""What the tests of the engine are built of: campaigns, a scripted service, a pool in virtual time."""
+"""Helpers for tests of the engine: campaigns, a scripted service, a pool in virtual time."""
 
 import asyncio
 from collections import Counter
@@ -70,7 +70,7 @@ def accounts(names: Iterable[str], count: int) -> list[Campaign]:
 
 
 class Reply(NamedTuple):
-    """What a service does with a call: it takes its time, then answers or raises."""
+    """What a service does with a call: it waits, then answers or raises."""
 
     latency_s: float
     answer: Attempt | BaseException
@@ -203,7 +203,7 @@ Ask = Callable[[], Awaitable[float]]
 
 
 class Asking:
-    """A claim that asks the store for every call, has nothing in hand, and counts what becomes of its places."""
+    """A claim that calls the store for every call, keeps no places, and counts their use."""
 
     held = 0
     is_away = False

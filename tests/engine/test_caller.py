@@ -261,7 +261,7 @@ def test_cut_off() -> None:
 
 
 def test_no_token() -> None:
-    """What ends a run is raised, not given back."""
+    """An error that ends a run is raised, not returned."""
     with pytest.raises(CredentialsError):
         run(caller().call(Api(CredentialsError("no token")).ask))
 
@@ -270,7 +270,7 @@ class TestSideBySide:
     """Jobs go at the same time, within bounds, and end together."""
 
     def test_bounded(self) -> None:
-        """No more jobs are open at once than asked for, and all are done."""
+        """No more jobs are open at once than allowed, and all are done."""
         open_now = most = done = 0
 
         async def job() -> None:
@@ -289,7 +289,7 @@ class TestSideBySide:
         assert run(run_concurrently([], 0)) == (None, 0.0)
 
     def test_what_one_raises(self) -> None:
-        """What one job raises comes out as itself, in no group, and the others are ended."""
+        """The error of one job is raised unchanged, in no group, and the others are ended."""
         ended = list[str]()
 
         async def long() -> None:

@@ -185,7 +185,7 @@ class Scene:
         return Counter(result.outcome for result in self.offered)
 
     def check(self) -> None:
-        """Check that every line is there and true, that the end came at once, and that no place is taken for ever."""
+        """Check that every line exists and is true, that the end came at once, and that no place stays taken."""
         self._check_reports()
         self._check_end()
         for one in ROWS:
@@ -532,7 +532,7 @@ def test_a_store_that_is_cancelled_from_within_ends_the_run(asked: int) -> None:
 
 
 def test_a_report_that_is_cancelled_from_within_ends_the_run() -> None:
-    """A cancellation that comes out of a report is the report's own: its result is kept, and the run drains."""
+    """A cancellation raised within a report is kept separate: its result is kept, and the run drains."""
 
     def report(scene: Scene, result: Result) -> None:
         if result.line in {2, 4}:

@@ -63,7 +63,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 
 
 def test_ended_by_force(scene: Scene) -> None:
-    """The first signal gives the exit code; what would outlive the process goes first, and why is said."""
+    """The first signal sets the exit code; children are ended first, and the reason is printed."""
     for signum in (signal.SIGTERM, signal.SIGINT):
         scene.ending.hear(signum)
     scene.ring()

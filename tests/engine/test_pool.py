@@ -104,7 +104,7 @@ def test_no_more_calls_are_open_than_allowed_and_no_fewer(concurrency: int) -> N
 
 
 def test_idle_workers_cost_nothing() -> None:
-    """Of 500 workers that wait for one account's quota, a due place wakes as many as it needs, not all."""
+    """If 500 workers wait for one account's quota, a due place wakes as many as it needs, not all."""
     job = Job(campaigns(100), always(STOPPED, 0.1).send, limits=[Limit(2, 5)], concurrency=500)
     draws, draw = 0, job.lanes.draw
 
@@ -119,7 +119,7 @@ def test_idle_workers_cost_nothing() -> None:
 
 
 def test_the_pool_tells_how_many_calls_are_in_flight() -> None:
-    """What the first signal announces is what the service sees, or is just on its way to see."""
+    """The number that the first signal announces is what the service sees, or is about to see."""
 
     def script(one: Campaign, call: int) -> Reply:
         assert service.in_flight <= job.pool.in_flight <= 6
@@ -419,7 +419,7 @@ def test_failures_cost_their_calls_and_hardly_more(concurrency: int) -> None:
 
 
 def test_a_waiting_retry_holds_no_worker() -> None:
-    """A single worker goes on with the other campaigns while one of them is in a back-off of 100 s."""
+    """A single worker continues with other campaigns while one is in a back-off of 100 s."""
     later = Attempt(Outcome.SERVER_ERROR, RetryHint.LATER, 503, retry_after_s=100.0)
     service = Service(first_calls(later, 0.5, every=11))  # of 20 campaigns, the eleventh
     job = Job(campaigns(20), service, concurrency=1)
@@ -431,7 +431,7 @@ def test_a_waiting_retry_holds_no_worker() -> None:
 
 
 def test_waiting_retries_are_bounded() -> None:
-    """Of a million campaigns that only fail, a bounded number has been drawn when the first ones still wait."""
+    """Of a million campaigns that only fail, a bounded number has been taken when the first ones still wait."""
     later = Attempt(Outcome.SERVER_ERROR, RetryHint.LATER, 503, retry_after_s=100.0)
     service = always(later, 0.125)
     handed_out = 0
@@ -705,7 +705,7 @@ def test_the_first_fault_is_the_one_that_is_told() -> None:
 
 
 def test_a_send_that_breaks_its_promise_costs_no_line() -> None:
-    """An exception nobody foresaw makes its campaign unknown and drains the run, which then raises that very one."""
+    """An unforeseen exception makes its campaign unknown and drains the run, which then raises it."""
     slip = KeyError("slip")
     service = Service(lambda one, call: Reply(0.25, slip) if one.line == 5 else Reply(0.5, STOPPED))
     job = Job(campaigns(20), service, concurrency=4)

@@ -45,7 +45,7 @@ BEFORE = Attempt(Outcome.ALREADY_STOPPED, http_status=409)
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A call as the service saw it; one that was cut off has no answer, and may have arrived all the same."""
+    """A call as the service saw it; one that was cut off has no answer, but may have arrived."""
 
     campaign: Campaign
     answer: Attempt | None = None
@@ -89,7 +89,7 @@ class Remembering:
 
 
 class How(StrEnum):
-    """What ends a run before its end."""
+    """What ends a run early."""
 
     DRAIN = "drain"
     ABORT = "abort"
@@ -132,7 +132,7 @@ def unfinished(rows: Iterable[Campaign], ledger: Sequence[Result]) -> list[Campa
 
 @dataclass(slots=True)
 class Session:
-    """One run over what was unfinished: what was offered, what stands in the ledger, what the service saw."""
+    """One run over unfinished rows: its rows, the lines in the ledger, and the calls at the service."""
 
     rows: list[Campaign]
     cut: Cut | None
@@ -151,7 +151,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all runs of an example have in common."""
+    """The common settings of all runs of an example."""
 
     limits: list[Limit]
     concurrency: int

@@ -145,7 +145,7 @@ def test_throttled_for_ever() -> None:
 
 
 def test_reconsidered() -> None:
-    """What a list makes of the last try is decided without counting that one twice."""
+    """The decision of a list about the last attempt does not count that attempt twice."""
     runs = CLAIM._replace(again=RetryHint.LATER, retry_after_s=3.0)
     assert Tries(attempts=1).reconsider(runs, NOW, Retry(2)) == RetryAt(Tries(attempts=1), NOW + 3.0)
     assert Tries(attempts=2).reconsider(runs, NOW, Retry(2)) == Settle(Tries(attempts=2))

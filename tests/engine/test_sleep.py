@@ -25,7 +25,7 @@ class Sleep:
         self._at_s, self._length_s = at_s, length_s
 
     def now(self) -> float:
-        """Return the seconds of the clock that goes on."""
+        """Return the seconds of the clock that continues during sleep."""
         awake_s = now_s()
         return awake_s + (self._length_s if awake_s >= self._at_s else 0.0)
 

@@ -34,7 +34,7 @@ def test_one_signal_is_waited_out() -> None:
 
 
 def test_a_run_that_writes_has_longer() -> None:
-    """What tells that it goes on is not ended at its time."""
+    """A process that shows progress is not ended at its time."""
     (run, theirs), (mail, inbox) = socket.socketpair(), socket.socketpair()
     with theirs, mail, inbox, run:
         run.send(bytes([signal.SIGTERM, signal.SIGINT, GOES_ON]))

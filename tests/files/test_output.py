@@ -12,7 +12,7 @@ from bulkstop.files.output import Output
 
 
 def test_written(tmp_path: Path) -> None:
-    """All that was written is in the file once it is closed, and nobody else can read it."""
+    """The file has all lines once it is closed, and is private to the user."""
     path = tmp_path / "out"
     output = Output(str(path), "--results")
     for _ in range(10_000):

@@ -159,7 +159,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("write", WRITERS)
     def test_pipe(self, write: Write, shared: Path, give: Give) -> None:
-        """A pipe that nobody reads is refused, not waited for."""
+        """A pipe without a reader is refused, not waited for."""
         os.mkfifo(shared / "r", 0o666)
         give(shared / "r")
         with pytest.raises(OutputError, match=r"\(r is a file of user \S+ in a folder"):
@@ -185,7 +185,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("write", [write_named, write_derived])
     def test_replaced(self, write: Write, shared: Path, give: Give) -> None:
-        """One that is replaced gets a private one in its place, where that can be done."""
+        """A replaced file becomes a private one, where that is possible."""
         (shared / "r").write_text("theirs")
         give(shared / "r")
         if not IS_ROOT:
@@ -230,7 +230,7 @@ class TestFiles:
 
 
 class TestOthers:
-    """Who else can write a file."""
+    """Which other users can write a file."""
 
     @pytest.mark.parametrize(
         ("user", "mode", "uid", "gid", "reason"),

@@ -96,7 +96,7 @@ def test_pipe() -> None:
 
 @pytest.mark.parametrize("name", ["x" * 250, "x" * 255, "\U0001f4de" * 63], ids=["250", "255", "of four bytes each"])
 def test_long_name(name: str, tmp_path: Path) -> None:
-    """A file may have any name that the file system takes, whoever writes it."""
+    """A file may have any name that the file system accepts, with every writer."""
     path = tmp_path / name
     AtomicFile(str(path), "-o").save(b"one")
     check_place(path)
@@ -122,7 +122,7 @@ def test_too_long_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failing", ["fsync", "open"])
 def test_a_disk_that_fails(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be written whole leaves nothing behind, and what was there stays."""
+    """A failed write leaves no partial file, and the old file remains."""
 
     def fail(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -25,7 +25,7 @@ REQUEST = RequestInfo(URL("https://platform.example/"), "POST", CIMultiDictProxy
 
 
 async def fail(api: aioresponses, error: Exception) -> TransportFailure:
-    """Return what becomes of an exception of aiohttp's."""
+    """Return the result for an exception of aiohttp."""
     api.post(ANYWHERE, exception=error)
     async with AiohttpTransport("https://platform.example", timeout_s=1) as client:
         response = await client.post("/path?query", {"auth": "t"})
@@ -83,7 +83,7 @@ class TestErrors:
         assert failure == (Outcome.CONNECTION_ERROR, text, failure.latency_ms, None, RetryHint.LATER, True)
 
     async def test_refused_by_a_proxy(self, api: aioresponses) -> None:
-        """What a proxy refuses has not arrived."""
+        """A call that a proxy refuses has not arrived."""
         failure = await fail(api, aiohttp.ClientHttpProxyError(REQUEST, (), status=502))
         why = "the proxy answered HTTP 502; nothing was sent"
         assert (failure.error, failure.may_have_arrived) == (why, False)
@@ -97,7 +97,7 @@ class TestErrors:
 
 
 class TestSession:
-    """What the client asks of aiohttp's session."""
+    """How the client uses aiohttp's session."""
 
     def test_leaves_nothing_behind(self, api: aioresponses) -> None:
         """A client that is left has neither a task nor a timer any more."""

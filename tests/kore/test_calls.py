@@ -1,4 +1,4 @@
-"""The calls around the stop call: what goes out, and what an answer means, whatever the service answers."""
+"""The calls besides the stop call: what is sent, and the meaning of any response."""
 
 import json
 from typing import Any
@@ -65,10 +65,10 @@ def failed(result: object) -> Attempt:
 
 
 class TestTargets:
-    """What goes out is what the vendor documents, with every id in its place."""
+    """The requests are those that the vendor documents, with every id in its place."""
 
     def test_list(self) -> None:
-        """The list call has the account in its query, and all that is asked for in its body."""
+        """The list call has the account in its query, and all filters in its body."""
         call = list_call(SMS, PageRange(98, 49, 3), ["Active", "Scheduled"], [1, 2])
         assert call.target == f"/campaign/api/v2/public/st-1/campaign/getAllCampaignDetails?accountId={'a' * 24}"
         assert (call.where, call.cap) == (SMS, PAGE_CAP)
@@ -100,7 +100,7 @@ class TestTargets:
         assert call.body == b"{}"
 
     def test_get(self) -> None:
-        """One campaign is asked for by a GET, which has no body."""
+        """One campaign is read by a GET without a body."""
         call = get_call(VOICE, "cd-1")
         assert (call.target, call.body) == (f"/campaign/api/v2/public/st-1/campaign/cd-1?accountId={'a' * 24}", b"")
 
@@ -154,7 +154,7 @@ class TestTargets:
 
 
 class TestPlace:
-    """A page begins where it is asked for, in both ways of saying it."""
+    """A page begins at the requested row, in both paging fields."""
 
     def test_the_first(self) -> None:
         """The first page is as in the vendor's sample."""
@@ -162,7 +162,7 @@ class TestPlace:
 
     @given(st.integers(0, 10**6), st.integers(20, 100))
     def test_any(self, start: int, most: int) -> None:
-        """`skip` and `page` mean the same place; it holds the row asked for, and others after it."""
+        """`skip` and `page` mean the same page; it has the requested row, and others after it."""
         at = find_page(start, most)
         assert at.skip == (at.page - 1) * at.limit
         assert at.skip <= start < at.skip + at.limit
@@ -189,7 +189,7 @@ class TestPage:
         assert page_of(listing(row), SMS).items == (sms,)
 
     def test_what_tells_of_harm(self) -> None:
-        """How a campaign dials and when its instance changed is kept; what is of another kind is not told."""
+        """A campaign's dialing mode and instance time are kept; values of other types are ignored."""
         told = {"dialingMode": "Power", "campaignInstanceUpdatedAt": "2025-12-05T12:01:35.312Z"}
         entry = ENTRY._replace(dialing_mode="Power", instance_updated_at="2025-12-05T12:01:35.312Z")
         assert page_of(listing(ROW | told)).items == (entry,)
@@ -197,7 +197,7 @@ class TestPage:
         assert page_of(listing(ROW | odd)).items == (ENTRY,)
 
     def test_either_key(self) -> None:
-        """The id may stand under either name; where both are there, the documented one counts."""
+        """The id may have either name; if both exist, the documented one counts."""
         assert page_of(listing({"id": "cd-1"})).items[0].campaign_id == "cd-1"
         assert page_of(listing({"_id": "cd-1"}), SMS).items[0].campaign_id == "cd-1"
         both = {"_id": "cd-1", "id": "cd-2"}
@@ -271,7 +271,7 @@ class TestPage:
 
 
 class TestFailures:
-    """An answer that is not what was asked for is a failure, never an empty list."""
+    """A response of another kind than requested is a failure, never an empty list."""
 
     @pytest.mark.parametrize(
         "body",
@@ -310,7 +310,7 @@ class TestFailures:
         ],
     )
     def test_more_rows_than_any_page_has(self, row: str, count: int, what: str) -> None:
-        """A page of very many rows is refused before it takes memory and time, and not asked for again."""
+        """A page of very many rows is refused before it takes memory and time, and not requested again."""
         page = f'{{"status":"success","data":{{"results":[{",".join([row] * count)}]}}}}'
         result = failed(read_page(answer(page.encode()), VOICE, FIRST))
         assert f"the answer has {what}" in (result.error or "")
@@ -359,7 +359,7 @@ class TestFailures:
         assert failed(read_page(answer(b"", 429, retry_after="7"), VOICE, FIRST)).retry_after_s == 7.0
 
     def test_what_is_left(self) -> None:
-        """What a service says that it still takes comes with every answer, good or bad."""
+        """Every response, good or bad, has the remaining calls of the service."""
         fields: Any = {"rate_limit": (("ratelimit-remaining", "3"), ("ratelimit-reset", "2"))}
         good = {"status": "success", "data": {"results": [], "status": "Paused"}}
         assert page_of(answer(good, **fields)).allowance == Allowance(3, 2.0)

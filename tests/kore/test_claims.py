@@ -360,7 +360,7 @@ def test_shapes(status: int, body: object, wanted: str) -> None:
 
 
 def test_without_an_id() -> None:
-    """Where the campaign's id is not known, an answer that names one is not a proof."""
+    """If the campaign's id is unknown, a response that names an id is not a proof."""
     assert kind(answered({"message": "Campaign already stopped"}, campaign_id=None)) == "proof"
     assert kind(answered({"message": f"Campaign {ID} already stopped"}, campaign_id=None)) == "claim"
     assert kind(answered({"message": "Campaign already stopped", "campaignId": ID}, campaign_id=None)) == "claim"
@@ -375,7 +375,7 @@ def test_one_answer_for_many() -> None:
 
 
 def test_an_id_that_is_a_word() -> None:
-    """An id that reads like a word of the text proves nothing more."""
+    """An id that looks like a word of the text proves nothing more."""
     assert kind(answered({"message": "Campaign summer already stopped"}, campaign_id="summer")) == "proof"
     assert kind(answered({"message": "The dialer already stopped"}, campaign_id="dialer")) == "nothing"
     assert kind(answered({"message": "Campaign already stopped"}, campaign_id="already")) == "claim"

@@ -1,4 +1,4 @@
-"""What is sent to stop a campaign, and what an answer proves: no sockets, only values."""
+"""The request that stops a campaign, and what a response proves: no sockets, only values."""
 
 import re
 import unicodedata
@@ -73,7 +73,7 @@ def answered(status: int, body: bytes | object = b"", **fields: Any) -> Attempt:
 
 
 class TestRequest:
-    """Path, query and headers are the documented ones, whatever the ids hold."""
+    """Path, query and headers are the documented ones, for any ids."""
 
     def test_voice_target(self) -> None:
         """The voice call's path and query are those of the vendor's page, to the byte."""
@@ -151,7 +151,7 @@ class TestRequest:
     @pytest.mark.parametrize("field", ["account_id", "stream_id", "iid"])
     @pytest.mark.parametrize("value", ["", ".", "..", "a b", "a\r\nauth: x", "é", "\x00", "a/b", "%2e%2e", "..;x"])
     def test_what_fits_no_header_is_no_campaign(self, field: str, value: str) -> None:
-        """A value that could end a header or stand for another path is a fault of the row."""
+        """A value that could end a header or change the path is a fault of the row."""
         made = Campaign.of_row(**{**campaign()._asdict(), field: value})
         assert (made.fault or "").startswith((f"{field} ", f"no {field}"))
         assert made.fault_with(any_id=True)
@@ -393,7 +393,7 @@ class TestThrottled:
 
 
 class TestRetryAfter:
-    """How long the service asks to be left alone."""
+    """How long the service asks to wait."""
 
     @pytest.mark.parametrize(
         ("header", "seconds"),
@@ -431,7 +431,7 @@ class TestRetryAfter:
         assert answered(status, retry_after=header).retry_after_s == seconds
 
     def test_clock_of_the_server(self) -> None:
-        """A date is counted from the server's own Date, whatever this machine's clock says."""
+        """A date is relative to the server's own Date, for any clock of this machine."""
         there = {"retry_after": "Sat, 06 Dec 2025 08:00:10 GMT", "date": "Sat, 06 Dec 2025 08:00:00 GMT"}
         assert answered(503, **there).retry_after_s == 10.0
         assert answered(503, **{**there, "date": "yesterday"}).retry_after_s == 20 * 3600 + 10
@@ -448,7 +448,7 @@ class TestRetryAfter:
 
 
 class TestFailures:
-    """Every other answer is the outcome of the contract, with words for a person."""
+    """Every other response is the outcome of the contract, with words for a person."""
 
     @pytest.mark.parametrize(
         ("status", "outcome", "again", "error"),
@@ -514,7 +514,7 @@ class TestFailures:
         assert answered(400, body).message == message
 
     def test_other_fields_are_kept(self) -> None:
-        """What a failure says of the campaign goes into its result as well."""
+        """A failure's values for the campaign are also in its result."""
         attempt = answered(400, {"updatedAt": "now", "campaignInstanceId": "cid-1", "campaignExecutionType": "NORMAL"})
         assert (attempt.updated_at, attempt.campaign_instance_id, attempt.campaign_execution_type) == (
             "now",
@@ -544,7 +544,7 @@ class TestFailures:
     ],
 )
 def test_clock_of_a_refusal(date: str | None, words: str) -> None:
-    """A refused token's error says by how much this machine's clock is off, where that can be told."""
+    """A refused token's error has the difference of this machine's clock, if that is known."""
     now = datetime(2025, 12, 5, 12, 0, 2, 500_000, UTC)
     attempt = interpret(Response(401, b"{}", 1.0, None, date), wall=lambda: now)
     assert attempt.error == f"HTTP 401: wrong token, stream id or scope{words}"

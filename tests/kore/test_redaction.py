@@ -101,7 +101,7 @@ def test_any_body(body: bytes, secret: str) -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists))
 def test_meaning_is_kept(value: object) -> None:
-    """What an answer says is the same after its escapes have been looked into."""
+    """Redaction does not change the meaning of a response."""
     body = orjson.dumps({"escaped": "\\", "data": value})
     if b"eyJ" not in body:
         assert orjson.loads(redact_response(Response(200, body, 1.0), ("a secret",)).body) == orjson.loads(body)

@@ -115,7 +115,7 @@ class TestUnauthorized:
         ids=["403", "400", "200", "401-over-the-limit", "500", "timeout"],
     )
     async def test_what_renews_nothing(self, answer: Response | TransportFailure) -> None:
-        """Other failures keep the token; over the limit, whatever the status, asking again at once would be wrong."""
+        """Other failures keep the token; over the limit, at any status, an immediate retry would be wrong."""
         service = Service(lambda token: answer)
         send = stopping(service.post, Tokens(service.mint, renewable=True))
         attempts = [await send(VOICE), await send(VOICE)]
@@ -148,7 +148,7 @@ class TestTokens:
 
 
 class TestSecrecy:
-    """A token that a server repeats is masked: its words stand in result lines."""
+    """A token that a server repeats is masked, because result lines contain its words."""
 
     TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
 
@@ -159,7 +159,7 @@ class TestSecrecy:
 
     @pytest.mark.parametrize("status", [200, 400, 401, 500])
     async def test_body(self, status: int) -> None:
-        """No part of the token is in the attempt, whatever the status is."""
+        """No part of the token is in the attempt, for any status."""
         attempt = await self.attempt(Response(status, b'{"message":"jwt malformed: %b"}' % self.TOKEN.encode(), 1.0))
         assert "eyJhbGciOi" not in repr(attempt)
         assert "mask" in repr(attempt)
@@ -247,7 +247,7 @@ async def test_a_call_that_is_lost(make: Make) -> None:
 
 
 async def test_what_is_left_comes_with_the_words_of_a_hook() -> None:
-    """Who says what a stop's answer means need not read what its headers say of the limit."""
+    """The remaining calls are read from headers even if a hook interprets the response."""
     service = Service(lambda token: STOPPED._replace(rate_limit=(("ratelimit-remaining", "3"),)))
     perform = make_perform(service.post, Tokens(service.mint, renewable=True))
     send = make_stop(perform, classify=lambda response: Attempt(Outcome.REJECTED))

@@ -48,7 +48,7 @@ LOOPS = pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.
 
 
 class Clock:
-    """A time that passes only when told."""
+    """A clock that advances only on request."""
 
     def __init__(self) -> None:
         self.time = START
@@ -645,7 +645,7 @@ class TestGet:
         assert (await tokens.get()).value == good
 
     async def test_a_ready_made_token_serves_to_its_end(self, clock: Clock) -> None:
-        """What cannot be renewed is used to its last second, and then its end is the error."""
+        """A token that cannot be renewed is used to its last second; then its expiry is the error."""
         tokens = Tokens(static_source(a_jwt(START + 600)), renewable=False, now=clock)
         for second in (0, 599.9):
             clock.time = START + second
@@ -665,7 +665,7 @@ class TestGet:
 
 
 class TestRenew:
-    """What a 401 leads to."""
+    """The effects of a 401."""
 
     async def test_gives_another_token_once_for_all(self, clock: Clock) -> None:
         """If several workers are refused the same token, it is renewed once, and all may continue."""
@@ -712,7 +712,7 @@ class TestRenew:
         assert (await tokens.get()).value == "four"
 
     async def test_a_ready_made_token(self, clock: Clock) -> None:
-        """What cannot be renewed is not asked for again."""
+        """A token that cannot be renewed is not requested again."""
         source = FakeSource("one", "two")
         tokens = Tokens(source, renewable=False, now=clock)
         assert not await tokens.renew(await tokens.get())
@@ -767,7 +767,7 @@ class TestSecrecy:
     """No secret and no token is shown by anything that holds one."""
 
     async def test_in_representations(self, clock: Clock) -> None:
-        """Neither a token nor what gives it shows it as text."""
+        """Neither a token nor its source shows it in a repr."""
         value = a_jwt(START + 600)
         source = signing_source("cs-1", SHORT_SECRET)
         tokens = Tokens(static_source(value), renewable=False, now=clock)

@@ -48,7 +48,7 @@ from tests.servers import (
 
 
 class Transport(Protocol):
-    """What a transport is to those who use it."""
+    """A transport as its callers use it."""
 
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = ..., cap: int = ...
@@ -204,7 +204,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
 
 
 class TestRateLimit:
-    """What a service says that it still takes comes with each attempt."""
+    """Each attempt has the remaining calls that the service reports."""
 
     @pytest.mark.parametrize("status", ["200 OK", "429 Too Many Requests"])
     async def test_each_form(self, make: Make, status: str) -> None:
@@ -320,7 +320,7 @@ class TestAnswer:
 
     @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", http(b"", length=2**60), CHUNKED + b"\r\n"])
     async def test_endless_body(self, make: Make, head: bytes) -> None:
-        """Of a body without end the first part is returned and the connection is dropped; the next call has another."""
+        """An endless body is cut off and its connection dropped; the next call has another."""
 
         async def pour(connection: Connection) -> None:
             await connection.request()
@@ -347,13 +347,13 @@ class TestAnswer:
         ids=["line-feeds", "folded", "control-character", "long-field", "another-protocol"],
     )
     async def test_not_quite_right(self, make: Make, raw: bytes, status: int, body: bytes) -> None:
-        """What some servers write though they ought not to is read as what it means."""
+        """Common deviations of servers are read as they are meant."""
         async with listening(replying(raw)) as server:
             response = answer(await ask(make, server.url))
         assert (response.status, response.body) == (status, body)
 
     async def test_a_coding_that_was_not_offered(self, make: Make) -> None:
-        """A body that is packed in a way nobody asked for is not a proof of anything."""
+        """A body in an unrequested encoding is not a proof."""
         async with listening(replying(http(VOICE_ANSWER, "Content-Encoding: br"))) as server:
             response = await ask(make, server.url)
         assert isinstance(response, TransportFailure)
@@ -696,7 +696,7 @@ class TestConnections:
                 assert isinstance(response, TransportFailure) or response.body == path.encode()
 
     async def test_next_call_after_each_end(self, make: Make) -> None:
-        """After a timeout, rubbish, a reset and a huge body the same transport goes on, from the same task."""
+        """After a timeout, rubbish, a reset and a huge body the same transport works, in the same task."""
         replies: list[Handler] = [
             replying(b"", "hang"),
             replying(b"rubbish\r\n\r\n", "hang"),
@@ -762,7 +762,7 @@ class TestCancelling:
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
-    """Return the PEM file of an authority nobody trusts, and a server's context signed by it."""
+    """Return the PEM file of an untrusted authority, and a server's context signed by it."""
     ca_file, context = authority(tmp_path_factory.mktemp("tls"))
     return str(ca_file), context
 
@@ -892,7 +892,7 @@ class TestProxy:
         assert server.requests[0].split(b"\r\n")[0].decode() == f"POST {target(SMS)} HTTP/1.1"
 
     async def test_tunnel(self, make: Make, tls: tuple[str, Any]) -> None:
-        """A call to https:// goes through a tunnel: the proxy sees the host, neither the token nor the path."""
+        """A call to https:// goes through a tunnel: the proxy sees the host, but neither the token nor the path."""
         heads: list[bytes] = []
         async with listening(proxying(heads)) as proxy, listening(replying(http()), tls[1]) as server:
             response = answer(await ask(make, server.url, proxy=proxy.url, ca=tls[0]))
@@ -906,7 +906,7 @@ class TestProxy:
 
     @pytest.mark.parametrize("form", ["pa%3A55word", "pa:55word", "us er:pa:55word"])
     async def test_password_is_masked(self, make: Make, form: str) -> None:
-        """A proxy that repeats its own password, in whatever form, cannot bring it into an answer."""
+        """A proxy that repeats its own password, in any encoding, cannot bring it into a response."""
         raw_answer = http(b"no: " + form.encode(), f"Location: http://{form}/", status="502 Bad Gateway")
         async with listening(replying(raw_answer)) as proxy:
             response = answer(
@@ -916,7 +916,7 @@ class TestProxy:
         assert "55word" not in str(response)
 
     async def test_environment_is_left_alone(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A proxy that stands only in the environment is not gone through."""
+        """A proxy that is only in the environment is not used."""
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
         async with listening(replying(http())) as server:
@@ -953,13 +953,13 @@ class TestProxy:
         ids=["204", "interim", "line-feeds"],
     )
     async def test_ways_to_say_yes(self, make: Make, tls: tuple[str, Any], said: bytes) -> None:
-        """Any 2xx opens the tunnel, whatever line ends it has and whatever came before it."""
+        """Any 2xx opens the tunnel, with any line ends and anything before it."""
         async with listening(replying(http()), tls[1]) as server, listening(proxying([], said)) as proxy:
             assert answer(await ask(make, server.url, proxy=proxy.url, ca=tls[0])).body == VOICE_ANSWER
 
     @pytest.mark.parametrize("hangs", ["tls", "connect"])
     async def test_hangs_before_anything_was_sent(self, make: Make, hangs: str) -> None:
-        """What hangs in the handshake or at CONNECT has not been sent, whichever deadline is the first."""
+        """A call that hangs in the handshake or at CONNECT was not sent, whichever deadline comes first."""
         async with listening(Connection.gone) as server:
             where: dict[str, Any] = {"proxy": server.url} if hangs == "connect" else {}
             host = f"https://127.0.0.1:{server.port}"

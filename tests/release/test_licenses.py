@@ -37,12 +37,12 @@ class Described(Distribution):
     ],
 )
 def test_where_a_licence_stands(text: str, licence: str | None) -> None:
-    """A licence is read where packages name it, and a whole text in its place is none."""
+    """A licence is read where packages name it; a complete text in its place is not accepted."""
     assert find_licence(Described(text)) == licence
 
 
 def test_all_that_is_needed() -> None:
-    """What bulkstop needs is there, with what that needs, and what an extra brings; each has a licence."""
+    """All dependencies, direct and indirect, and those of an extra, are listed with their licences."""
     found = {each.name.lower().replace("_", "-"): each for each in list_licences()}
     assert {"aiohttp", "click", "cryptography", "multidict", "orjson", "redis", "plotly", "python-calamine"} <= set(
         found

@@ -101,7 +101,7 @@ def fails_after(number: int) -> Callable[[int], Outcome]:
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 @pytest.mark.parametrize("count", [1, 2, 10, 64, 100])
 def test_a_service_that_fails_after_100_calls_gets_exactly_the_cap_wrong(count: int, concurrency: int) -> None:
-    """The cap is used up to its last failure and never overshot, whatever the concurrency and the order of answers."""
+    """The cap is used up to its last failure and never exceeded, for any concurrency and order of responses."""
     for seed in range(5):
         run = Run(Admission(FailureCap(count)), 1000, concurrency, fails_after(100), seed).to_its_end()
         assert (run.failed, run.sent) == (count, 100 + count)
@@ -176,7 +176,7 @@ def test_what_is_under_way_counts_as_failed_until_it_is_known() -> None:
 
 
 def test_a_campaign_that_is_never_sent_gives_its_place_back() -> None:
-    """What was admitted and is taken out again neither failed nor ended."""
+    """A campaign that was admitted and withdrawn neither failed nor ended."""
     admission = Admission(FailureCap(1))
     admission.admit()
     admission.released()
@@ -230,13 +230,13 @@ def test_the_fault_of_a_share_tells_of_the_sample() -> None:
     ],
 )
 def test_a_cap_that_lets_nothing_leave_is_refused(given_: dict[str, float], said: str) -> None:
-    """A run that could never begin is a wrong setting, and is said to be one."""
+    """A cap that prevents every call is reported as an invalid setting."""
     with pytest.raises(ValueError, match=said):
         FailureCap(**given_)  # type: ignore[arg-type]
 
 
 def test_without_cap_and_waves_all_is_admitted() -> None:
-    """A run without guards goes on whatever fails."""
+    """A run without guards continues after any failures."""
     run = Run(Admission(), 50, 8, fails_after(0)).to_its_end()
     assert (run.failed, run.admission.fault) == (50, None)
 
@@ -332,7 +332,7 @@ def test_with_a_cap_a_wave_that_fails_as_a_whole_does_not_pass(concurrency: int)
 
 
 def test_each_wave_is_judged_by_itself() -> None:
-    """A failure in a wave that passed neither hides that all of the next one failed, nor is named as its first."""
+    """A failure in a passed wave neither hides that all of the next one failed, nor is named as its first."""
     bad = {3, 6, 7, 8}
     run = Run(
         Admission(FailureCap(50), waves=[5, 8, 100]), 100, 1, lambda number: BAD if number in bad else GOOD

@@ -107,7 +107,7 @@ def test_a_probe_that_did_not_leave_is_made_up_for() -> None:
 
 
 def test_only_what_is_due_is_a_probe() -> None:
-    """A call that leaves too early all the same proves nothing, and holds no probe back."""
+    """A call that is sent too early proves nothing, and delays no probe."""
     breaker = answer_all(opened(), [GOOD], now=0.5)
     assert breaker.ready_at() == 1.0
     breaker.left(1.0)

@@ -1,4 +1,4 @@
-"""The guards at work in the pool, in virtual time: what they hold back, what goes on, and how a run ends for them."""
+"""The guards in the pool, in virtual time: what they delay, what continues, and how they end a run."""
 
 import asyncio
 import math
@@ -160,7 +160,7 @@ def down(began_s: float, ended_s: float, answer: Attempt = NO_ROUTE) -> Service:
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 @pytest.mark.parametrize("answer", [NO_ROUTE, BROKEN])
 def test_one_probe_at_a_time_while_the_service_is_down(answer: Attempt, concurrency: int) -> None:
-    """What leaves after the tenth failure are single probes, at pauses that double, until one finds it working."""
+    """After the tenth failure only single probes are sent, at doubling pauses, until one succeeds."""
     service = down(5.0, 40.0, answer)
     job = Job(accounts("ab", 60 * concurrency), service, breaker=Breaker(10), concurrency=concurrency, attempts=99)
     assert job.to_its_end() is None
@@ -245,7 +245,7 @@ def test_a_wrong_account_ends_alone(answer: Attempt, concurrency: int) -> None:
 
 
 def test_a_closed_group_uses_no_quota() -> None:
-    """Of an account with 10 calls a minute, 5 are spent on the wrong stream and 5 are left for the right one."""
+    """In an account with 10 calls a minute, 5 are spent on the wrong stream and 5 are left for the right one."""
     wrong = [one._replace(stream_id="st-2", campaign_id=f"w-{one.line}") for one in campaigns(200)]
     service = Service(lambda one, call: Reply(0.25, REFUSED if one.stream_id == "st-2" else STOPPED))
     job = Job([*wrong, *campaigns(5)], service, scopes=ScopeBreaker(), limits=[Limit(10, 60)], concurrency=1)
@@ -303,7 +303,7 @@ def test_a_signal_stays_the_reason_beside_a_closed_group() -> None:
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 @pytest.mark.parametrize("answer", [STOPPED, CLAIM])
 def test_calls_in_flight_double_with_each_answer_time(answer: Attempt, concurrency: int) -> None:
-    """Of a group 1, 2, 4 … calls are in flight, up to the concurrency: the 63rd leaves in the sixth answer time."""
+    """A group has 1, 2, 4 … calls in flight, up to the concurrency: the 63rd is sent in the sixth answer time."""
     lists = Lists(lambda of, number: {one.campaign_id: AT_REST for one in campaigns(200)})
     job = Job(campaigns(200), always(answer, 1.0), scopes=ScopeBreaker(), concurrency=concurrency, lists=lists)
     assert job.to_its_end() is None
@@ -313,7 +313,7 @@ def test_calls_in_flight_double_with_each_answer_time(answer: Attempt, concurren
 
 
 def test_a_group_begins_slowly_beside_one_that_works() -> None:
-    """What one stream of an account is known for says nothing of another: each begins with one call."""
+    """The success of one stream says nothing about another of the account: each begins with one call."""
     other = [one._replace(stream_id="st-2", campaign_id=f"o-{one.line}") for one in campaigns(100)]
     job = Job([*campaigns(100), *other], always(STOPPED, 1.0), scopes=ScopeBreaker(), concurrency=64)
     assert job.to_its_end() is None
@@ -332,7 +332,7 @@ def test_a_try_in_a_group_without_a_success_is_its_call_in_flight(concurrency: i
 
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 def test_a_refused_group_holds_up_no_other_of_its_account(concurrency: int) -> None:
-    """The right stream behind five hundred campaigns of a wrong one needs as long as it would alone, but for five."""
+    """The right stream behind five hundred campaigns of a wrong one takes only five calls longer than alone."""
     wrong = [one._replace(stream_id="st-2", campaign_id=f"w-{one.line}") for one in campaigns(500)]
     service = Service(lambda one, call: Reply(1.0, REFUSED if one.stream_id == "st-2" else STOPPED))
     alone = Job(campaigns(300), always(STOPPED, 1.0), scopes=ScopeBreaker(), concurrency=concurrency)
@@ -446,7 +446,7 @@ def test_claims_that_the_list_has_at_rest_were_stopped_before(concurrency: int, 
 
 @pytest.mark.parametrize("attempts", [1, 2, 4])
 def test_a_campaign_that_runs_whatever_is_claimed_is_unconfirmed(attempts: int) -> None:
-    """After its last try nobody says that it is stopped."""
+    """After its last attempt it is not reported as stopped."""
     rows = campaigns(3)
     lists = listing(rows, lambda one, number: True)
     job = Job(rows, always(CLAIM, 0.5), scopes=ScopeBreaker(), attempts=attempts, lists=lists)
@@ -498,7 +498,7 @@ def test_a_wave_waits_for_the_list(concurrency: int) -> None:
 @pytest.mark.parametrize("cap", [1, 3, 10])
 @pytest.mark.parametrize("names", ["a", "abc"])
 def test_a_cap_waits_for_the_list(names: str, cap: int, concurrency: int) -> None:
-    """Claims hold the places of a cap until they are decided; then the run goes on, and none is lost."""
+    """Claims keep their places in a cap until they are decided; then the run continues, and none is lost."""
     rows = accounts(names, 12)
     lists = listing(rows, lambda one, number: False)
     job = Job(
@@ -523,7 +523,7 @@ def test_claims_that_the_list_does_not_prove_reach_a_cap() -> None:
 
 
 def test_lists_of_many_accounts_are_read_a_few_at_a_time() -> None:
-    """REVIEWS of them, whatever the number of accounts, and each once."""
+    """At most REVIEWS lists are read concurrently, for any number of accounts, and each once."""
     rows = accounts([f"a{number}" for number in range(50)], 3)
     lists = listing(rows, lambda one, number: False, latency_s=5.0)
     job = Job(rows, always(CLAIM, 1.0), scopes=ScopeBreaker(), concurrency=64, lists=lists)
@@ -559,7 +559,7 @@ def test_a_renewed_claim_of_several_streams_reads_each_list() -> None:
 def test_what_follows_a_list_is_waited_for_by_a_drain_and_cut_off_by_an_abort(
     end: str, finished: list[int], took_s: float
 ) -> None:
-    """A call that follows what the list has told is one in flight; neither loses what the list has told."""
+    """A follow-up call of a list is in flight; neither a drain nor an abort loses the result of the list."""
     rows, lists, after = campaigns(3), listing(campaigns(3), lambda one, number: False), always(STOPPED, 10.0)
 
     def follow(one: Campaign, result: Result) -> FollowUp:

@@ -113,7 +113,7 @@ def test_what_refuses_a_call_as_its_whole_group_may_be(attempt: Attempt, refusal
 
 @pytest.mark.parametrize("attempt", REFUSALS)
 def test_five_refusals_in_a_row_close_a_group(attempt: Attempt) -> None:
-    """The fifth closes it, the fourth does not; all five lines come out then, and none of their rows has ended."""
+    """The fifth closes it, the fourth does not; then all five lines are reported, and none is final."""
     groups = ScopeBreaker[Row]()
     assert note_all(groups, *[attempt] * (FIRST - 1)) == []
     assert (groups.of(campaign()).closed, groups.faults()) == (None, [])
@@ -183,7 +183,7 @@ def test_after_a_success_five_lasting_refusals_in_a_row_close_a_group(attempt: A
 
 @pytest.mark.parametrize("attempt", [*OTHER, BAD, NOT_ALLOWED])
 def test_the_first_final_failures_that_are_alike_close_a_group(attempt: Attempt) -> None:
-    """Five in a row do before a success; none of them has ended, nor what comes in later."""
+    """Before a success five in a row close it; neither they nor later ones are final."""
     groups = ScopeBreaker[Row](can_list=True)
     note_all(groups, *[attempt] * (FIRST - 1))
     assert not groups.faults()
@@ -323,7 +323,7 @@ def test_a_group_whose_list_is_read_has_no_room() -> None:
 
 @pytest.mark.parametrize("listed", [[], ["cd-77"]])
 def test_when_none_is_listed_they_are_not_found_and_the_group_goes_on(listed: list[str]) -> None:
-    """Old rows at the top of a list are no fault of it; later ones are held against the same list."""
+    """Old rows at the top of a list do not close the group; later ones are checked against the same list."""
     groups = reviewing()
     group = groups.of(campaign())
     assert flags(groups.reviewed(group, listed)) == [True] * FIRST
@@ -405,7 +405,7 @@ def test_what_a_working_group_holds_at_its_end_has_ended() -> None:
 
 
 def test_a_run_that_ends_early_gives_out_what_waits() -> None:
-    """What was refused by a group that never worked has not ended; of one that has, it has."""
+    """Rows refused by a group that never worked are not final; those of a group that worked are."""
     groups = ScopeBreaker[Row]()
     note_all(groups, GONE, GONE)
     for attempt in (STOPPED, REFUSED, REFUSED, REFUSED):
@@ -554,7 +554,7 @@ def test_every_group_is_closed_exactly_by_its_own_refusals_in_a_row(
     ],
 )
 def test_the_words_of_the_service_name_the_cause(words: str, cause: str) -> None:
-    """Where the service speaks of the token's signature or of its times, the secret or the clock is what to look at."""
+    """If the service mentions the token's signature or times, the reason names the secret or the clock."""
     groups = ScopeBreaker[Row]()
     note_all(groups, *[REFUSED._replace(message=words)] * FIRST)
     (said,) = groups.faults()

@@ -41,7 +41,7 @@ class Slow(Shelf):
 
 
 class Creeping(VirtualLoop):
-    """A loop whose clock never stands quite still, so that no wait can be too short to bring it on."""
+    """A loop whose clock always advances a little, so that no wait is too short."""
 
     def _idle(self, wait_s: float | None) -> None:
         super()._idle(wait_s)
@@ -65,7 +65,7 @@ def in_time(work: Work, *limits: Limit, kind: type[Shelf] = Shelf) -> Shelf:
 
 
 def wanted(shelf: Shelf) -> list[list[int]]:
-    """Return how many places were asked for in each transaction that asked for any."""
+    """Return the number of requested places in each transaction that requested any."""
     return [[take.want for take in takes] for takes, _ in shelf.batches if takes]
 
 
@@ -73,7 +73,7 @@ class TestTransactions:
     """How often the store is asked."""
 
     def test_a_turn_of_the_loop_asks_once(self) -> None:
-        """What all lanes ask for at once goes to the store together."""
+        """The requests of all lanes in one turn of the loop are one transaction."""
 
         async def work(blocks: Blocks, shelf: Shelf) -> None:
             waits = await asyncio.gather(*(blocks.account(f"a{n}").take(3) for n in range(100)))
@@ -138,7 +138,7 @@ class TestGivenBack:
     """Places that are not used."""
 
     def test_after_a_second(self) -> None:
-        """What is not used within a second is others', and less is taken the next time until all is used again."""
+        """Places unused within a second are returned, and fewer are taken the next time until all are used again."""
 
         async def work(blocks: Blocks, shelf: Shelf) -> None:
             one = blocks.account("a")
@@ -172,7 +172,7 @@ class TestGivenBack:
         assert wanted(shelf) == [[4], [1]]
 
     def test_at_the_end_of_a_lane(self) -> None:
-        """When a lane has nothing more to send its places go back at once, though the run goes on."""
+        """When a lane has nothing more to send its places are returned at once, while the run continues."""
         shelf = Shelf([Limit(12, 60.0)], now=now_s)
         rows = {"a": campaigns(1, "a"), "b": campaigns(3, "b")}
 

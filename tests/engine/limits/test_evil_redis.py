@@ -32,7 +32,7 @@ OPENED = bulk('["id", 1, 0, {}]')
 GRANT = bulk('["id", 2, 0, [[1, 0, 0, false]]]')
 
 Answer = bytes | Callable[[Connection], Awaitable[None]]
-"""What is sent back, or what is done in its place; without more the connection is closed."""
+"""The replies, or actions in their place; after the last one the connection is closed."""
 
 
 class Evil:
@@ -234,7 +234,7 @@ async def test_ages_that_are_none(ages: str) -> None:
 
 @pytest.mark.parametrize("ages", ["{}", "[]", "[[1], [2]]", "[1]", '[["x"]]', "7"])
 async def test_ages_of_nobody(ages: str) -> None:
-    """Ages of other accounts than were asked for end the run."""
+    """Ages of other accounts than requested end the run."""
     async with opened(Evil(EVAL=bulk(ages))) as store:
         with pytest.raises(QuotaError) as error:
             await store.ages([ACCOUNT])

@@ -114,10 +114,10 @@ async def claim_each(store: QuotaStore, count: int) -> None:
 
 
 class TestWindow:
-    """What is permitted, and when."""
+    """Which calls are permitted, and when."""
 
     async def test_calls_are_counted_over_openings(self, server: Server) -> None:
-        """A store that is opened again goes on with the same window, and tells the time until it has a place."""
+        """A reopened store continues the same window, and returns the time until it has a place."""
         async with opened(server.url, Limit(3, 20.0)) as store:
             assert await counted(store) == 0
             assert await claims(store, 2) == [0.0, 0.0]
@@ -248,7 +248,7 @@ class TestAway:
         await store.close()
 
     async def test_emptied(self, server: Server) -> None:
-        """The same after FLUSHALL, where answers are still to be told, and where another opened it in between."""
+        """The same after FLUSHALL, with outstanding answers, and when another process opened it in between."""
         async with opened(server.url, Limit(3, 60.0)) as store:
             (grant,) = await store.settle([Take(ACCOUNT, 2)], [], {})
             with server.client() as client:
@@ -361,7 +361,7 @@ class TestOpening:
             assert PASSWORD not in str(refused.value)
 
     async def test_an_account_is_not_named(self, server: Server) -> None:
-        """Who looks into the server finds no account and no host."""
+        """The data in the server name no account and no host."""
         async with opened(server.url) as store:
             await claim(store, "topsecretaccount")
         with server.client() as client:

@@ -113,10 +113,10 @@ def unlock(process: "subprocess.Popen[str]") -> None:
 
 
 class TestWindow:
-    """What is permitted, to whom, and when."""
+    """Which calls are permitted, for whom, and when."""
 
     async def test_calls_are_counted_over_openings(self, tmp_path: Path) -> None:
-        """A store that is opened again goes on with the same window, and tells the time until it has a place."""
+        """A reopened store continues the same window, and returns the time until it has a place."""
         path = tmp_path / "quota.sqlite"
         async with opened(path, Limit(3, 20.0)) as store:
             assert await claims(store, 2) == [0.0, 0.0]
@@ -235,7 +235,7 @@ class TestLeases:
     """Places whose calls have no answer yet."""
 
     async def test_a_place_counts_from_the_answer(self, tmp_path: Path) -> None:
-        """A call that takes its time holds its place until a window after its answer, whoever asks."""
+        """A slow call keeps its place until a window after its answer, for all processes."""
         machine = Machine()
         async with (
             on(machine, tmp_path / "q", Limit(2, 10.0)) as store,
@@ -251,7 +251,7 @@ class TestLeases:
             assert await two.settle([Take("a", 1)], [], {}) == [Grant((), 7.026, 0)]
 
     async def test_a_process_that_died(self, tmp_path: Path) -> None:
-        """What it had taken counts for as long as its calls may have taken, and a window longer; then it is free."""
+        """Its places count as long as its calls may have taken, plus a window; then they are free."""
         machine = Machine()
         async with on(machine, tmp_path / "q", Limit(2, 10.0)) as store:
             await store.settle([Take("a", 2)], [], {})
@@ -269,7 +269,7 @@ class TestLeases:
             assert (len(again.places), again.busy) == (1, 3)
 
     async def test_many_accounts_in_a_transaction(self, tmp_path: Path) -> None:
-        """Each gets what is free of its own, in the order in which they were asked for."""
+        """Each account gets its own free places, in the order of the requests."""
         async with on(Machine(), tmp_path / "q", Limit(3, 10.0), Limit(5, 600.0)) as store:
             await claims(store, 2, "b")
             grants = await store.settle([Take(name, 3) for name in "cba"], [], {"b": "of b"})
@@ -329,7 +329,7 @@ class TestLocked:
 
     @pytest.mark.real
     async def test_nothing_is_permitted_and_nothing_stands_still(self, tmp_path: Path) -> None:
-        """While the lock is held a claim says so, and the event loop runs on; then all goes on."""
+        """While the lock is held a claim reports that, and the event loop runs; then all continues."""
         path = tmp_path / "q"
         async with opened(path) as store:
             assert await claim(store) == 0.0
@@ -402,7 +402,7 @@ class TestClock:
             assert await counted(store, "a") == 1
 
     async def test_set_forward(self, tmp_path: Path) -> None:
-        """Where there is a steady clock, a wall clock that is set forward permits nothing early."""
+        """With a monotonic clock, setting the wall clock forward permits nothing early."""
         machine = Machine()
         async with on(machine, tmp_path / "q", Limit(3, 10.0)) as store:
             assert await claims(store, 3, "a") == [0.0] * 3
@@ -477,7 +477,7 @@ class TestFile:
     """The file, and what is not one."""
 
     async def test_only_for_its_user(self, tmp_path: Path) -> None:
-        """The file, and the directories made for it, are nobody else's."""
+        """The file and its new directories are private to the user."""
         path = tmp_path / "state" / "quota.sqlite"
         async with opened(path) as store:
             await claim(store)
@@ -643,7 +643,7 @@ class TestOldLayout:
         assert tables == {"clock", "accounts", "calls"}
 
     async def test_two_at_once(self, tmp_path: Path) -> None:
-        """Of two processes that find it at once one takes it over, and both go on."""
+        """If two processes find it at once, one migrates it, and both continue."""
         path, machine = tmp_path / "q", Machine()
         self._write(path, machine, {"a": [40_000, 20_000]})
         stores = [
@@ -717,7 +717,7 @@ class TestShared:
 
     @pytest.mark.parametrize("umasks", [("077", "022"), pytest.param(("002", "077"), marks=pytest.mark.full)])
     def test_in_a_folder_of_a_group(self, folder: Path, umasks: tuple[str, str]) -> None:
-        """Two users of a group share the file in its folder, at once and after each other, whatever their umask."""
+        """Two users of a group share the file in its folder, concurrently and in turn, with any umask."""
         folder.mkdir()
         os.chown(folder, 0, GROUP)
         folder.chmod(0o2770)

@@ -1,4 +1,4 @@
-"""When requests are due: pure arithmetic, so every promise is held against any rate and any length."""
+"""When requests are due: pure arithmetic, so that each promise is tested for any rate and length."""
 
 import itertools
 import math
@@ -84,7 +84,7 @@ def test_count_alone() -> None:
     ],
 )
 def test_course(schedule: Schedule, course: list[tuple[float, float]]) -> None:
-    """A rate is held, rises, falls to nothing, goes by steps or jumps in the middle, and ends with the schedule."""
+    """A rate is constant, rises, falls to zero, changes in steps or jumps in the middle, and ends with the schedule."""
     assert list(itertools.chain(*schedule.course)) == pytest.approx(list(itertools.chain(*course)))
 
 
@@ -101,7 +101,7 @@ def test_course(schedule: Schedule, course: list[tuple[float, float]]) -> None:
     ],
 )
 def test_no_schedule(make: object, why: str) -> None:
-    """What sends nothing, or never ends, is refused."""
+    """A schedule that is empty or endless is refused."""
     assert callable(make)
     with pytest.raises(ValueError, match=why):
         make()
@@ -119,12 +119,12 @@ def test_lateness_is_remembered(rate: float, late_s: list[float]) -> None:
 
 @pytest.mark.parametrize("arrivals", [OpenModel(constant(1, 1)), ClosedModel(1)])
 def test_nothing_is_due_before_the_beginning(arrivals: OpenModel | ClosedModel) -> None:
-    """What has not begun lets nothing leave."""
+    """Before the beginning no request is sent."""
     assert arrivals.due_at == math.inf
 
 
 def test_closed_model() -> None:
-    """Without a schedule a request is due whenever it is asked for, until the number is reached."""
+    """Without a schedule a request is due whenever it is requested, until the number is reached."""
     arrivals, endless, none = ClosedModel(2), ClosedModel(), ClosedModel(0)
     for each in (arrivals, endless, none):
         each.begin(5.0)

@@ -1,4 +1,4 @@
-"""The generator in virtual time: what leaves when, whatever the service does, and whose fault lateness is."""
+"""The generator in virtual time: when requests are sent, for any service, and who caused lateness."""
 
 import asyncio
 import heapq
@@ -176,7 +176,7 @@ def test_queue(gaps: list[float], latencies: list[float], places: int) -> None:
 
 
 def test_held_up_for_the_whole_run() -> None:
-    """A service too slow for the rate gets all requests all the same, ever later, and none is lost."""
+    """A service too slow for the rate gets all requests, increasingly late, and none is lost."""
     scene = Scene(constant(100, 2), always(STOPPED, latency_s=0.1).send, places=5).run()
     assert len(scene.samples) == 200
     assert scene.latencies()[-1] == pytest.approx(200 / 50 - 199 / 100, abs=0.11)
@@ -213,7 +213,7 @@ class TestWhoseFault:
         assert scene.generator.full_busy_s == 2.0
 
     def test_busy_clock(self) -> None:
-        """The clock of work stands nearly still while this thread sleeps, and runs while it works."""
+        """The clock of work hardly advances while this thread sleeps, and advances while it works."""
         busy = Busy()
         began = busy()
         while busy() == began:
@@ -230,7 +230,7 @@ class TestEnd:
         ("end", "places", "stopped", "unknown"), [("drain", 99, 31, 0), ("drain", 2, 6, 0), ("abort", 99, 21, 10)]
     )
     def test_told_to_end(self, end: str, places: int, stopped: int, unknown: int, over_wire: bool) -> None:
-        """Drained it waits for what is in flight, aborted it cuts that off; nothing more leaves, held up or not."""
+        """A drain waits for requests in flight, an abort cuts them off; no further request is sent."""
         service = always(STOPPED, latency_s=1.0)
         scene = Scene(
             constant(10, 60), service.send, places=places, at_once=service.begin if over_wire else never_at_once
@@ -243,7 +243,7 @@ class TestEnd:
         }
 
     def test_no_room(self) -> None:
-        """Aborted it waits for no room for what it noted, neither before nor after that."""
+        """An abort never waits for room for its records."""
         latencies = itertools.count(1)
 
         async def send(_: Campaign) -> Attempt:
@@ -276,7 +276,7 @@ class TestEnd:
         assert service.log == []
 
     def test_lost_credentials(self) -> None:
-        """What keeps a request from being sent ends the run; those in flight are noted first, and it is raised."""
+        """An error that prevents a request ends the run; those in flight are recorded first, then it is raised."""
         calls = itertools.count(1)
 
         async def send(_: Campaign) -> Attempt:
@@ -291,7 +291,7 @@ class TestEnd:
         assert len(scene.samples) == 4
 
     def test_full_disk(self) -> None:
-        """What `note` raises ends the run as well, once."""
+        """An error of `note` also ends the run, once."""
         noted: list[Sample] = []
 
         def note(sample: Sample) -> None:
@@ -319,7 +319,7 @@ class TestEnd:
         assert [sample.attempt.outcome for sample in scene.samples][:2] == [Outcome.STOPPED, Outcome.UNKNOWN]
 
     def test_stray_cancellation(self) -> None:
-        """A cancellation that nobody asked for ends the run instead of leaving a place empty for ever."""
+        """A stray cancellation ends the run instead of losing a place for ever."""
 
         async def send(one: Campaign) -> Attempt:
             if one.line == 2:
@@ -362,7 +362,7 @@ class TestClosed:
         assert {sample.held_s for sample in scene.samples} == {0.0}
 
     def test_time(self) -> None:
-        """Without a number it goes on until it is drained."""
+        """Without a number it continues until it is drained."""
         scene = Scene(ClosedModel(), always(STOPPED, latency_s=0.5).send, places=3).run(until_s=2.2, end="drain")
         assert len(scene.samples) == 15
 

@@ -95,7 +95,7 @@ def test_late_by_chance() -> None:
 
 
 def test_too_fast_for_this_machine() -> None:
-    """A rate at which it is late each time is this machine's limit, and told as that."""
+    """A rate at which this machine is late each time is its limit, and is reported as such."""
     knee = RateSearch(10.0, bottom=1.0, top=1e5)
     tried = searched(knee, limited(100, TrialResult.LATE))
     assert knee.by_machine
@@ -115,7 +115,7 @@ def test_the_service_gives_way_below() -> None:
 
 @pytest.mark.parametrize(("start", "top"), [(0, 1), (2, 1), (math.nan, 1)])
 def test_no_search(start: float, top: float) -> None:
-    """A start that is none is refused, and so is a word after the end."""
+    """An invalid start is refused, and so is a result after the end."""
     with pytest.raises(ValueError, match="begins above zero"):
         RateSearch(start, bottom=1, top=top)
     ended = RateSearch(1, bottom=1, top=1)
@@ -135,7 +135,7 @@ def test_held_for_too_short_a_time() -> None:
 
 
 def test_refuted() -> None:
-    """A rate that was found and does not hold after all gave way: the search goes on below it, each for longer."""
+    """If a rate that was found fails later, the search continues below it, each rate for longer."""
     rates = RateSearch(10.0, bottom=1.0, top=1e5)
     searched(rates, limited(100))
     low = rates.low

@@ -1,4 +1,4 @@
-"""What a refusal tells of the rate at which it came."""
+"""What a refusal says about its rate."""
 
 from bulkstop.engine.load.refusals import Refusals
 

@@ -76,14 +76,14 @@ def unlimited(now: float) -> bool:
 
 
 class HeldUp:
-    """A way to the server on which all calls are held up for 10 ms, about every second, and then arrive together."""
+    """A network that delays all calls for 10 ms, about every second, and then delivers them together."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self._began_at = self._random.expovariate(1)
 
     def __call__(self, now: float) -> float:
-        """Return the seconds that a call leaving now is held up."""
+        """Return the delay in seconds of a call that is sent now."""
         while now > self._began_at + 10 * MS:
             self._began_at += 10 * MS + self._random.expovariate(1)
         return max(0.0, self._began_at + 10 * MS - now) if self._began_at <= now else 0.0
@@ -109,9 +109,9 @@ class Arrival(NamedTuple):
 
 @dataclass
 class World:
-    """A server, the way to it and workers that send as the pool does, in virtual time.
+    """A server, its network, and workers that send as the pool does, in virtual time.
 
-    A call takes 0.1 to 0.2 ms to the server, unless it is held up, and its answer takes about `answer_s`.
+    A call takes 0.1 to 0.2 ms to the server, unless it is delayed, and its answer takes about `answer_s`.
     """
 
     server: Server
@@ -254,7 +254,7 @@ def test_a_rolling_window_is_found_too(calls: int, window_s: float) -> None:
 
 
 def test_errors_slow_the_growth_and_do_not_stop_it() -> None:
-    """With every third call failing for another reason, the limit is found all the same, and nothing more is tried."""
+    """With every third call failing for another reason, the limit is still found, and no further rate is tried."""
     seen = World(LimitReq(500), fails=0.33).run(Adaptive(), 10)
     assert goodput(seen, 4, 10) >= 0.9 * 500
     assert wasted(seen) <= 0.03
@@ -307,7 +307,7 @@ def at_rate(rate: float) -> Adaptive:
 
 
 def test_a_pause_is_not_made_up_for() -> None:
-    """After a minute without calls the second call waits its interval, but for the small part that is carried."""
+    """After a minute without calls the second call waits its interval, except for the small part that is carried."""
     adaptive = at_rate(10)
     adaptive.take(60.0)
     assert adaptive.ready_at() == pytest.approx(60.0 + (1 - CARRY) / 10)
@@ -387,7 +387,7 @@ def test_calls_that_left_within_a_hiccup_count_once() -> None:
 
 
 def test_at_a_high_rate_many_throttled_answers_are_no_hiccup() -> None:
-    """Thousands of calls a second do not make up for a share of throttled ones that goes on."""
+    """Thousands of calls a second do not compensate for a persistent share of throttled ones."""
     adaptive = at_rate(5_000)
     answer_calls(adaptive, 1.0, [True, False, False, False, False, False, False, False] * 12, flight_s=1e-6)
     assert adaptive.rate < 5_000

@@ -80,7 +80,7 @@ class SlidingCounter:
 
 
 class Course(NamedTuple):
-    """What became of a run: when calls left, how many were refused, and when the last was let through."""
+    """The course of a run: when calls were sent, how many were refused, and when the last was admitted."""
 
     left: list[float]
     refused: int
@@ -88,7 +88,7 @@ class Course(NamedTuple):
 
 
 def run(service: Service, calls: int, *, most_s: float = math.inf, hears: bool = True) -> Course:
-    """Send calls as a lane does until so many were let through; an answer takes LATENCY_S."""
+    """Send calls as a lane does until this many are admitted; an answer takes LATENCY_S."""
     pacer, now, order = AutoPacer([STATED]), 0.0, itertools.count()
     events: list[tuple[float, int, float, tuple[bool, Allowance | None] | None]] = []
     left: list[float] = []
@@ -178,7 +178,7 @@ def test_nothing_leaves_before_the_reset(most_s: float, rests_until: float) -> N
 
 
 def test_no_more_are_in_flight_than_remain() -> None:
-    """Calls leave while fewer are in flight than remain, in whatever order their answers come."""
+    """Calls are sent while fewer are in flight than remain, for any order of their answers."""
     headroom = _noted(Allowance(3, 9.0), now=1.0)
     assert [headroom.ready_at(in_flight) for in_flight in range(4)] == [-math.inf] * 3 + [math.inf]
     _note(headroom, Allowance(5, 9.0), sent_at=0.5, now=1.1)  # it left before the other was answered: it counts less
@@ -202,7 +202,7 @@ def test_service_that_is_wrong_is_not_believed() -> None:
 
 
 def test_what_is_not_said_again_is_forgotten() -> None:
-    """An answer that says nothing used a place all the same; after some of them nothing holds a call back."""
+    """A response without such headers used a place too; after several of them no call is delayed."""
     headroom = _noted(Allowance(3, 9.0, 4, 5.0), now=1.0)
     for number in range(1, SILENT_ANSWERS):
         _note(headroom, None, now=1.0 + number)

@@ -1,4 +1,4 @@
-"""Which fault TLS has, and which file is of no use, is said in words of its own."""
+"""Each TLS fault, and each unusable file, has its own message."""
 
 import ssl
 from pathlib import Path
@@ -36,7 +36,7 @@ def make_fault(code: int, message: str = "") -> ssl.SSLCertVerificationError:
     ],
 )
 def test_certificate(code: int, words: str, names_ca: bool) -> None:
-    """Each fault of a certificate is named; an authority is asked for only where one could help."""
+    """Each fault of a certificate is named; an authority is suggested only where one could help."""
     why, again = explain_tls(make_fault(code, "something else"), "api.example")
     assert words in why
     assert ("ca=" in why) is names_ca
@@ -123,5 +123,5 @@ def test_wrong_key(files: Path, cert: str, key: str | None, words: str) -> None:
 
 
 def test_key_in_the_same_file(files: Path) -> None:
-    """A certificate and its key may stand in one file."""
+    """A certificate and its key may be in one file."""
     make_tls_context(TlsFiles(cert=str(files / "server.pem")))

@@ -33,7 +33,7 @@ def contact(**fields: Any) -> Contact:
 
 
 def test_contact() -> None:
-    """A contact has its key, its campaign and its times, which stand there in UTC."""
+    """A contact has its key, its campaign and its times, which are in UTC."""
     assert contact() == Contact("6993256027d16c0edd2", "cd-1", "cid-1", AT_S, AT_S + 1, True)
 
 
@@ -106,5 +106,5 @@ def test_what_is_no_page(body: object, status: int, outcome: Outcome) -> None:
 
 
 def test_nobody() -> None:
-    """A service that says that there are none need not list them."""
+    """A service without contacts need not list them."""
     assert read({"numResults": 0, "data": None}) == ContactPage((), 0, 0)

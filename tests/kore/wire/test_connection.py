@@ -1,4 +1,4 @@
-"""One connection, whatever its transport does when it is aborted."""
+"""One connection, for any behaviour of its transport at an abort."""
 
 import asyncio
 from collections.abc import Callable

@@ -30,7 +30,7 @@ SOCKET_CASES = min(CASES, 300)
 REQUESTS, CAP = 3, 2000
 ENDS = ("keep", "keep", "keep", "fin", "reset", "time")
 FOR_REQUEST = re.compile(rb"for request (\d+), \1, \1\.")
-"""Three times: one that was spoilt into another number is nobody's."""
+"""Three times, so that one that is damaged into another number matches none."""
 PARTS = (
     b"\r\n",
     b"\r\n\r\n",
@@ -206,7 +206,7 @@ class Owner:
 
 
 def exchange(line: WireConnection, fed: Fed, number: int, random: Random) -> Response | TransportFailure:
-    """Ask once, let come what comes, and judge what became of it."""
+    """Send one request, deliver the bytes, and check its outcome."""
     given = reply(number, random)
     told = list[Came]()
     line.send(b"request", CAP, 0.0, told.append)

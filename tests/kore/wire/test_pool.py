@@ -94,7 +94,7 @@ class TestDeadlines:
 
     @pytest.mark.parametrize("takes_s", [0.0, 5.0, 9.99])
     def test_in_time(self, takes_s: float) -> None:
-        """A call that ends in time is left alone, and so is the next one on its connection."""
+        """A call that ends in time is not cut off, nor is the next one on its connection."""
 
         async def main() -> list[Response | TransportFailure]:
             with imitated(later(takes_s)) as made:
@@ -229,7 +229,7 @@ class TestLimit:
         assert (dialled, took_s) == (6, 3)
 
     def test_cut_off_at_the_last_moment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So does one that was made and never used, whose end nobody tells: uvloop's, cut off in between."""
+        """So does one that was made and never used, whose end is not reported: uvloop's, cut off in between."""
 
         async def main() -> None:
             with imitated(answering(http())) as made:
@@ -293,7 +293,7 @@ class TestKeeping:
         ("rest_s", "connections"), [(0.0, 1), (KEEPALIVE_EXPIRY_S - 0.1, 1), (KEEPALIVE_EXPIRY_S, 2)]
     )
     def test_rest(self, rest_s: float, connections: int) -> None:
-        """One that rested too long is not used again."""
+        """A connection that was idle too long is not used again."""
 
         async def main() -> int:
             with imitated(answering(http())) as made:

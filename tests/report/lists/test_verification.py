@@ -1,4 +1,4 @@
-"""What a person reads of a verification."""
+"""The text of a verification."""
 
 import time
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def verification(*findings: Finding, **more: Any) -> Verification:
 
 
 def test_lines() -> None:
-    """States are counted, and what may call somebody or is not known has a line; texts of others cannot steer it."""
+    """States are counted, and each running or unknown campaign has a line; foreign texts cannot steer it."""
     found = verification(
         finding("cd-2", State.RUNNING, name="a \x1b[2Jname\u202e", status="Dialling"),
         finding("cd-gone", State.NOT_FOUND),
@@ -89,7 +89,7 @@ CALLING = Calling(VOICE, "cd-7", STOPPED_S, 2, 1, STOPPED_S + 60)
 
 @pytest.fixture
 def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Show times in UTC, whatever zone this machine has."""
+    """Times are shown in UTC, in any zone of this machine."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "UTC")
         time.tzset()
@@ -118,7 +118,7 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 )
 @pytest.mark.usefixtures("utc")
 def test_contacts_decide(contacts: ContactFacts, code: int, verdict: str) -> None:
-    """What calls is not stopped, and what could not be looked at is not proven, unless it is for want of the scope."""
+    """A campaign that calls is not stopped, and one that could not be checked is unproven, except without scope."""
     found = verification(contacts=contacts)
     assert (found.exit_code, found.is_done, format_verdict(found)) == (code, code == 0, verdict)
 

@@ -49,7 +49,7 @@ def test_alike() -> None:
     ],
 )
 def test_worse(new: dict[str, Any], names: set[str]) -> None:
-    """What is worse by more than is allowed, and by more than the number of requests explains, is a regression."""
+    """A figure that is worse than allowed, and than the number of requests explains, is a regression."""
     assert worse(figures(), figures(**new)) == names
 
 
@@ -81,6 +81,6 @@ def test_table() -> None:
     ],
 )
 def test_refused(text: str, why: str) -> None:
-    """What is no run, or one that says nothing, is refused with the reason."""
+    """A file that is not a run, or has no figures, is refused with the reason."""
     with pytest.raises(ValueError, match=re.escape(why)):
         read_baseline(text)
