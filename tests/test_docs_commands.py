@@ -103,7 +103,7 @@ def check(blocks: list[Block], session: Session) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("page", [pytest.param(page, marks=[pytest.mark.full]) for page in TYPED if page != BEGIN])
 def test_page(page: str, tmp_path: Path) -> None:
-    """Each block of the page works as it stands, and brings what is printed below it."""
+    """Each block of the page works unchanged, and prints what the page shows."""
     check(RUN[page], type_all(page, tmp_path))
 
 

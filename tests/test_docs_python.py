@@ -46,7 +46,7 @@ SCRIPTS = {
     "Many accounts": (r"Counter\({<Outcome.STOPPED: 'stopped'>: 2}\)", 2),
     "Load in a CI job": (r"{.*'p99'.*}", None),
 }
-"""What each script prints, and how many campaigns it stops, where that is known."""
+"""The output of each script, and the number of campaigns it stops, if known."""
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_script(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A script works as it stands, and stops what it says."""
+    """A script works unchanged, and stops the stated number of campaigns."""
     monkeypatch.chdir(tmp_path)
     with sqlite3.connect("campaigns.db") as database:
         database.execute("CREATE TABLE campaigns (id INTEGER PRIMARY KEY, campaign_id TEXT, type TEXT)")

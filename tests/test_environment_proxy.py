@@ -33,7 +33,7 @@ from bulkstop.settings.environment_proxy import find_environment_proxy
     ],
 )
 def test_which(monkeypatch: pytest.MonkeyPatch, host: str, variables: dict[str, str], proxy: str | None) -> None:
-    """HTTPS_PROXY holds but for what NO_PROXY names, and for this machine never."""
+    """HTTPS_PROXY applies except for hosts in NO_PROXY, and never for this machine."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert find_environment_proxy(host) == proxy

@@ -36,7 +36,7 @@ def test_place() -> None:
 
 
 def test_without_a_place() -> None:
-    """One that was never raised has no line."""
+    """An exception that was never raised has no line."""
     assert unforeseen(KeyError(SECRET)) == "internal error, please report it: KeyError"
 
 

@@ -1,4 +1,4 @@
-"""What others can read of what should stay secret is warned of."""
+"""A secret that others can read causes a warning."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from bulkstop.settings.exposure import find_exposures
 
 
 def exposures(*typed: str, **options: Any) -> list[str]:
-    """Return what is said of settings."""
+    """Return the warnings about settings."""
     return list(find_exposures(Settings(host="api.example", **options), typed))
 
 

@@ -403,7 +403,7 @@ ENDS = st.sampled_from([outcome for outcome in Outcome if outcome is not Outcome
 
 @dataclass(frozen=True)
 class Left:
-    """What an interrupted run has left behind."""
+    """The files that an interrupted run has left."""
 
     name: str
     ledger: bytes
@@ -570,7 +570,7 @@ def test_results_of_any_kind(left: Left, tmp_path_factory: pytest.TempPathFactor
 @fuzz
 @given(data=st.data())
 def test_manifests(left: Left, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """A manifest that says anything is refused, or the run goes on with it."""
+    """Any manifest is refused, or the run continues with it."""
     documents = (
         changes(left.manifest).map(dump_json)
         | mutations(st.just(dump_json(left.manifest)))
@@ -789,7 +789,7 @@ class NotSent:
         """Count nothing, as nothing is sent."""
 
     def call_for(self, others: object) -> None:
-        """Call for nobody."""
+        """Do nothing."""
 
     def make_notices(self, run_id: str, **_: object) -> None:
         """Return no notices."""

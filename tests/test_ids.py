@@ -95,7 +95,7 @@ def test_any_id(value: str) -> None:
     ],
 )
 def test_never(value: str) -> None:
-    """What may become another path, where it is decoded and normalised on the way, is refused with any_id as well."""
+    """An id that may become another path when it is decoded and normalised is refused even with any_id."""
     assert id_fault(value, any_id=True)
 
 

@@ -1,4 +1,4 @@
-"""Which campaign harms most: the order of a run that goes by impact."""
+"""Which campaign does the most harm: the order of a run by impact."""
 
 from collections.abc import Mapping
 
@@ -64,5 +64,5 @@ def test_columns_by_their_letters(row: Mapping[str, object]) -> None:
 
 
 def test_normal() -> None:
-    """NORMAL in any letter case, and what is not told, give no reason for a word."""
+    """NORMAL in any letter case, and a missing value, cause no warning."""
     assert [is_normal(kind) for kind in (None, "", "normal", "NORMAL", "EMERGENCY", "x")] == [*[True] * 4, False, False]

@@ -35,7 +35,7 @@ def test_at_once(name: str) -> None:
 @pytest.mark.parametrize("phase", [0.0, 0.3])
 @pytest.mark.parametrize("name", LIMITERS)
 def test_evenly(name: str, phase: float) -> None:
-    """What comes evenly is let through for an hour, if a counter is left a twentieth."""
+    """Evenly spaced calls are admitted for an hour, if a counter has a twentieth to spare."""
     limiter = LIMITERS[name](LIMIT, phase)
     step_s = LIMIT.window_s / LIMIT.calls * (20 / 19 if "counter" in name else 1)
     assert all(limiter.call(number * step_s) for number in range(int(3600 / step_s)))
@@ -65,7 +65,7 @@ def test_fastest(name: str, phase: float) -> None:
 
 
 def test_refused_calls_count() -> None:
-    """A counter that counts refused calls lets nothing through as long as somebody keeps trying."""
+    """A counter that counts refused calls admits nothing while a client keeps trying."""
     tried = [0.0] * 20 + [number * 0.1 for number in range(1, 300)]
     counters = [SlidingCounter(LIMIT, counts_refused=counts) for counts in (False, True)]
     let_through = [sum(counter.call(at) for at in tried) for counter in counters]
@@ -116,7 +116,7 @@ def make_run(times_s: list[float], refused: int = 0, client: str = DEFAULT, **ou
     ids=["reached", "slow", "refused", "over", "throttled", "a line short", "cut off"],
 )
 def test_verdict(run: Run, missed: list[str]) -> None:
-    """What is beyond a target is named."""
+    """Missed targets are named."""
     assert limiters.judge_limits([run]) == missed
 
 
@@ -130,7 +130,7 @@ def test_broken_backend_verdict() -> None:
 
 
 def test_run_is_written() -> None:
-    """A run is one line, with what the client told and each call that the server saw."""
+    """A run is one line, with the client's report and each call in the server's log."""
     told = json.loads(limiters.write_run(make_run([0.0, 5.5], stopped=2)))
     assert told["outcomes"] == {"stopped": 2}
     assert told["log"]["calls"] == [[0.0, 200], [5.5, 200]]

@@ -28,7 +28,7 @@ def write_profiles(text: str, path: str = "bulkstop.toml") -> None:
 
 @pytest.mark.parametrize("name", OPTION_SPECS)
 def test_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every setting is read from its variable, and an option in its place wins whatever the variable says."""
+    """Every setting is read from its variable, and an option overrides it."""
     text, value = FIRM[name]
     beside: dict[str, Any] = {"host": "api.example", **BESIDE.get(name, {})}
     beside.pop(name, None)

@@ -110,7 +110,7 @@ async def test_slow_reader_in_a_hurry(pipe: tuple[int, int]) -> None:
 
 
 def test_close_in_a_hurry(pipe: tuple[int, int]) -> None:
-    """`close` does not wait for ever for nobody."""
+    """`close` does not wait for ever without a reader."""
     _, writer = pipe
     outbox = Outbox[int](writer, "there")
     for number in range(100):

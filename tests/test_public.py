@@ -71,7 +71,7 @@ def test_hooks() -> None:
 
 @pytest.mark.real
 def test_import_is_lazy() -> None:
-    """`import bulkstop` imports nothing that takes long, and prints nothing when somebody logs a warning."""
+    """`import bulkstop` imports nothing slow, and prints nothing when a warning is logged."""
     script = (
         "import sys, bulkstop; print(*sorted(sys.modules)); bulkstop.stop;"
         "import logging; logging.getLogger('bulkstop.kore').warning('said to nobody')"

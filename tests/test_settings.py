@@ -1,4 +1,4 @@
-"""Settings as values: what cannot be made, and how no limit is said."""
+"""Settings as values: what is invalid, and how no limit is expressed."""
 
 import pickle
 from collections.abc import Sequence
@@ -122,7 +122,7 @@ WRONG_TYPES: list[object] = [object(), b"x", {"a": 1}, 1j, {1}, (object(),), [1.
 @pytest.mark.parametrize("value", WRONG_TYPES, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("name", OPTION_SPECS)
 def test_wrong_type(name: str, value: object) -> None:
-    """What no setting can be is refused in one line that names the setting, and does not repeat it."""
+    """A value of the wrong type is refused in one line that names the setting, and does not repeat it."""
     with pytest.raises(SettingsError) as caught:
         make(name, value)
     assert str(caught.value).startswith(f"{name}: is of type {type(value).__name__} and must be ") or (
@@ -133,7 +133,7 @@ def test_wrong_type(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("name", [name for name in OPTION_SPECS if default_of(name) is not None and name != "host"])
 def test_none(name: str) -> None:
-    """None is a value only where it is the default."""
+    """None is only valid where it is the default."""
     with pytest.raises(SettingsError, match=f"^{name}: is None and must be "):
         make(name, None)
 
@@ -264,7 +264,7 @@ def test_size(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1GB", "4XB", "GB", "1e9", "4 G B", "\u0664GB", "9" * 15 + "TB", ""])
 def test_no_size(text: str) -> None:
-    """What is not a size above zero is refused with an example of one."""
+    """A size must be above zero; the error has an example."""
     with pytest.raises(ValueError, match="such as 4GB"):
         parse_size(text)
 
@@ -300,7 +300,7 @@ def test_no_limit() -> None:
 @pytest.mark.parametrize("host", ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:8080"])
 @pytest.mark.parametrize("more", [{}, {"insecure_http": True}])
 def test_no_way_round_this_machine(host: str, more: dict[str, Any]) -> None:
-    """A token in clear for this machine goes through no proxy elsewhere, whatever is allowed beside."""
+    """An unencrypted token for this machine never goes through a remote proxy, whatever else is allowed."""
     for proxy in ("http://proxy:3128", "http://user@10.0.0.1:3128", "https://127.example:3128"):
         with pytest.raises(
             SettingsError, match=r"^proxy: http://.* is this machine, and plain http through a remote proxy"
@@ -337,7 +337,7 @@ def test_secrets_as_they_come(name: str) -> None:
 
 
 def test_key_without_certificate() -> None:
-    """A key alone identifies nobody."""
+    """A key without a certificate is refused."""
     with pytest.raises(SettingsError, match=r"^key: is the key of a certificate; give cert="):
         Settings(host="api.example", key="cert.key")
 

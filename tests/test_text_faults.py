@@ -1,4 +1,4 @@
-"""What parsers say is never shown: each of their errors has words of its own, with the place."""
+"""Parser messages are never shown: each of their errors has our own words, with the place."""
 
 import csv
 import json
@@ -78,7 +78,7 @@ def test_csv(text: str, why: str) -> None:
     ],
 )
 def test_toml(text: str, why: str, tmp_path: Path) -> None:
-    """A file of profiles names the line, and does not repeat it: a secret may stand there."""
+    """A file of profiles names the line, and does not repeat it, because it may contain a secret."""
     path = tmp_path / "my.toml"
     path.write_text(f"[profile.default]\n{text}")
     with pytest.raises(SettingsError) as caught:

@@ -75,7 +75,7 @@ def test_all_done(summary: Summary) -> None:
     ],
 )
 def test_not_done(summary: Summary, words: str) -> None:
-    """What is not done is raised, counted by outcome, with all else that keeps the exit code from being 0."""
+    """Rows that are not done are raised, counted by outcome, with all other reasons for the exit code."""
     assert not summary.is_done
     assert summary.exit_code != 0
     with pytest.raises(NotDoneError) as caught:

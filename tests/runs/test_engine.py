@@ -85,7 +85,7 @@ class TestSources:
 
     @pytest.mark.parametrize("is_async", [False, True])
     async def test_breaks_off(self, is_async: bool) -> None:
-        """What a generator raises on its way is the cause of an InputError, and nothing was sent."""
+        """An error of a generator is the cause of an InputError, and nothing was sent."""
 
         def generate_some() -> Iterator[Campaign]:
             yield from map(Campaign, ids(700))
@@ -120,7 +120,7 @@ class TestSources:
         assert '"b":null' in (tmp_path / "r.jsonl").read_text()
 
     async def test_paths_that_come_late(self, tmp_path: Path) -> None:
-        """The result file takes the place of no input, also of one that comes out of a generator."""
+        """The result file never replaces an input, even one from a generator."""
         path = tmp_path / "a.txt"
         path.write_text("cd-1\n")
         with pytest.raises(SettingsError, match="is an input; give another file"):
@@ -136,7 +136,7 @@ async def generate(count: int) -> AsyncIterator[Campaign]:
 
 
 class TestResume:
-    """A run goes on with a result file by the keys of its campaigns."""
+    """A run continues a result file by the keys of its campaigns."""
 
     @pytest.mark.parametrize("form", ["jsonl", "csv"])
     @pytest.mark.parametrize("key", ["{}", "a\n{}", "=1+{}", "'{}", "\0{}", "\ud800{}", " {} ", "é,{}", "-"])
@@ -250,7 +250,7 @@ class TestSteer:
 
     @pytest.mark.parametrize("rate", ["x", "", "0/s", 5, True, b"1/s", ("1/s",)])
     async def test_no_rate(self, rate: Any) -> None:
-        """What is not a rate is refused at once, and the run goes on."""
+        """An invalid rate is refused at once, and the run continues."""
         async with make_engine() as engine:
             run = engine.run(ids(3))
             with pytest.raises(SettingsError, match=r"^rate: "):
@@ -293,7 +293,7 @@ async def test_ten_runs_share_a_quota() -> None:
 
 
 class Process:
-    """What a process has but once."""
+    """Resources that a process has only once."""
 
     def __init__(self) -> None:
         policy = asyncio.get_event_loop_policy()

@@ -1,4 +1,4 @@
-"""What a run tells those who observe it, and what is logged of that."""
+"""The events of a run for observers, and their log lines."""
 
 import asyncio
 import logging
@@ -106,7 +106,7 @@ async def test_a_try_is_logged(kept: Kept) -> None:
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), RuntimeError("with a secret")])
 async def test_a_try_that_breaks_off_is_logged(kept: Kept, error: BaseException) -> None:
-    """What a try raises is logged by its kind alone and goes on its way."""
+    """The error of an attempt is logged by its type alone and passed on."""
 
     async def send(campaign: Campaign) -> Attempt:
         raise error
@@ -171,7 +171,7 @@ def test_an_event_is_a_record(kept: Kept, event: Event, level: str, name: str, v
 
 @pytest.mark.parametrize("kind", get_args(Event))
 def test_an_event_is_a_sentence(kept: Kept, kind: Any) -> None:
-    """The message of a record says what happened, filled in and on one line, to whoever shows no fields."""
+    """The message of a record is a complete sentence on one line, for handlers that show no fields."""
     values: dict[str, object] = dict.fromkeys(kind._fields, 7)
     event: Event = kind(**{**values, "message": "a\nb c"} if "message" in values else values)
     log_event(event)
@@ -184,7 +184,7 @@ def test_an_event_is_a_sentence(kept: Kept, kind: Any) -> None:
 
 
 def test_a_sentence_shows_no_secret(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is masked in the log of the command line is masked in a message too."""
+    """A secret is masked in such a message as in the log of the command line."""
     monkeypatch.setattr(log, "REDACTOR", Redactor("s3cret"))
     log_event(Warned("no token: s3cret 100 %"))
     assert kept.records[0].getMessage() == f"no token: {MASK} 100 %"
@@ -219,7 +219,7 @@ async def test_a_run_is_observed_from_its_beginning_to_its_end() -> None:
 
 
 def test_progress_for_machines() -> None:
-    """The state of a run can be told as events instead of being shown."""
+    """The state of a run can be reported as events instead of being shown."""
     events: list[Event] = []
     progress: Progress = LoggedProgress(events.append)
     snapshot = Snapshot(

@@ -76,7 +76,7 @@ def test_schedules(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
 def test_what_a_row_has(name: str, again: Path, tmp_path: Path) -> None:
-    """Ids and what was carried along come through; a row without an application id goes by its stream."""
+    """Ids and carried values are kept; a row without an application id uses its stream."""
     row: dict[str, object] = {
         "owner": "Ann, Bob",
         "note": "two\nlines",
@@ -127,7 +127,7 @@ def test_many_columns(tmp_path: Path) -> None:
 
 
 def test_nothing_left(again: Path, tmp_path: Path) -> None:
-    """Where all is done the list is empty, and still a list."""
+    """If all is done the list is empty, but valid."""
     remainder = collect(tmp_path / "r.jsonl", [line(1, Outcome.STOPPED)], form=again.suffix[1:])
     assert campaigns(remainder, again) == [] if again.suffix == ".csv" else b"".join(remainder.blocks) == b""
     assert not remainder.outcomes

@@ -24,7 +24,7 @@ ROWS = 60
 
 
 class Clock(Service):
-    """A service at, or some time after, whose n-th call the wall clock moves by `moves_s[n]`; else it stands still."""
+    """A service whose n-th call moves the wall clock by `moves_s[n]`; otherwise the clock stands still."""
 
     def __init__(self, moves_s: Mapping[int, float], after_s: float = 0.0) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ async def test_a_clock_that_moves_past_it(by_s: float, monkeypatch: pytest.Monke
 
 
 async def test_the_end_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is never later than the time to finish by, whatever the quota allows."""
+    """The forecast end is never later than the deadline, with any quota."""
     clock = Clock({})
     for module in (wiring, run_module):
         monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: clock.wall_s, monotonic=time.monotonic))

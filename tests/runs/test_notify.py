@@ -118,7 +118,7 @@ def test_silence_is_bounded() -> None:
 
 
 def test_no_secret_is_told() -> None:
-    """What is secret in the settings is in no notice, and no message has more of a URL than its host."""
+    """No notice contains a secret of the settings, and no message has more of a URL than its host."""
     receivers = Receivers([Response(500, b"", 1.0)])
     secret = Notice(event=NoticeEvent.END, text=f"refused: tok3n-of-this-run\nby {HOOK}", exit_code=3)
     warned, _ = send(receivers, secret, notify=HOOK, token="tok3n-of-this-run")
@@ -161,7 +161,7 @@ def test_run() -> None:
 
 
 def test_end_is_left_to_others() -> None:
-    """A command that goes on after its run tells the end itself."""
+    """A command that continues after its run sends the notice of the end itself."""
     assert [each["event"] for each in observe(BEGAN, ENDED, tells_end=False)] == ["start"]
 
 

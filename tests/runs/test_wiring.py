@@ -57,7 +57,7 @@ def test_password_of_the_proxy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "folder"])
 def test_secret_from_what_is_no_file(kind: str, tmp_path: Path) -> None:
-    """What might never end, or never begin, is refused at once in place of a secret."""
+    """A file that might block or never end is refused at once as a secret."""
     path = Path(kind) if kind.startswith("/") else tmp_path / kind
     if kind == "pipe":
         os.mkfifo(path)

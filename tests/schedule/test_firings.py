@@ -87,7 +87,7 @@ def test_c_library(zone: str, begin: date, days: int) -> None:
     ],
 )
 def test_change_of_the_clock(zone: str, nominal: str, local: str, note: str) -> None:
-    """A time in the gap is the first moment after it, one that comes twice the first; both are said."""
+    """A time in the gap is the first moment after it, one that occurs twice the first; both have a note."""
     moment, said = resolve(datetime.fromisoformat(nominal), open_zone(zone))
     assert moment.astimezone(open_zone(zone)).isoformat() == local
     assert said.startswith(note)
@@ -135,7 +135,7 @@ def test_before_holidays() -> None:
 
 
 def test_estimated_holidays() -> None:
-    """A holiday whose date hangs on the moon is said to be estimated."""
+    """A holiday that depends on the moon is marked as estimated."""
     notes = [
         note
         for _, fires, note in days_of(make("Asia/Karachi", "18:00", free_days=FreeDays(("PK",))), "2030-01-01", 365)
@@ -186,7 +186,7 @@ def test_wrong_times(text: str) -> None:
 
 
 def test_wrong_regions() -> None:
-    """A region that the library does not know is said, with what it knows."""
+    """An unknown region is reported, with the known ones."""
     assert check_region("de-by") == "DE-BY"
     with pytest.raises(ValueError, match="is not a country with known holidays"):
         check_region("XX")

@@ -43,7 +43,7 @@ def fields_match(times: str, *values: int) -> bool:
 
 @cache
 def expand(text: str) -> set[int]:
-    """Return the numbers that a field of cron stands for."""
+    """Return the numbers of a cron field."""
     if text.startswith("*"):
         return set(range(0, 60, int(text.partition("/")[2] or 1)))
     ends = [part.split("-") for part in text.split(",")]

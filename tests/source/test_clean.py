@@ -96,7 +96,7 @@ def test_what_can_be_no_id(text: str, why: str) -> None:
 
 
 def test_long_texts() -> None:
-    """A text longer than any id with all that may stand around it is not looked into."""
+    """A text longer than any id with its surroundings is not cleaned."""
     text = "- " + "cd-1 " * MOST_CHARS
     assert clean_id(text).ids == (text.strip(),)
 

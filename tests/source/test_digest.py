@@ -34,7 +34,7 @@ def read(
 
 
 def refusal(inputs: dict[str, Rows] | Rows, recorded: dict[str, Digest]) -> str:
-    """Read inputs that are not what they were, and give what is said."""
+    """Read changed inputs, and return the error message."""
     with pytest.raises(InputError) as caught:
         read(inputs, recorded)
     reason = str(caught.value)
@@ -65,7 +65,7 @@ def test_added_rows(count: int, more: int) -> None:
 @pytest.mark.parametrize("count", [1, 500, 1000, 2000, 3500])
 @pytest.mark.parametrize("more", [0, 700])
 def test_a_changed_row(count: int, more: int) -> None:
-    """One character in any row is found, and named to the thousand rows that it stands in."""
+    """A changed character in any row is found, and located to its thousand rows."""
     recorded = read(rows(count))
     for changed in {0, count // 2, 998, 999, 1000, count - 1} & set(range(count)):
         now = rows(count + more)
@@ -100,7 +100,7 @@ def test_another_order(count: int) -> None:
 
 
 def test_lines_are_named_as_they_stand() -> None:
-    """What is named are lines of the input, with its blank lines and records of several lines."""
+    """The named lines are those of the input, with its blank lines and multi-line records."""
     digests = Digests({A: Digest(2, "another")})
     digests.add(A, 17, b"one")
     with pytest.raises(InputError, match=r"^a\.csv: a row of lines 17 to 23 has changed; "):
@@ -137,7 +137,7 @@ class TestInputs:
 
 
 class TestRecorded:
-    """What was recorded comes back from a manifest, or is refused."""
+    """A recorded digest is read back from a manifest, or refused."""
 
     @pytest.mark.parametrize("count", [1, 999, 1000, 3500])
     def test_round_trip(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""What is unusual about the ids of a list."""
+"""The unusual ids of a list."""
 
 import pytest
 

@@ -74,7 +74,7 @@ def test_an_input_without_end(line: bytes, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_rows_that_take_more_room_than_their_list() -> None:
-    """What rows take in temporary files is bounded too: a row of five bytes takes a hundred there."""
+    """The temporary files of rows are bounded too: a row of five bytes takes a hundred there."""
     campaigns = (Campaign.of_row("cd-1", CampaignType.VOICE, "a1", "st-1", "st-1", "l", n) for n in range(1, 10**6))
     with pytest.raises(InputError, match=rf"rows of the list need more than 100 KB of temporary files; {MEANT}"):
         Plan(campaigns, most=100_000)

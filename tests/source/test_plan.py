@@ -196,7 +196,7 @@ class TestSettled:
 
 
 class TestRecorded:
-    """What the inputs were."""
+    """The recorded digests of inputs."""
 
     @staticmethod
     def digests(rows: Sequence[Row]) -> dict[str, Digest]:
@@ -230,7 +230,7 @@ class TestRecorded:
                 Plan(now, recorded=recorded)
 
     def test_an_unusable_row(self) -> None:
-        """A change in a row that cannot be used is found; that the reason is worded anew is none."""
+        """A change in an unusable row is found; a changed wording of the reason is ignored."""
         row = Result("..", None, None, None, Outcome.INVALID, error="why", source="a.csv", line=2, row={"n": "1"})
         recorded = self.digests([row])
         Plan([replace(row, error="worded anew")], recorded=recorded).close()

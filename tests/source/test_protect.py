@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, write: Write) -> 
 @pytest.mark.full
 @pytest.mark.parametrize("rule", ["cd-{}", "cd-{}-*"])
 def test_100_000_rules_are_looked_up(write: Write, rule: str) -> None:
-    """As many rules as a year brings are read, and asked for, in far less time than one call takes each."""
+    """100,000 rules are read and looked up in far less time than one call takes each."""
     number = 100_000 if "*" not in rule else 10_000
     protection = read_protection([write("".join(rule.format(n) + "\n" for n in range(number)))])
     asked = [campaign(rule.format(n).replace("*", "x")) for n in range(number // 2, number * 3 // 2)]
@@ -257,7 +257,7 @@ def rule_or_none(content: str) -> Protection | None:
     ],
 )
 def test_a_name_that_looks_like_a_protected_one_is_one(write: Write, rule: str, name: str) -> None:
-    """What makes no difference to a reader of names, or to a lenient service, makes none to a rule."""
+    """A difference that neither a reader of names nor a lenient service sees does not matter to a rule."""
     assert read_protection([write(rule + "\n")]).of(campaign("cd-1", name)) is not None
 
 

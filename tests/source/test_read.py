@@ -88,7 +88,7 @@ def test_standard_input_of_the_process(defaults: Defaults, monkeypatch: pytest.M
 
 
 def test_what_tells_no_form(defaults: Defaults) -> None:
-    """Where nothing tells the form of an input, --format has to; a form that there is not is an error at once."""
+    """If nothing tells the format of an input, --format must; an unknown format is an error at once."""
     with pytest.raises(InputError, match=r"^-: the format is unknown: .*format csv\|json\|jsonl\|txt\|xlsx$"):
         list(read(["-"], defaults=defaults, stdin=io.BytesIO(b"A17\nA18\n")))
     with pytest.raises(InputError, match=r"^-: is empty$"):
@@ -190,7 +190,7 @@ def test_damaged_gzip(rows_of: Read) -> None:
     ],
 )
 def test_foreign_contents(rows_of: Read, name: str, content: bytes, why: str) -> None:
-    """What is not text of ours at all is one error that says what to do."""
+    """Content of a foreign format is one error with the remedy."""
     with pytest.raises(InputError, match=rf"{name}: (line 1: )?.*{why}"):
         rows_of(name, content)
 
@@ -388,7 +388,7 @@ def test_sample_with_problems() -> None:
 
 
 def test_an_input_named_twice_is_refused(tmp_path: Path) -> None:
-    """A row is known by its input and line, so an input stands once in a run."""
+    """A row is identified by input and line, so an input may occur only once in a run."""
     path = tmp_path / "list.txt"
     path.write_text("cd-1\n")
     with pytest.raises(InputError, match=r"list\.txt is named twice; name it once$"):

@@ -124,7 +124,7 @@ def test_priority_within_a_time() -> None:
 
 
 def test_digest_is_that_of_the_row() -> None:
-    """What a list is known by again does not depend on the day on which a time of the day is read."""
+    """The digest of a list does not depend on the day on which a time of day is read."""
     digests = []
     for now in (NOW, NOW + 86_400):
         with Plan(iter([campaign(1, "18:00Z")]), now=now) as plan:

@@ -89,7 +89,7 @@ CALLING = Calling(VOICE, "cd-7", STOPPED_S, 2, 1, STOPPED_S + 60)
 
 @pytest.fixture
 def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Times are shown in UTC, in any zone of this machine."""
+    """Show times in UTC, in any zone of this machine."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "UTC")
         time.tzset()

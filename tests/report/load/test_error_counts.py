@@ -59,7 +59,7 @@ def test_merged() -> None:
 
 
 def test_for_a_person() -> None:
-    """A person sees the most frequent, on one line each whatever the text holds, and how many are left."""
+    """The text lists the most frequent, on one line each for any text, and the number of others."""
     found = ErrorCounts()
     for number, text in enumerate(("a", "b", "c\nd\x1b[2J", "e", "f")):
         found.add(Outcome.TIMEOUT, text, number + 1)

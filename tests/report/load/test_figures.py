@@ -57,7 +57,7 @@ def test_closed_model() -> None:
 
 
 def test_cut_off() -> None:
-    """Requests that were cut off count with the time up to then, and that is said."""
+    """Requests that were cut off count with their time so far, and a note says so."""
     metrics = some()
     measured(1, Outcome.UNKNOWN, latency_s=9.0, answered=False, before=metrics)
     rows = dict(format_metrics(metrics, is_open=True))

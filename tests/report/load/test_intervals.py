@@ -1,4 +1,4 @@
-"""Intervals: each request in the second of its answer, each second told of once."""
+"""Intervals: each request in the second of its response, each second reported once."""
 
 import math
 import pickle

@@ -1,4 +1,4 @@
-"""What a search has come to, as a person, a machine and a profile have it."""
+"""The result of a search, as text, as JSON and as a profile."""
 
 import tomllib
 from dataclasses import replace
@@ -80,7 +80,7 @@ def test_limit(summary: LimitSummary, row: tuple[str, str]) -> None:
     ],
 )
 def test_verdict(more: dict[str, Any], said: str) -> None:
-    """The last word is DONE with exit code 0 alone; else it names what the exit code stands for."""
+    """The last line is DONE only with exit code 0; otherwise it names the reason of the exit code."""
     summary = replace(FOUND, **more)
     assert format_limit_verdict(summary).startswith(said)
     assert format_limit_verdict(summary).startswith("DONE: ") == (summary.exit_code == 0)
@@ -93,7 +93,7 @@ def test_probe() -> None:
 
 
 def test_faults() -> None:
-    """What makes the limit another than it looks is named: this machine, a service that answers nothing or refuses."""
+    """Facts that distort the limit are named: this machine, or a service that answers nothing or refuses."""
     assert list_limit_faults(FOUND) == []
     late = LimitSummary(plan=PLAN, run_id="r", probes=FOUND.probes, low=50, high=100, by_machine=True)
     assert list_limit_faults(late)[0].startswith("THIS MACHINE GAVE WAY FIRST: ")

@@ -101,7 +101,7 @@ def charts_of(written: str) -> dict[str, Any]:
 
 
 class TestCharts:
-    """What the charts show is what was measured, and is what the library takes."""
+    """The charts show the measurements, in the form that the library needs."""
 
     @pytest.mark.parametrize("is_open", [True, False], ids=["open", "closed"])
     def test_the_library_takes_them(self, *, is_open: bool) -> None:
@@ -158,7 +158,7 @@ class TestCharts:
         assert chart["data"][-1]["y"] == [RATE, RATE]
 
     def test_every_outcome_has_a_colour(self) -> None:
-        """What a request can come to is drawn; the other outcomes are of rows that are not sent."""
+        """Every possible outcome of a request has a colour; other outcomes belong to rows that are not sent."""
         never = {Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED, Outcome.NOT_SENT}
         assert set(COLOURS) == set(Outcome) - never
         assert len(set(COLOURS.values())) == len(COLOURS)
@@ -168,7 +168,7 @@ class TestText:
     """The text of a page."""
 
     def test_figures(self) -> None:
-        """Figures, verdicts, outcomes and every second stand in the text, for who sees no chart; silence has a row."""
+        """Figures, verdicts, outcomes and every second are also text, for readers without charts; silence has a row."""
         summary, points = case("errors<1%", "p99<9s")
         written = text(summary, points)
         words = words_of(written)
@@ -284,7 +284,7 @@ class TestInBrowser:
 
     @pytest.mark.real
     async def test_drawn(self, chromium: str, tmp_path: Path) -> None:
-        """Every line and band is there, the file was all that was asked for, and no planted script ran."""
+        """Every line and band is drawn, only the file was requested, and no planted script ran."""
         summary, points = await to_thread(case)  # as below: to make a page holds a loop for a quarter of a second
         async with opened(chromium, await to_thread(written, tmp_path, (nasty(summary), points))) as tab:
             assert await tab.value(DRAWN) == "3"
@@ -361,7 +361,7 @@ class TestInBrowser:
     @pytest.mark.real
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     async def test_contrast(self, chromium: str, tmp_path: Path, scheme: str) -> None:
-        """Text stands out from its ground, by day and by night."""
+        """Text has enough contrast, in light and dark mode."""
         async with opened(chromium, await to_thread(unable_to_draw, tmp_path)) as tab:
             await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
             for name in ("body", ".under", ".held", ".tiles dt", ".alarm"):

@@ -1,4 +1,4 @@
-"""The line of a request: its keys, its times, and one line whatever the words in it."""
+"""The line of a request: its keys, its times, and one line for any words in it."""
 
 import json
 

@@ -30,7 +30,7 @@ LATE = {"late_s": 0.05}
 
 
 def summarized(verdicts: tuple[Verdict, ...] = (), *, plan: LoadPlan = PLAN, **how: Any) -> LoadSummary:
-    """Sum up a run that all requests of were sent, unless it is said."""
+    """Return the summary of a run that sent all requests, by default."""
     ended = {name: how.pop(name) for name in ("signum", "fault", "in_flight", "aborted", "changes") if name in how}
     return LoadSummary(plan, measured(**{"count": 100, **how}), verdicts, "run-1", 0.0, **{"in_flight": 32, **ended})
 
@@ -105,7 +105,7 @@ def test_reason(how: dict[str, Any], reason: str, unsent: int) -> None:
     ],
 )
 def test_verdict(how: dict[str, Any], verdicts: tuple[Verdict, ...], said: str) -> None:
-    """The last word is DONE with exit code 0 alone; else it names what the exit code stands for."""
+    """The last line is DONE only with exit code 0; otherwise it names the reason of the exit code."""
     summary = summarized(verdicts, **how)
     assert format_verdict(summary).startswith(said)
     assert format_verdict(summary).startswith("DONE: ") == (summary.exit_code == 0)
@@ -125,7 +125,7 @@ def test_verdict_of_few_files() -> None:
 
 
 def test_plan() -> None:
-    """What will be sent is shown before it is; several processes and what is required only where there is such."""
+    """The plan is shown in advance; processes and requirements only if there are any."""
     rows = [("host", "http://h"), ("load", "100/s, for 1.0 s: 100 requests"), ("in flight", "at most 32")]
     assert format_plan(PLAN) == [*rows, ("campaigns", "made up")]
     more = replace(PLAN, planned=None, processes=2, require=(parse_threshold("p99<1s"), parse_threshold("errors<1%")))
@@ -146,7 +146,7 @@ def test_faults() -> None:
 
 
 def test_few_files() -> None:
-    """Where open files are what is short, it is they that are named, and not an option that changes nothing."""
+    """If open files are too few, the message names them, not an option that would not help."""
     summary = summarized(count=90, unsent=10, in_flight=5)
     assert ("connections", "5: the limit on open files has no room for more") in format_summary(summary)
     assert "raise the limit on open files (ulimit -n); they count as failed" in list_faults(summary)[-1]

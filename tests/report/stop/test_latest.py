@@ -1,4 +1,4 @@
-"""The latest line of each row of a result file, whatever its form."""
+"""The latest line of each row of a result file, in either format."""
 
 import json
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def test_latest(tmp_path_factory: pytest.TempPathFactory, lines: Lines) -> None:
 
 
 def test_state(path: Path) -> None:
-    """Only rows that stand as is wanted are given: what their latest line says, and no line before it."""
+    """Only rows with a wanted state are returned, with their latest line and no earlier one."""
     rows = [result(1, Outcome.TIMEOUT), result(2, Outcome.TIMEOUT), result(3, Outcome.NOT_SENT)]
     index = ResumeIndex(written(path, [*rows, result(1, Outcome.STOPPED)]), keeps_places=True)
     failed = list(read_latest(index, lambda state: state.outcome is Outcome.TIMEOUT))
@@ -113,7 +113,7 @@ def test_changed_meanwhile(path: Path, harm: str) -> None:
 
 
 def test_json_only_for_a_reader(tmp_path: Path) -> None:
-    """What is written of a CSV file as JSON is read as the lines that a run would have written."""
+    """The JSON of a CSV file is read as the lines that a run would have written."""
     row = {"owner": "=a", "n": 1}
     table = tmp_path / "r.csv"
     written(table, [Result("cd-1", None, "a", "s", Outcome.TIMEOUT, source="a.csv", line=1, row=row)])

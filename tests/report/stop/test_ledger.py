@@ -275,7 +275,7 @@ class TestLock:
 
     @pytest.mark.parametrize("mode", Mode)
     def test_removed_between_opening_and_locking(self, mode: Mode, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the owner of a new empty file removes it in the very moment, the file is opened once more."""
+        """If the owner of a new empty file removes it at that moment, the file is opened again."""
         lock = fcntl.flock
         inodes = list[int]()
 
@@ -294,7 +294,7 @@ class TestLock:
         assert path.read_bytes() == LINE
 
     def test_replaced_between_opening_and_locking(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where another file has taken the name in the very moment, it is that one that is locked and written."""
+        """If another file takes the name at that moment, that one is locked and written."""
         path.write_bytes(b"old\n")
         lock = fcntl.flock
         calls = []
@@ -325,12 +325,12 @@ class TestLock:
 
 
 class TestWriting:
-    """A line is in the file whole, or not at all and told."""
+    """A line is in the file completely, or not at all with an error."""
 
     @settings(max_examples=30)
     @given(st.lists(st.text(), max_size=5), st.sampled_from(["r.jsonl", "r.csv"]), st.booleans())
     def test_mark(self, tmp_path_factory: pytest.TempPathFactory, notes: list[str], name: str, again: bool) -> None:
-        """After every line the mark is the file's size, number of lines and SHA-256, also of one that goes on."""
+        """After every line the mark is the file's size, line count and SHA-256, also for a continued file."""
         path = tmp_path_factory.mktemp("mark") / name
         lines = 0
         for _ in range(2 if again else 1):
@@ -369,7 +369,7 @@ class TestWriting:
         assert ledger.fault is fault
 
     def test_a_full_disk_at_the_header(self, tmp_path: Path) -> None:
-        """Where not even the header of a CSV file fits nothing of it stays."""
+        """If the header of a CSV file does not fit, nothing of it remains."""
         path = tmp_path / "results.csv"
         with Ledger(str(path)) as ledger, file_limit(10), pytest.raises(OutputError, match="File too large"):
             ledger.write(PLAIN)
@@ -452,7 +452,7 @@ class TestDurable:
 
     @pytest.mark.usefixtures("at_once")
     def test_a_disk_that_keeps_nothing(self, path: Path, broken_disk: threading.Event) -> None:
-        """When new lines cannot be made durable the next line is refused, and nobody vouches for anything."""
+        """If new lines cannot be made durable the next line is refused, and none is vouched for."""
         marks: list[Mark] = []
         with Ledger(str(path), vouch=marks.append) as ledger:
             with pytest.raises(OutputError, match=r"cannot be made durable \(Input/output error\)"):
@@ -579,7 +579,7 @@ class TestHashes:
 
 
 def test_memory_of_recent_lines(tmp_path: Path) -> None:
-    """A line that is remembered takes little more room than its bytes, whatever the library made it in."""
+    """A line in memory takes little more than its bytes, whatever buffer it was made in."""
     with Ledger(str(tmp_path / "r.jsonl")) as ledger:
         tracemalloc.start()
         try:

@@ -142,7 +142,7 @@ def test_put_back(path: Path) -> None:
 
 
 def test_lines_of_an_earlier_run(path: Path) -> None:
-    """Of a file that was removed the lines of earlier runs are saved too, while the open one has them."""
+    """The lines of earlier runs in a removed file are saved too, while it is open."""
     with Ledger(str(path)) as ledger:
         write_all(ledger)
     with Ledger(str(path), mode=Mode.RESUME) as ledger:

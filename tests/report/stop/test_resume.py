@@ -1,4 +1,4 @@
-"""What a result file says about each row: its latest line, whether that is its end, whether it is still that row."""
+"""The state of each row in a result file: its latest line, whether that is final, whether the row is unchanged."""
 
 import gc
 import importlib.util
@@ -64,7 +64,7 @@ class TestEnd:
 
     @pytest.mark.parametrize("outcome", Outcome)
     def test_final(self, outcome: Outcome) -> None:
-        """A row that was sent has ended when its last try has, unless nobody knows what became of it."""
+        """A sent row has ended with its last attempt, unless the effect is unknown."""
         assert is_final(ended(campaign(2), outcome)) is (outcome not in LEFT)
         assert not is_final(ended(campaign(2), outcome, finished=False)), "cut off between two tries"
         assert is_final(unsent_result(campaign(2), outcome, "why")) is (outcome not in LEFT), "held back, never sent"
@@ -220,7 +220,7 @@ class TestSameRow:
         assert [past.settled(row) for row in rows] == [Outcome.STOPPED, None, Outcome.NOT_FOUND]
 
     def test_sparse_lines(self, path: Path) -> None:
-        """Rows far apart, at the edges of blocks and beyond any file, are all told apart."""
+        """Rows far apart, at block boundaries and beyond any file, are all distinguished."""
         lines = [0, 1, BLOCK_LINES - 1, BLOCK_LINES, BLOCK_LINES + 1, 10**6, 2**31, 2**53]
         past = ResumeIndex(written(path, [ended(campaign(line)) for line in lines]))
         assert [past.settled(campaign(line)) for line in lines] == [Outcome.STOPPED] * len(lines)
@@ -228,7 +228,7 @@ class TestSameRow:
         past.check_all_met()
 
     def test_two_rows_of_a_key(self, path: Path) -> None:
-        """A result file with two rows of one key is refused with its line: they cannot be told apart."""
+        """A result file with two rows of one key, which cannot be told apart, is refused with the line."""
         written(path, [replace(ended(campaign(0, each, "key-1")), line=None) for each in ("cd-1", "cd-other")])
         number = 3 if path.suffix == ".csv" else 2
         with pytest.raises(
@@ -258,7 +258,7 @@ class TestSameRow:
 
     @pytest.mark.parametrize("campaign_id", ["", "=1", "'=1", "'", "a\r\nb", "a\0b", "\ud800", 'é,;"', " cd "])
     def test_odd_ids(self, campaign_id: str, path: Path) -> None:
-        """An id is the same after any trip through the file, whatever it holds and the file changes about it."""
+        """Any id is the same after the file has changed its form."""
         row = Result(campaign_id, None, "", "'+", Outcome.INVALID, source="a.csv", line=2)
         past = ResumeIndex(written(path, [row]))
         assert past.settled(row) is Outcome.INVALID
@@ -300,7 +300,7 @@ class TestFile:
             ResumeIndex(str(path))
 
     def test_pipe(self, path: Path) -> None:
-        """A pipe that nobody writes to is refused, and not waited for."""
+        """A pipe without a writer is refused, and not waited for."""
         os.mkfifo(path)
         with pytest.raises(OutputError, match=r"r\.\w+: cannot be read \(Is no regular file\)"):
             ResumeIndex(str(path))

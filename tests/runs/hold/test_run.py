@@ -55,7 +55,7 @@ STOP = re.compile(r"/trigger/([^?]+)\?")
 
 @dataclass
 class World(AlwaysOpen):
-    """A service whose campaigns start at their times (`starts`), each as often as it stands there."""
+    """A service whose campaigns start at the times in `starts`, each as often as listed there."""
 
     starts: list[tuple[float, str]] = field(default_factory=list)
     at_rest: int = 0
@@ -166,7 +166,7 @@ class Scene:
 
     @property
     def listed(self) -> bytes:
-        """The list, as it stands in its file."""
+        """The rows of the list's file."""
         return Path(f"{self.path}.list.jsonl").read_bytes()
 
     @property
@@ -297,7 +297,7 @@ def test_a_list_that_cannot_be_read_in_the_end(virtual: Virtual, tmp_path: Path)
 
 
 def test_accounts(virtual: Virtual, tmp_path: Path) -> None:
-    """An account that has more to stop than its quota lets leave, or cannot be read, holds up no other."""
+    """An account with more stops than its quota allows, or with an unreadable list, delays no other."""
     busy = World([(100.0, f"cd-b{n:x}") for n in range(300)])
     down = World([(1000.0, "cd-d")], down=(500.0, 1500.0))
     free = World([(130.0 + 200 * n, f"cd-{n}") for n in range(5)])
@@ -334,7 +334,7 @@ def test_a_token_that_is_lost(denied: str, virtual: Virtual, tmp_path: Path) -> 
 
 
 def test_a_full_disk(virtual: Virtual, tmp_path: Path) -> None:
-    """A sighting that has no place in the list is not stopped and ends the hold; with room it is gone on with."""
+    """A sighting that cannot be written to the list is not stopped and ends the hold; with space it continues."""
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     async def fill(scene: Scene) -> None:
@@ -408,7 +408,7 @@ def test_what_failed_and_came_back(virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_a_service_that_is_down_in_the_end(virtual: Virtual, tmp_path: Path) -> None:
-    """Stops that a service which is down holds up do not keep a hold from its end."""
+    """Stops that a service outage delays do not prevent the end of a hold."""
     ids = [f"cd-{number:x}" for number in range(60)]
     starts = [(0.0, "cd-f0"), *((3500.0, each) for each in ids)]
     scene = Scene(World(starts, breaks=frozenset(ids)), tmp_path, options={"attempts": 100})
@@ -466,7 +466,7 @@ def test_a_signal(hours: float, signum: int, code: int, virtual: Virtual, tmp_pa
 
 
 def test_it_goes_on(virtual: Virtual, tmp_path: Path) -> None:
-    """A hold that goes on numbers on, knows who came back how often, and closes the rows that have no line."""
+    """A continued hold continues its numbers and counts, and closes the rows without a line."""
     virtual(hold(Scene(World([(0.0, "cd-1"), (700.0, "cd-1")]), tmp_path)))
     listed = tmp_path / "h.jsonl.list.jsonl"
     row = json.loads(listed.read_text().splitlines()[-1]) | {"campaign_id": "cd-2", "sighting": 3}

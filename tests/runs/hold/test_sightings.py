@@ -1,4 +1,4 @@
-"""What a hold has seen: which campaigns are the same, and when one that failed is tried again."""
+"""The list of a hold: which campaigns are the same, and when a failed stop is sent again."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ BOTH = Discovery(((NORTH, ITEM), (SOUTH, ITEM)))
 
 
 def end(sightings: Sightings, sighting: Sighting, *outcomes: Outcome) -> None:
-    """Keep a sighting, and record what became of its rows."""
+    """Store a sighting, and record the outcomes of its rows."""
     sightings.keep(sighting)
     for row, outcome in zip(sighting.rows, outcomes, strict=True):
         place = row.campaign_id, row.campaign_type, row.account_id, row.stream_id

@@ -46,7 +46,7 @@ def test_next_end(windows: tuple[Window, ...], now: str, end: str, is_later: boo
 
 @pytest.mark.parametrize("now", ["08:00", "10:00", "12:30", "17:00"])
 def test_last_end(now: str) -> None:
-    """A day with several windows has one end, the last, in whichever order they stand."""
+    """A day with several windows has one end, the last, in any order of the windows."""
     hours = CallingHours(BERLIN, (Window(0, 800, 1080), Window(0, 540, 720)))
     found = find_end(hours, datetime.fromisoformat(f"2026-03-02T{now}+01:00").timestamp())
     assert (found.cells.stop_at, found.has_several) == ("2026-03-02T18:00", True)
@@ -163,7 +163,7 @@ async def test_cost_within_the_quota(tmp_path: Path) -> None:
 
 
 async def test_without_a_time_of_change(tmp_path: Path) -> None:
-    """A campaign of which the list does not say when it changed is asked for each time."""
+    """A campaign without a time of change in the list needs a call each time."""
     for _ in range(2):
         service = Hours({"cd-1": in_zone(BERLIN)})
         await told(service, listed("cd-1", updated_at=None), tmp_path / "hours.json")

@@ -1,4 +1,4 @@
-"""Whether stopped campaigns still call: what is asked for, by whose clock, and what is made of any answer."""
+"""Whether stopped campaigns still call: the requests, the clock that counts, and any response."""
 
 import asyncio
 import json
@@ -88,7 +88,7 @@ def result(name: str = "cd-1", outcome: Outcome = Outcome.STOPPED, at_s: float =
 
 
 def look(service: Service, *results: Result, ahead_s: float = 0.0) -> ContactFacts:
-    """Look for contacts with a clock that is so far ahead of the service's, of which an answer has told."""
+    """Look for contacts with a clock ahead of the service's by a known difference."""
     stops = StopTimes()
     for each in results or (result(),):
         stops.note(SCOPE, each)
@@ -119,7 +119,7 @@ def test_what_is_asked_for() -> None:
     [(60, 70, 1, 0), (60, None, 1, 1), (-60, None, 0, 1), (4, 20, 0, 0)],
 )
 def test_still_calls(start_s: float, end_s: float | None, started: int, lasting: int) -> None:
-    """Calling is what started after its stop, but for what was under way, and what lasts."""
+    """Contacts that started after the stop count, except those in progress before, and those that last."""
     facts = look(Service(("cd-1", STOP_S + start_s, None if end_s is None else STOP_S + end_s)))
     assert [each[:2] + each[3:] for each in facts.calling] == (
         [(SCOPE, "cd-1", started, lasting, STOP_S + start_s)] if started or lasting else []
@@ -147,7 +147,7 @@ def test_instance() -> None:
 @pytest.mark.parametrize("ahead_s", [0, 3600, -3600])
 @pytest.mark.parametrize("has_own_time", [True, False])
 def test_clocks(ahead_s: float, has_own_time: bool) -> None:
-    """Wherever this machine's clock stands, a contact counts by the service's."""
+    """With any clock of this machine, a contact counts by the service's."""
     times: dict[str, Any] = {} if has_own_time else {"updated_at": None}
     stop = result(finished_at=utc_text(STOP_S + 1 + ahead_s), started_at=utc_text(STOP_S + ahead_s), **times)
     assert not look(Service(("cd-1", STOP_S - 60, STOP_S - 50)), stop, ahead_s=ahead_s).calling
@@ -155,7 +155,7 @@ def test_clocks(ahead_s: float, has_own_time: bool) -> None:
 
 
 def test_clock_that_was_set_since() -> None:
-    """The service's own time of a stop counts for more than a clock that was wrong then, but for one of another day."""
+    """The service's time of a stop has precedence over a wrong local clock, unless it is of another day."""
     stop = result(finished_at=utc_text(STOP_S + 3600))
     assert look(Service(("cd-1", STOP_S + 60, STOP_S + 70)), stop).calling
     old = result(updated_at=utc_text(STOP_S - 9 * 86400))
@@ -184,7 +184,7 @@ def test_never_stopped(outcome: Outcome) -> None:
 
 
 def test_stop_without_a_time() -> None:
-    """A stop that the results give no time for is said, and proves nothing."""
+    """A stop without a time in the results is reported, and proves nothing."""
     facts = look(Service(), result("cd-2", updated_at=None, started_at=None, finished_at=None), result())
     assert facts.faults == ("the results do not say when 1 campaign was stopped",)
     assert facts.is_in_the_way
@@ -204,7 +204,7 @@ def test_pages(count: int, offsets_count_rows: bool) -> None:
 
 
 def test_too_many_in_a_second() -> None:
-    """More contacts in one second than the service gives are said, and prove nothing."""
+    """More contacts in one second than the service returns are reported, and prove nothing."""
     facts = look(Service(*(("cd-1", STOP_S + 60 + number / 5000, STOP_S + 70) for number in range(1300))))
     assert facts.faults == (
         "account a1, stream st-1: more contacts started at 2026-02-16T18:03:05+00:00 than the service gives",
@@ -221,7 +221,7 @@ def test_a_page_that_repeats() -> None:
 
 
 def test_stopped_long_ago() -> None:
-    """No more than seven days are asked for at once."""
+    """A request covers at most seven days."""
     service = Service(("cd-1", NOW_S - 60, None))
     facts = look(service, result(at_s=NOW_S - 20 * 86400))
     assert len(service.asked) == 4
@@ -292,7 +292,7 @@ def test_other_failures(status: int) -> None:
 
 
 def test_no_token_any_more() -> None:
-    """What ends all calls is among the faults of what is known."""
+    """An error that ends all calls is among the faults of the result."""
 
     async def fail(call: Call[T], /) -> T | Attempt:
         raise CredentialsError("no token")

@@ -1,4 +1,4 @@
-"""The list that is written: what stands in it, that `stop` reads it back, and that it is there whole or not at all."""
+"""The list of discover: its contents, that `stop` reads it, and that it exists completely or not at all."""
 
 import csv
 import json
@@ -132,7 +132,7 @@ def test_no_formula_but_an_id(rows: Rows) -> None:
     ],
 )
 def test_names_that_match(pattern: str, count: int) -> None:
-    """A pattern finds the names that look as if it matched: whatever their letter case, blanks and dashes."""
+    """A pattern matches names in any letter case, with any kinds of blanks and dashes."""
     names = ["Promo - now", "PROMO \u2013  now", "\u200bPromo\u00a0x", "Pro\u00admo y", "Other"]
     items = {f"cd-{n}": PROMO._replace(campaign_id=f"cd-{n}", name=name) for n, name in enumerate(names)}
     assert len(make_discovery(Roster({VOICE: Listing(VOICE, items)}), pattern).rows) == count
@@ -190,7 +190,7 @@ def test_a_campaign_of_two_types(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_campaign_that_runs_as_one_of_two_types(turned: bool) -> None:
-    """Of a campaign that is listed as of both types, or twice in a list, the one that runs is written."""
+    """If a campaign has both types, or two rows in a list, the running one is written."""
     rest, runs = (
         ListedCampaign("cd-1", VOICE.campaign_type, status="Stopped"),
         ListedCampaign("cd-1", SMS.campaign_type, status="Active"),
@@ -208,7 +208,7 @@ STATES = ["Active", "preparing", "Rerun", None, "Ready", "Paused", "COMPLETED", 
 
 
 def test_what_runs() -> None:
-    """What runs is what is Active, Preparing or in an undocumented state; the others are counted by state."""
+    """Active, Preparing and undocumented statuses run; the others are counted by state."""
     body = json.dumps(
         {
             "status": "success",
@@ -223,7 +223,7 @@ def test_what_runs() -> None:
 
 
 def test_what_is_left_out_is_counted_once() -> None:
-    """What a name or a priority leaves out is counted by its state, and what both lists have is counted once."""
+    """Campaigns that a name or priority leaves out are counted by state; one in both lists counts once."""
     rows = [{"_id": "cd-1", "name": "A"}, {"_id": "cd-2", "name": "B"}, {"_id": "cd-3", "status": "Ready"}]
     body = json.dumps(
         {"status": "success", "data": {"results": [{"status": "Active", "priority": "5"} | row for row in rows]}}
@@ -246,7 +246,7 @@ def test_what_is_left_out_is_counted_once() -> None:
     ],
 )
 def test_words_for_states(words: list[str], asked: tuple[str, ...], fits: list[str]) -> None:
-    """`running` adds all that may run, `all` is any state; the service is asked for its whole list for both."""
+    """`running` selects all that may run, `all` any status; both need the whole list of the service."""
     wanted = make_filter(words)
     states = ["Active", "Preparing", "Rerun", "Scheduled", "Ready"]
     assert [state for state in states if wanted.fits(PROMO._replace(status=state))] == fits
@@ -263,7 +263,7 @@ def test_emergencies_are_named() -> None:
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_of_two_rows_the_one_that_runs_now(turned: bool) -> None:
-    """Of two rows of a campaign, paused and active, the one that runs now counts, whichever comes first."""
+    """Of two rows of a campaign, paused and active, the active one counts, in any order."""
     rows = [{"_id": "cd-1", "status": "Paused"}, {"_id": "cd-1", "status": "Active"}]
     body = json.dumps({"status": "success", "data": {"results": rows[::-1] if turned else rows}}).encode()
     (one,) = read_lists(Once(body), VOICE, wanted=make_filter())

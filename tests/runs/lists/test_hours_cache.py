@@ -24,7 +24,7 @@ def write(path: Path, hours: Hours = HOURS, key: Key = KEY) -> None:
 
 @pytest.mark.parametrize("hours", [HOURS, Hours(), Hours(fault="end is '25:00'")])
 def test_kept(tmp_path: Path, hours: Hours) -> None:
-    """What was read of a campaign is known until it changes, for its own host alone, and to no other user."""
+    """Calling hours are valid until their campaign changes, for its own host only, and for no other user."""
     path = tmp_path / "state" / "hours.json"
     write(path, hours)
     cache = HoursCache(path)
@@ -58,7 +58,7 @@ def test_not_usable(tmp_path: Path, change: Any, why: str) -> None:
 
 
 def test_no_secret(tmp_path: Path) -> None:
-    """What holds a secret is not kept."""
+    """Calling hours that contain a secret are not stored."""
     path = tmp_path / "hours.json"
     REDACTOR.add("a-secret-of-this-test")
     write(path, Hours(fault="timezone is 'a-secret-of-this-test'"))

@@ -125,7 +125,7 @@ def test_pages_that_cannot_be_aimed_at() -> None:
 @pytest.mark.parametrize("most", [10, 20, 25, 49])
 @pytest.mark.parametrize("heeds", ["skip", "page"])
 def test_shorter_pages_than_asked_for(most: int, heeds: str) -> None:
-    """A service that gives fewer rows than asked for is read all the same."""
+    """A service that returns fewer rows than requested is read completely."""
     service = Service(1000, most=most, heeds=heeds)
     one = found(service)
     assert (len(one.items), one.doubt) == (1000, None)
@@ -472,7 +472,7 @@ class Endless:
 
 @pytest.mark.parametrize("step", [1, 49, 1000])
 def test_a_list_without_end(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list that goes on for ever, in small steps or large, tied to each other or not, ends before memory does."""
+    """An endless list, in small or large steps, overlapping or not, ends within the memory limit."""
     monkeypatch.setattr(module, "MOST_BYTES", 500_000)
     service = Endless(step)
     assert re.search(r"do not lead to the end of the list|more than 0 MiB are not kept in memory", failure(service))

@@ -31,7 +31,7 @@ class Lists(AlwaysOpen):
 
     @property
     def narrow(self) -> int:
-        """How many calls asked for what runs alone."""
+        """The number of calls for running campaigns only."""
         return sum("Active" in asked["filters"].get("status", ()) for asked in self.asked)
 
     async def post(self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0) -> Response:
@@ -106,7 +106,7 @@ async def test_a_state_that_nobody_documented() -> None:
 
 
 async def test_a_whole_list_that_gives_too_few() -> None:
-    """Where the service counts more in the whole list than it gives, more may run than was found."""
+    """If the whole list returns fewer campaigns than the service counts, more may run than was found."""
 
     def count_more(asked: dict[str, Any], data: dict[str, Any]) -> None:
         data["totalResults"] += 0 if asked["filters"] else 5
@@ -133,7 +133,7 @@ async def test_only_what_fits_the_name_needs_a_stop() -> None:
 
 
 async def test_states_that_are_named() -> None:
-    """Of states that are named the whole list is not read; `all` is the whole list."""
+    """For named statuses the whole list is not read; `all` is the whole list."""
     service = Lists("Scheduled", "Active", "Ready")
     one = await found(service, statuses=["Scheduled"])
     assert (ids(one), one.unread, len(service.asked)) == ({"cd-0"}, (), 1)
@@ -194,7 +194,7 @@ async def test_a_campaign_that_cannot_be_used() -> None:
 
 
 async def test_what_either_reading_has_running() -> None:
-    """A campaign that one of the two readings has running is listed, whatever the other says."""
+    """A campaign that runs in one of the two readings is listed, whatever the other has."""
 
     def end(asked: dict[str, Any], data: dict[str, Any]) -> None:
         if not asked["filters"]:

@@ -1,4 +1,4 @@
-"""How the states of campaigns are asked for: by list, one by one, until when, and what is made of any answer."""
+"""How the states of campaigns are read: by list, individually, until when, and for any response."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from tests.kore.test_calls import PAGES, VALUES
 
 VOICE, SMS = CampaignType.VOICE, CampaignType.SMS
 Row = dict[str, Any]
-"""A campaign as the list has it, but for its id."""
+"""A campaign as in a list, without its id."""
 REFUSED = Response(405, b"no such method", 1.0)
 GONE = Response(404, b"not here", 1.0)
 
@@ -279,7 +279,7 @@ def others(first: int, last: int) -> list[tuple[str, str]]:
 def test_the_worse_of_two(
     one: Row | str, other: Row | str | None, state: State, turned: bool, before: int, between: int, behind: int
 ) -> None:
-    """A campaign that the list has twice, on a page or on two, is as its row that may call somebody says."""
+    """A campaign with two rows, on one page or two, has the state of the row that may call somebody."""
     pair = [other, one] if turned else [one, other]
     rows = [*others(0, before), ("cd-1", pair[0]), *others(100, 100 + between), ("cd-1", pair[1])]
     rows += [*others(300, 300 + behind), ("cd-last", "Stopped")]
@@ -329,7 +329,7 @@ def test_nothing_but_protected_ones() -> None:
 
 
 def test_what_the_list_does_not_have() -> None:
-    """Campaigns that the list lacks, or tells no status of, are asked for singly; how many is said before."""
+    """Campaigns missing in the list, or without a status, are read individually, after a message with their number."""
     rows: dict[str, Row | str] = {"cd-1": "Stopped", "cd-2": "Active", "cd-3": {"status": None}, "cd-4": "Stopped"}
     service, said = Service(rows, hidden={"cd-2", "cd-4"}), list[str]()
     service.before = lambda what: said.append(what)
@@ -385,14 +385,14 @@ def test_a_list_that_breaks_off() -> None:
 
 
 def test_singly() -> None:
-    """One by one from the beginning, when that is asked for."""
+    """With --singly, all are read individually from the beginning."""
     service = Service({"cd-1": "Stopped", "cd-2": "Scheduled"})
     assert found_as(service, targets("cd-1", "cd-2"), singly=True) == {"cd-2": State.SCHEDULED}
     assert service.asked == ["cd-1", "cd-2"]
 
 
 def test_a_list_that_is_long() -> None:
-    """How long a long list is, and the other way to ask, is said once, after the first page."""
+    """The length of a long list, and the alternative, are reported once, after the first page."""
     service, said = Service({f"cd-{number}": "Stopped" for number in range(1200)}), list[str]()
     look(service, targets("cd-1199", "cd-3"), say=said.append, quota=[Limit(10, 60.0)])
     singly = "singly takes 2, but does not read schedules"
@@ -451,7 +451,7 @@ def test_status_calls_that_all_fail() -> None:
 
 
 def test_status_calls_that_fail_now_and_then() -> None:
-    """Single failures do not keep the others from being asked for."""
+    """Single failures do not prevent the calls for the others."""
     service = Service(dict.fromkeys(names(50), "Stopped"), lists=REFUSED)
     service.before = lambda what: setattr(service, "singles", REFUSED if what.endswith("3") else None)
     assert look(service, targets(*names(50))).states == {State.NOT_RUNNING: 45, State.UNKNOWN: 5}
@@ -466,7 +466,7 @@ def test_status_calls_that_fail_now_and_then() -> None:
     ],
 )
 def test_what_would_be_of_no_use(lists: Response | TransportFailure, said: str) -> None:
-    """Without a network or the right to ask, campaigns are not asked for one by one."""
+    """Without a network or permission, campaigns are not read individually."""
     service = Service({"cd-1": "Stopped"}, lists=lists)
     seen = look(service, targets("cd-1", "cd-2"))
     assert (service.asked, seen.exit_code) == (["list"], 3)
@@ -557,7 +557,7 @@ def test_any_answers(answers: list[Response]) -> None:
 
 
 def test_an_endless_list() -> None:
-    """A service that always promises more is left after a few pages, and the campaigns are asked for singly."""
+    """An endless list is left after a few pages, and the campaigns are read individually."""
     row = b'{"status":"success","data":{"results":[{"_id":"other","status":"Active"}],"hasMore":true}}'
     service = Service({"cd-1": "Stopped"}, lists=Response(200, row, 1.0))
     assert look(service, targets("cd-1")).exit_code == 0

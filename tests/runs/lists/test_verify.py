@@ -67,7 +67,7 @@ def outcomes(*paths: str) -> dict[str, Outcome | None]:
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
 def test_each_campaign_once(name: str, tmp_path: Path) -> None:
-    """Of all lines the latest of a campaign counts; rows without a campaign are counted, and a torn end is no line."""
+    """The latest line of a campaign counts; rows without a campaign are counted, and a torn end is ignored."""
     path = written(
         tmp_path / name,
         result("", Outcome.INVALID, 3),
@@ -125,7 +125,7 @@ def test_what_a_line_does_not_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a\nb", "x" * 2000])
 def test_an_id_that_cannot_be_sent(name: str, tmp_path: Path) -> None:
-    """An id for which no call can be made is not a campaign, whatever its line says."""
+    """A campaign with an id for which no call can be made is not checked, whatever its line says."""
     path = written(tmp_path / "r.jsonl", result(name, Outcome.STOPPED), result("cd-1"))
     targets = read_targets([path], HERE)
     assert (targets.invalid, targets.campaigns) == (1, 1)
@@ -314,7 +314,7 @@ def test_another_host(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_result_file(name: str, text: str, kind: type[BulkstopError], said: str, tmp_path: Path) -> None:
-    """A list is not taken for results, and results without a campaign not for a proof."""
+    """A list is not mistaken for results, nor results without a campaign for a proof."""
     (tmp_path / name).write_text(text)
     with pytest.raises(kind) as refused:
         read_targets([str(tmp_path / name)], HERE)
@@ -425,7 +425,7 @@ def test_json() -> None:
 
 
 def test_targets_of_a_run() -> None:
-    """A run that has its campaigns at hand adds them without a file."""
+    """A run with its campaigns in memory adds them without a file."""
     targets = Targets()
     campaign = Campaign.of_row("cd-1", CampaignType.VOICE, "a1", "st-1", "app-1", "in.csv", 2)
     targets.add(campaign, Outcome.NOT_SENT)

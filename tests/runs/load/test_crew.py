@@ -1,4 +1,4 @@
-"""What several processes tell is one report: in virtual time, with processes that say what a test wants."""
+"""The reports of several processes are one: in virtual time, with scripted processes."""
 
 import asyncio
 import math
@@ -120,6 +120,6 @@ class TestCrew:
         [(Ended(CredentialsError("no token")), "no token"), (None, f"{re.escape(DIED)}; nothing was sent")],
     )
     def test_never_ready(self, message: object, why: str) -> None:
-        """What keeps one of them from beginning keeps all."""
+        """A fault that keeps one of them from beginning prevents the whole run."""
         with pytest.raises(BulkstopError, match=why):
             told([(0.5, message)], [(0.0, Ready(4)), (math.inf, None)])

@@ -44,7 +44,7 @@ def loaded(service: Service, what: Load, settings: Settings = SETTINGS, *args: A
 
 @pytest.mark.usefixtures("virtual")
 class TestOneTry:
-    """A request is sent once, whatever is answered."""
+    """A request is sent once, for any response."""
 
     @pytest.mark.parametrize(
         ("answer", "outcome"),
@@ -56,7 +56,7 @@ class TestOneTry:
         ids=["503", "429", "200"],
     )
     def test_failure(self, answer: Response, outcome: Outcome) -> None:
-        """What fails is counted and neither tried again nor waited for."""
+        """A failed request is counted, and neither retried nor waited for."""
         service = Service(lambda number: answer)
         summary = loaded(service, load(constant(200, count=20)))
         assert summary.metrics.outcomes == {outcome: 20}
@@ -82,7 +82,7 @@ class TestOneTry:
 
 @pytest.mark.usefixtures("virtual")
 class TestEnds:
-    """How a run ends, and what is said of it."""
+    """The end of a run, and its messages."""
 
     def test_more_than_the_service_takes(self) -> None:
         """Requests that never got a place are reported, and the run then says nothing."""
@@ -149,7 +149,7 @@ class TestEnds:
         assert counts_of(tmp_path / "h.hlog") == {None: 20, "service": 20}
 
     def test_warmup(self, tmp_path: Path) -> None:
-        """What leaves to warm the service up is sent and written, with times below zero, and counts nowhere."""
+        """Warm-up requests are sent and written, with negative times, but not counted."""
         outputs = Outputs(Output(str(tmp_path / "r.jsonl"), "--results"))
         service = Service(lambda number: OK if number >= 10 else Response(503, b"", 1.0))
         what = load(constant(10, count=20), warmup_s=1.0, require=(parse_threshold("failed<=0%"),))
@@ -209,7 +209,7 @@ class TestEnds:
 
 
 def test_closed_model_is_judged_by_what_it_shows() -> None:
-    """Where nothing was due at a time, a latency that is required is the service time, which alone is shown."""
+    """In a closed model, a required latency is the service time, which alone is shown."""
     metrics = measured(latency_s=2.0, service_s=1.0)
     (verdict,) = load(None, count=1, require=(parse_threshold("p99<1.5s"),)).judge(metrics)
     assert (verdict.held, verdict.value) == (True, 1.0)

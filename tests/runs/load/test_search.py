@@ -133,7 +133,7 @@ class TestSearch:
         assert found.reason.startswith(why)
 
     def test_collapse(self) -> None:
-        """A service that answers nothing any more at one rate gave way there; the search goes on below."""
+        """A service that stops answering at one rate failed there; the search continues below."""
         service = Searched(lambda number: TransportFailure(Outcome.TIMEOUT, "late", 1.0) if number == 2 else OK)
         found = service.searched()
         assert [probe.rate for probe in found.probes][:4] == [1000, 2000, 4000, 2828]
@@ -167,11 +167,11 @@ class TestSearch:
 
 @pytest.mark.usefixtures("virtual")
 class TestRest:
-    """A service that gave way is left alone for a while."""
+    """A pause follows when a service gave way."""
 
     @pytest.mark.parametrize(("asked_s", "least_s"), [(None, 0.2), (0.35, 0.35)])
     def test_rests(self, asked_s: float | None, least_s: float) -> None:
-        """For a step, or for as long as it asked for."""
+        """The pause lasts a step, or as long as the service asked."""
         service = Searched(lambda number: throttled(asked_s) if number == 0 else OK)
         found = service.searched(start=100.0, step_s=0.2, count=20)
         first = found.probes[0].metrics.requests
@@ -205,7 +205,7 @@ class TestRest:
 
 @pytest.mark.usefixtures("virtual")
 def test_a_dead_token() -> None:
-    """Credentials that end in mid-search end it: exit 3, with the reason."""
+    """Credentials that expire during a search end it: exit 3, with the reason."""
 
     def reply(number: int) -> Response:
         if number:
@@ -226,7 +226,7 @@ async def test_this_machine_is_the_limit() -> None:
 @pytest.mark.alone
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed here")
 def test_nginx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit that nobody here wrote, 50 a second and 5 at once, is found; nginx saw no other requests."""
+    """The limit of an independent server, 50 a second and 5 at once, is found; nginx saw no other requests."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from limited_nginx import limited
 

@@ -116,7 +116,7 @@ def test_whole_minutes(name: str, phase: float) -> None:
     "windows", [((5, 1.0), (100, 60.0)), ((20, 1.0), (300, 30.0)), ((100, 7.0),), ((25, 1.0),)], ids=str
 )
 def test_several_windows(windows: tuple[tuple[int, float], ...]) -> None:
-    """Of two windows the one that counts in the long run is found."""
+    """With two windows, the one that limits in the long run is found."""
     found, _ = searched(*(SlidingLog(Limit(*window)) for window in windows))
     assert found.quota is not None
     true = min(calls / window_s for calls, window_s in windows)

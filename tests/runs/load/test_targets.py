@@ -111,7 +111,7 @@ def test_list_of_nothing(tmp_path: Path) -> None:
 
 
 def test_list_that_says_too_little(tmp_path: Path) -> None:
-    """Of a list that cannot be used the first row is named, with the reason."""
+    """For an unusable list, the first row is named with the reason."""
     path = tmp_path / "list.txt"
     path.write_text("c1\nc2\n")
     why = r"list\.txt: holds no campaign that can be sent \(2 invalid; first \S*list\.txt line 1: .*type.*\); nothing"

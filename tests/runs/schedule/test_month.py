@@ -106,7 +106,7 @@ def test_failures(world: World, code: int, kinds: list[NoticeKind]) -> None:
 
 
 def test_again_of_compressed_results(world: World) -> None:
-    """Results that were compressed are not run over: they have to be unpacked first, and can then be gone on with."""
+    """Compressed results are not overwritten: they must be unpacked first, and can then be continued."""
     world.script = lambda work: 1
     assert world.conduct().fire() == 1
     path = Path(world.work[0].results)

@@ -1,4 +1,4 @@
-"""What is remembered of the last run of a profile."""
+"""The stored size of a profile's last run."""
 
 import json
 import os
@@ -131,7 +131,7 @@ def test_a_place_that_cannot_be_written_costs_nothing(tmp_path: Path, monkeypatc
 
 @pytest.mark.real
 def test_a_full_disk_leaves_the_last_run_as_it_was(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be written whole replaces nothing and leaves nothing behind."""
+    """A failed write replaces nothing and leaves no partial file."""
     save_run("prod", HOST, 20)
     limited = (
         "import resource, signal; from bulkstop.runs.stop.history import save_run;"

@@ -147,7 +147,7 @@ def manifest(path: Path) -> list[dict[str, Any]]:
 
 
 def lines(path: Path) -> list[tuple[int, str]]:
-    """Return row and outcome of every line of a result file."""
+    """Return the row and outcome of every line in a result file."""
     with path.open("rb") as file:
         results = [line.result for line in read_lines(file, path.name)]
     return [(each.line or 0, each.outcome.value) for each in results if each]
@@ -242,7 +242,7 @@ class TestManifest:
         assert review_results(str(path)).flaws == ()
 
     def test_broken_off(self, path: Path) -> None:
-        """A run that ends by an exception is noted as broken off, with what it has written, and can be gone on with."""
+        """A run that ends by an exception is recorded as broken off, with its lines, and can be continued."""
         with pytest.raises(ZeroDivisionError):
             self.break_off(path)
         (section,) = manifest(path)
@@ -268,7 +268,7 @@ class TestManifest:
         assert [section["plan"]["to_send"] for section in manifest(path)] == [3, 2]
 
     def test_devices_have_none(self, path: Path) -> None:
-        """What is not a file has no manifest and no mark."""
+        """A device has no manifest and no mark."""
         settings = with_token()
         before = contents(Path())
         for name in ("/dev/null", "-"):
@@ -306,7 +306,7 @@ class TestResume:
             RunJournal(str(path), mode=Mode.RESUME)
 
     def test_other_defaults_are_named(self, path: Path) -> None:
-        """Where every row means something else only because of a setting, that setting is named."""
+        """If a setting has changed the meaning of every row, that setting is named."""
         run(path, outcome_of=until(3))
         settings = replace(with_token(), iid="another")
         with (
@@ -394,7 +394,7 @@ class TestResume:
 
     @pytest.mark.real
     def test_finished_but_for_the_manifest(self, path: Path) -> None:
-        """A crash after the last line, before the manifest says that it is the end, is gone on with, once."""
+        """A run that crashed after its last line, before the end in the manifest, is continued once."""
         killed(path, 5, 0)
         assert run(path).exit_code == 0
         with pytest.raises(SettingsError, match="its run finished at"):
@@ -402,7 +402,7 @@ class TestResume:
 
     @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
     def test_a_last_try_that_was_not_the_end(self, name: str, path: Path) -> None:
-        """Rows that a closed group refused have no `finished_at`: they have not ended, whatever the run's end was."""
+        """Rows that a closed group refused have no `finished_at`: they have not ended, whatever the end of the run."""
         path, settings = Path(name), with_token()
         with RunJournal(name) as record, record.plan(["list.csv"], settings) as plan:
             record.open(plan, settings, ["bulkstop"], "run")
@@ -451,7 +451,7 @@ class TestResume:
         assert contents(Path()) == before
 
     def test_without_a_manifest(self, path: Path) -> None:
-        """Where the manifest was removed, on trust, the lines say what is left, and which rows were changed."""
+        """With trust and a removed manifest, the lines say what is left, and which rows have changed."""
         run(path, outcome_of=until(3))
         Path(f"{path}.run.json").unlink()
         with pytest.raises(OutputError) as caught:
@@ -494,7 +494,7 @@ class TestResume:
             RunJournal(name, mode=Mode.RESUME)
 
     def test_one_answer(self) -> None:
-        """A file cannot be gone on with and thrown away."""
+        """A file cannot be both continued and overwritten."""
         with pytest.raises(SettingsError, match="overwrite throws away what resume"):
             choose_mode(overwrite=True, resume=True)
         assert [choose_mode(overwrite=o, resume=r) for o, r in ((False, False), (True, False), (False, True))] == list(
@@ -503,7 +503,7 @@ class TestResume:
 
     @pytest.mark.real
     def test_csv(self, path: Path) -> None:
-        """A CSV result file is gone on with like any other, its header in place."""
+        """A CSV result file is continued like any other, with its one header."""
         path = Path("r.csv")
         run(path, outcome_of=until(3))
         killed(path, 1, 1)
@@ -663,7 +663,7 @@ class TestForged:
         ],
     )
     def test_a_manifest(self, change: Any, said: str, path: Path) -> None:
-        """What a manifest says of runs, their order, lines, outcomes, reasons and exit codes is held to the lines."""
+        """The runs in a manifest, their order, lines, outcomes, reasons and exit codes are compared with the lines."""
         run(path, outcome_of=until(3))
         run(path, outcome_of=until(4))
         run(path)
@@ -713,7 +713,7 @@ class TestForged:
     @pytest.mark.parametrize("what", ["r.jsonl", "r.jsonl.run.json"])
     @pytest.mark.parametrize("mode", [0o666, 0o602, 0o660])
     def test_others_can_write(self, mode: int, what: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A file that others can write, or whose manifest they can, is gone on with on trust only."""
+        """A file that others can write, or whose manifest they can, is only continued with trust."""
         run(path, outcome_of=until(3))
         Path(what).chmod(mode)
         if mode == 0o660:
@@ -730,7 +730,7 @@ class TestForged:
 
     @pytest.mark.parametrize("what", ["r.jsonl", "r.jsonl.run.json"])
     def test_of_another_user(self, what: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So is one of another user, in whatever folder."""
+        """So is one of another user, in any folder."""
         run(path, outcome_of=until(3))
         make_giver(monkeypatch)(Path(what))
         with pytest.raises(OutputError, match=r"^r\.jsonl: .*it belongs to user \S+, not to you or root; make"):
@@ -794,7 +794,7 @@ class TestFaults:
 
     @pytest.mark.parametrize("mode", [Mode.NEW, Mode.RESUME])
     def test_no_place_for_a_manifest(self, mode: Mode, path: Path) -> None:
-        """Where no manifest can be written a run is refused when it opens its file, before a call could be made."""
+        """If no manifest can be written, the run is refused when it opens its file, before any call."""
         if mode is Mode.RESUME:
             path.touch()
         settings = with_token()
@@ -827,7 +827,7 @@ class TestFaults:
         assert run(path).exit_code == 0
 
     def test_a_manifest_that_cannot_be_ended(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """When the end of a run cannot be noted that is exit code 3; the lines are there, and a resume goes on."""
+        """If the end of a run cannot be recorded, exit code 3; the lines exist, and a resume continues."""
         end = Manifest.end
 
         def fail(self: Manifest, **how: Any) -> None:
@@ -891,7 +891,7 @@ class TestOverlap:
 
     @pytest.mark.real
     def test_where_the_kernel_does_not_tell(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the kernel tells no process the manifest is believed unless it says that its run has ended."""
+        """If the kernel names no process the manifest is used, unless it says that its run has ended."""
         monkeypatch.setattr(ledger_module, "_find_locker", lambda of: None)
         run(path, outcome_of=until(3))
         with RunJournal(str(path), mode=Mode.RESUME):

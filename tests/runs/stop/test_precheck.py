@@ -1,4 +1,4 @@
-"""What is known of a plan before its first stop: read from lists of several pages, believed only where it is sure."""
+"""What is known of a plan before its first stop, from lists of several pages, where that is certain."""
 
 import asyncio
 import json
@@ -134,7 +134,7 @@ def test_nothing_is_read_unasked() -> None:
 
 
 def test_each_list_once() -> None:
-    """Every account, stream, application and type of the plan has its list, and is asked for once."""
+    """Each account, stream, application and type of the plan has its list, which is read once."""
     campaigns = [
         campaign("cd-1"),
         campaign("cd-2"),
@@ -157,7 +157,7 @@ def test_each_list_once() -> None:
 
 
 def test_both_types_for_names() -> None:
-    """Where schedules are disabled by name, the lists of both types of a stream are read, each once."""
+    """If schedules are disabled by name, the lists of both types of a stream are read, each once."""
     service = Service({})
     known([campaign("cd-1"), campaign("cd-2", SMS)], service, "only_running", "disable_schedule")
     assert sorted(service.asked) == [Scope("a1", "st-1", "st-1", SMS), Scope("a1", "st-1", "st-1", VOICE)]
@@ -265,7 +265,7 @@ def schedules(*rows: dict[str, Any], sms: Sequence[dict[str, Any]] = ()) -> dict
 
 
 def test_what_recurs_is_known_by_name() -> None:
-    """A campaign that recurs can be disabled by its name, whatever its status; one that does not needs nothing."""
+    """A recurring campaign can be disabled by name, with any status; another one needs nothing."""
     rows = [row("cd-1", recurs=True), row("cd-2", "Stopped", recurs=True), row("cd-3", "Scheduled")]
     found = schedules(*rows, row("cd-4", schedule={"isSchedulingEnabled": False, "isRecurrenceEnabled": True}))
     assert found == {"cd-1": ByName("name of cd-1"), "cd-2": ByName("name of cd-2"), "cd-3": "none", "cd-4": "none"}
@@ -340,7 +340,7 @@ def test_names_of_other_streams() -> None:
 
 
 def test_no_status_is_known_unasked() -> None:
-    """Without `--only-running` every campaign is sent, whatever the list that was read for the schedules says."""
+    """Without `--only-running` every campaign is sent, whatever the list for schedules says."""
     found = known([campaign("cd-1")], one_list(row("cd-1", "Stopped")), "disable_schedule")
     assert found.status_at_rest(campaign("cd-1")) is None
 
@@ -396,7 +396,7 @@ def test_no_call_can_be_made() -> None:
 
 
 def test_a_doubtful_list_is_used(caplog: pytest.LogCaptureFixture) -> None:
-    """A list that may lack some is used, as what it lacks is sent all the same; the doubt is logged."""
+    """A list that may be incomplete is used, because missing campaigns are sent; the doubt is logged."""
     service = one_list(row("cd-1", "Stopped"))
 
     async def counts_more(call: Call[T], /) -> T | Attempt:

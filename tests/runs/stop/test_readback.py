@@ -85,7 +85,7 @@ def test_the_whole_list_is_read_where_nothing_less_is_enough(count: int) -> None
     ("numbers", "calls"), [((1,), 1), ((PAGE,), 1), ((PAGE + 1,), 2), ((1, PAGE + 20), 2), ((3, 120), 3)]
 )
 def test_a_list_is_read_no_further_than_to_what_is_enough(numbers: Sequence[int], calls: int) -> None:
-    """It ends with the page that has the last one asked for, whatever the service counts."""
+    """The reading ends with the page of the last requested campaign, whatever the service counts."""
     service = Service(rows(20 * PAGE))
     reading = read(service, has(*numbers))
     assert len(service.asked) == reading.calls == calls
@@ -140,7 +140,7 @@ def test_a_later_page_has_the_newer_state(first: str, later: str) -> None:
 
 @pytest.mark.parametrize("status", [403, 500, 404])
 def test_a_list_that_fails_says_why_and_keeps_what_it_gave(status: int) -> None:
-    """What was read before counts, what was not read is not a proof of anything."""
+    """Pages before a failure count; what was not read proves nothing."""
     reading = read(Service(rows(3 * PAGE), fails_at=2, status=status), has(1, 2 * PAGE))
     assert reading.states.keys() == {f"cd-{number}" for number in range(1, PAGE + 1)}
     assert reading.fault is not None
@@ -149,7 +149,7 @@ def test_a_list_that_fails_says_why_and_keeps_what_it_gave(status: int) -> None:
 
 
 def test_a_failure_behind_what_is_enough_does_not_matter() -> None:
-    """The page that would fail is never asked for."""
+    """The page that would fail is never requested."""
     assert read(Service(rows(3 * PAGE), fails_at=2), has(1)).fault is None
 
 

@@ -283,7 +283,7 @@ def test_after_its_stop_and_before_its_line() -> None:
 
 
 def test_also_of_what_was_stopped_already() -> None:
-    """A campaign that the service says was not running would be started again by its schedule all the same."""
+    """Its schedule would start a campaign again that the service reports as not running."""
     scene = Scene(campaigns(1), stops=lambda each, call: Attempt(Outcome.ALREADY_STOPPED, http_status=409))
     ran(scene)
     assert (scene.kinds(), list(scene.said().values())) == ("Sd", ["disabled"])
@@ -320,7 +320,7 @@ def test_a_schedule_that_is_not_disabled(answer: Answer, said: str, caplog: pyte
 
 
 def test_what_cannot_be_disabled_is_not_tried() -> None:
-    """Where it is known before that nothing can be done, the line says why and no call is made."""
+    """If a schedule is known not to be disabled, the line says why and no call is made."""
     scene = Scene(campaigns(1))
     known = replace(scene._known(), name_counts={("a1", "st-1", "name of cd-a1-1"): 2})
     scene._known = lambda: known  # type: ignore[method-assign]
@@ -418,7 +418,7 @@ def test_without_a_quota_they_go_together() -> None:
 
 
 def test_a_store_that_says_wait() -> None:
-    """The shared store is asked for every call, and its word is kept."""
+    """The shared store is used for every call, and its waits are kept."""
     waits = [0.0, 0.0, 7.0, 0.0]
 
     async def claim() -> float:
@@ -541,7 +541,7 @@ def test_a_drain_waits_for_what_is_in_flight() -> None:
 
 
 def test_an_abort_cuts_off() -> None:
-    """What is in flight is cut off: the stop is known, the schedule is not."""
+    """Calls in flight are cut off: the stop is known, the schedule is not."""
     scene = Scene(campaigns(2), latency_s=10.0, concurrency=1)
     assert ended_by(scene, Pool.abort, at_s=15.0) == 15.0
     first, second = scene.results
@@ -579,7 +579,7 @@ def test_a_cancelled_task_while_at_rest() -> None:
 
 @pytest.mark.parametrize("is_resting", [False, True])
 def test_a_slip_of_our_own(is_resting: bool) -> None:
-    """An error that nobody foresaw ends the run, after every row has its line; what is stopped stays stopped."""
+    """An unforeseen error ends the run, after every row has its line; stopped campaigns stay stopped."""
     rows = campaigns(3)
     answers: Script = lambda each, call: ZeroDivisionError("slip")  # noqa: E731 - a script as all are
     scene = Scene([] if is_resting else rows, resting=rows if is_resting else (), concurrency=1, answers=answers)
@@ -607,7 +607,7 @@ def test_a_guard_ends_the_run() -> None:
 
 
 def test_a_full_disk_at_rest() -> None:
-    """When lines can no longer be written nothing more leaves, and what was done is kept to be told."""
+    """Once lines cannot be written no call is sent, and completed work is reported."""
 
     def full(results: Sequence[Result]) -> None:
         raise OutputError("no space left")

@@ -110,7 +110,7 @@ class Store:
 
 
 class Told(NamedTuple):
-    """What a run said of its end, and when that came."""
+    """The forecast end of a run, and its actual end."""
 
     left_s: float | None
     came_s: float

@@ -42,14 +42,14 @@ def warned(rows: list[Row], last: LastRun | None = None, rules: tuple[Rule, ...]
 
 @pytest.mark.parametrize("last", [None, LAST, LastRun(1_000, LAST.at)])
 def test_an_ordinary_list_is_worth_no_word(last: LastRun | None) -> None:
-    """Campaign ids, a few rows that are twice there or cannot be used, names or none: nobody needs to hear of that."""
+    """Campaign ids, a few duplicate or unusable rows, names or none cause no warning."""
     rows = [*plain(30), campaign("cd-31", name="Reminder"), campaign("cd-1"), invalid(33)]
     assert warned(rows, last, account_id=ACCOUNT) == []
     assert warned(rows, last) == []
 
 
 def test_instance_ids() -> None:
-    """Ids as answers name them are counted, and the first three told."""
+    """Ids of instances are counted, and the first three named."""
     (line,) = warned([campaign(f"cid-{n}") for n in range(5)])
     assert line == (
         "5 ids look like instance ids (cid-...): cid-0, cid-1, cid-2 and 2 more; "
@@ -67,7 +67,7 @@ def late(stop_at: float, ages: dict[str, list[float]], number: int = 2, quota: s
 
 
 def test_late_stops() -> None:
-    """What cannot be stopped by its time is counted, with the calls that a store remembers of its account."""
+    """Campaigns that cannot be stopped in time are counted, including the stored calls of their account."""
     soon = time.time() + 30
     assert late(soon, {}) == []
     assert late(soon, {ACCOUNT: [5.0] * 40}) == []
@@ -143,7 +143,7 @@ def test_most_rows_cannot_be_used() -> None:
 
 
 def test_names_are_protected_that_the_list_does_not_have() -> None:
-    """A rule for names holds nothing in a list without names, and that is said."""
+    """A warning says that a rule for names matches nothing in a list without names."""
     rules = (Rule("keep.txt", 1, "Hot*", of_name=True),)
     assert warned([*plain(2), campaign("cd-9", name="Other")], rules=rules) == [
         "2 of 3 campaigns have no name in the list, so no name: rule of protect can match them",
@@ -201,7 +201,7 @@ def test_expected_accounts_are_worth_no_word() -> None:
 
 
 def test_more_accounts_than_expected_are_refused() -> None:
-    """A list with campaigns of an account that nobody expects is not sent."""
+    """A list with campaigns of an unexpected account is not sent."""
     given = Settings(host="platform.example.com", expect_accounts=1)
     with pytest.raises(SettingsError, match=r"expect_accounts 1: the list has campaigns of 2 accounts \(a, b\)"):
         check_accounts(given, {"a": 1, "b": 2})

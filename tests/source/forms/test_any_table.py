@@ -48,7 +48,7 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def rows_of(name: str, content: bytes, **options: Any) -> list[Row]:
-    """Return the rows of bytes that stand in a file of this name."""
+    """Return the rows of bytes in a file of this name."""
     with TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.write_bytes(content)
@@ -198,7 +198,7 @@ def test_an_id_beside_anything(campaign_id: str, left: str, right: str, has_left
 
 @pytest.mark.parametrize("packing", list(PACKINGS))
 def test_packed_whatever_the_name(packing: str) -> None:
-    """What a list is packed in is seen by its content, not by its name."""
+    """The packing of a list is recognized by its content, not by its name."""
     content = PACKINGS[packing](f"campaign_id\n{A}\n".encode())
     for name in ("list.csv", "list", "list.csv.gz", "list.zip"):
         assert _sent(rows_of(name, content)) == [A]

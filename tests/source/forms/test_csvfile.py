@@ -28,7 +28,7 @@ ReadCsv = Callable[[bytes], list[Row]]
 
 
 def faults(rows: list[Row]) -> list[tuple[int | None, str | None]]:
-    """Return line and reason of each invalid row; a campaign stands as line and None."""
+    """Return line and reason of each invalid row; for a campaign, the line and None."""
     return [(row.line, row.error if isinstance(row, Result) else None) for row in rows]
 
 
@@ -45,7 +45,7 @@ def test_all_columns(rows_of_csv: ReadCsv) -> None:
 
 @pytest.mark.parametrize("name", ["campaign_id", "campaignId", "CAMPAIGNID", "id", "_id", ' " Id "'.strip()])
 def test_names_of_the_id_column(rows_of_csv: ReadCsv, name: str) -> None:
-    """The id column goes by several names, in any letter case; a single column is enough."""
+    """The id column has several names, in any letter case; a single column is enough."""
     (row,) = rows_of_csv(name.encode() + b"\ncd-1\n")
     assert isinstance(row, Campaign)
     assert row.campaign_id == "cd-1"
@@ -71,7 +71,7 @@ def test_two_columns_for_one_field(rows_of_csv: ReadCsv, header: str) -> None:
 
 
 def test_unnamed_and_repeated_columns(rows_of_csv: ReadCsv) -> None:
-    """No carried cell hides another, whatever the header calls them."""
+    """No carried cell hides another, with any header."""
     (row,) = rows_of_csv(b"id,tag,,tag,\ncd-1,a,b,c,d\n")
     assert row.row == {"tag": "a", "(column 3)": "b", "tag (column 4)": "c", "(column 5)": "d"}
 
@@ -111,7 +111,7 @@ def test_blanks_around_cells(rows_of_csv: ReadCsv) -> None:
 
 
 def test_short_and_long_rows(rows_of_csv: ReadCsv) -> None:
-    """A short row lacks its last cells; what stands behind the last column is carried along, if it is anything."""
+    """A short row lacks its last cells; non-empty cells after the last column are carried along."""
     rows = rows_of_csv(b"id,type,tag\ncd-1\ncd-2,sms\ncd-3,sms,x,,y\n,, \n,,\ncd-4,sms,x, ,\n")
     assert faults(rows) == [(2, None), (3, None), (4, None), (7, None)]
     assert [row.row for row in rows] == [None, None, {"tag": "x", "(column 5)": "y"}, {"tag": "x"}]
@@ -129,7 +129,7 @@ def test_short_and_long_rows(rows_of_csv: ReadCsv) -> None:
     ],
 )
 def test_shifted_rows(rows_of_csv: ReadCsv, header: str, row: str) -> None:
-    """A row with more cells than the header names is invalid where its cells may stand under other columns."""
+    """A row with more cells than the header is invalid if its cells may be under the wrong columns."""
     (first, second) = rows_of_csv(f"{header}\n{row}\ncd-9,x\n".encode())
     assert isinstance(first, Result)
     assert re.search(r"\d cells, but the header names|campaign_type is 'autumn'", first.error or "")
@@ -228,7 +228,7 @@ def test_nul_bytes(rows_of_csv: ReadCsv) -> None:
 def test_field_of_10_mb(
     rows_of_csv: ReadCsv, before: bytes, after: bytes, lines: int, size: int, delimiter: bytes
 ) -> None:
-    """A huge field, quoted or not, costs its own row only; the rows after it stand on their lines."""
+    """A huge field, quoted or not, only invalidates its own row; later rows have their lines."""
     huge = before + b"x" * size + after
     text = b'id,tag,type\ncd-0,,\ncd-1,%b,sms\ncd-2,a,sms\ncd-3,"b\nc",sms\n' % huge
     rows = rows_of_csv(text.replace(b",", delimiter))
@@ -392,7 +392,7 @@ def test_lines_of_a_cell(rows_of_csv: ReadCsv, header: str, cells: list[str], en
     ],
 )
 def test_header_that_swallows_rows(rows_of_csv: ReadCsv, header: bytes) -> None:
-    """A header whose quotes go over rows is an error: they would be missed by nobody."""
+    """A header whose quotes include rows is an error, because the rows would be lost unnoticed."""
     with pytest.raises(InputError, match=r"list\.csv: line 1: the header includes lines that look like rows"):
         rows_of_csv(header + b"\ncd-9,z\n")
 
@@ -493,7 +493,7 @@ def tables_with_stray_quotes(draw: st.DrawFn) -> str:
 @example('c0,"campaign_id\n",1",cd-0000000\n,cd-0000001\n')
 @example('campaign_id\ncd-0000000\n"cd-0000001\ncd-0000002"\n')
 def test_no_id_vanishes(text: str) -> None:
-    """Wherever stray quotes stand, the line of each id is a row or an invalid line, or the list is refused."""
+    """With stray quotes anywhere, the line of each id is a row or an invalid line, or the list is refused."""
     stdin = io.BytesIO(text.encode())
     try:
         rows = {row.line: row for row in read(["-"], defaults=DEFAULTS, fmt="csv", stdin=stdin)}

@@ -77,7 +77,7 @@ def test_layouts(text: str, found: list[tuple[int, object]]) -> None:
     ],
 )
 def test_answers(text: str, found: list[tuple[int, object]]) -> None:
-    """Of a saved answer the rows are what is in its lists, of one page or of several behind one another."""
+    """The rows of a saved response are those in its lists, of one page or of several in sequence."""
     assert read(text) == found
 
 
@@ -94,7 +94,7 @@ def test_answers(text: str, found: list[tuple[int, object]]) -> None:
 )
 @pytest.mark.parametrize("indent", [None, 1])
 def test_what_is_no_answer(value: dict[str, object], indent: int | None) -> None:
-    """An object with an id is a row, whatever else is in it, and so is one without anything that could be rows."""
+    """An object with an id is a row, whatever else it has, and so is one without possible rows."""
     assert read(json.dumps(value, indent=indent)) == [(1, value)]
 
 
@@ -107,7 +107,7 @@ def test_the_key_that_was_chosen() -> None:
 
 
 def test_what_is_written_beyond_json() -> None:
-    """What programs write though JSON has it not costs no row: it is carried in a form that can be written again."""
+    """Common extensions of JSON cost no row: they are carried in a form that can be written again."""
     text = '{"n":NaN}\n[{"n":-Infinity},\n{"n":123456789012345678901234567890,\n"id":"\\ud83d"}]\n{"n":1e999}\n'
     assert read(text) == [
         (1, {"n": "NaN"}),
@@ -121,7 +121,7 @@ def test_what_is_written_beyond_json() -> None:
     "text", ['["cd-1","voice"]', '[\n"voice", "cd-1", null]', '["cd-1","cd-2","sms"]', '["cd-1",17]']
 )
 def test_a_list_that_is_a_row(text: str) -> None:
-    """A list of an id with other things is a row without names: nobody could tell its items from ids."""
+    """A list of an id with other values is a row without names, whose items cannot be told from ids."""
     (_, fault), (_, following) = read(f'{text}\n"cd-9"\n')
     assert "nothing says what its items mean" in str(fault)
     assert following == "cd-9"
@@ -142,7 +142,7 @@ def test_a_list_that_is_a_row(text: str) -> None:
     ],
 )
 def test_broken_lines(text: str, found: list[tuple[int, object]]) -> None:
-    """A line that is broken among others is one fault and costs no other line, nor does a value that cannot be used."""
+    """A broken line among others is one fault and costs no other line, nor does an unusable value."""
     values = read(text)
     assert [line for line, _ in values] == [line for line, _ in found]
     for (_, value), (_, expected) in zip(values, found, strict=True):
@@ -258,7 +258,7 @@ def test_lists_are_not_held_as_a_whole(before: str, between: str, after: str) ->
 
 
 def test_what_is_too_long() -> None:
-    """A value that is too long for a row is one fault with the reason, wherever it stands, and costs no other."""
+    """A value that is too long for a row is one fault with the reason, in any place, and costs no other."""
     long = "x" * LINE_CHARS
     reason = "the row is longer than 1,048,576 characters"
     objects = f'{{"id":"a"}},{{"id":"b","n":"{long}\\"]"}},{{"id":"c"}}'
@@ -283,7 +283,7 @@ def test_what_is_nested_too_deeply(depth: int) -> None:
 
 
 def test_a_text_that_breaks_in_blocks() -> None:
-    """Wherever a block ends, in a number, an escape or a word, the value is read as a whole."""
+    """A value is read as a whole wherever a block ends: in a number, an escape or a word."""
     item = '{"id": "cd-1", "n": -123.5e-7, "t": "\\ud83d\\ude00\\\\", "u": [true, false, null, -0]}'
     text = "[" + ",".join([item] * 3000) + "]"
     (expected,) = orjson.loads(f"[{item}]")

@@ -77,7 +77,7 @@ def test_two_columns_that_may_be_the_id() -> None:
 
 
 def test_two_columns_of_what_is_not_needed() -> None:
-    """Two columns for a name or a priority stop nobody: the first one counts."""
+    """A second column for a name or a priority is allowed: the first one counts."""
     (row,), _ = table("id,name,Name,priority,Priority", f"{ONE},x,y,1,2")
     assert isinstance(row, Campaign)
     assert (row.name, row.priority, row.row) == ("x", 1, {"Name": "y", "Priority": "2"})
@@ -142,7 +142,7 @@ def test_the_line_that_says_the_delimiter(sep: str) -> None:
 
 
 def test_comments_and_blank_rows() -> None:
-    """Lines that begin with # and rows of nothing but delimiters are not rows, wherever they stand, and counted."""
+    """Lines that begin with # and rows of only delimiters are not rows, in any place, but counted."""
     rows, understood = table(
         '# a "note", here', "", "campaign_id,name", f"#{ONE},x", ",", '"",  ', f"{TWO},y", '"# quoted",', " # last"
     )
@@ -152,7 +152,7 @@ def test_comments_and_blank_rows() -> None:
 
 
 def test_what_may_be_a_comment() -> None:
-    """A line that begins with # where the ids stand in another column is a row as well: it is invalid."""
+    """A line that begins with # is an invalid row if the ids are in another column."""
     rows, _ = table("name,campaign_id", f"#1 Sale,{ONE}", f'"#1 Sale",{TWO}', "# Sale,old")
     assert [(row.line, isinstance(row, Campaign)) for row in rows] == [(2, False), (3, True)]
     assert isinstance(rows[0], Result)

@@ -127,7 +127,7 @@ def test_same_as_the_long_way(
 
 
 def test_most_lines_are_usual() -> None:
-    """Of lines that are alike only the first goes the long way, with quotes or without."""
+    """Of equal lines only the first takes the general reader, with or without quotes."""
     lines = [f"cd-{number},voice,acc,st-1,N {number},5,east\n" for number in range(3000)]
     lines += ['"' + line.strip().replace(",", '","') + '"\r\n' for line in lines]
     content = "campaign_id,type,account_id,stream_id,name,priority,region\n" + "".join(lines)
