@@ -171,10 +171,7 @@ def command(
 
 
 def print_whole(text: str, write: Callable[[str], object], *, as_json: bool) -> bool:
-    """Print the findings, or why they cannot be printed, and return whether it succeeded.
-
-    Raises BrokenPipeError without `as_json`: a person may stop reading.
-    """
+    """Print the findings, or why that fails; return whether it worked. Raises BrokenPipeError unless `as_json`."""
     try:
         write(text)
     except BrokenPipeError:

@@ -135,10 +135,7 @@ def make_stop_send(parts: Parts) -> Send:
 
 
 def make_stop_at_once(parts: Parts, *, is_brief: bool = False) -> AtOnce:
-    """Return the function that stops a campaign without a task.
-
-    It declines all calls if a hook or a log must see them.
-    """
+    """Return the function that stops a campaign without a task; it declines if a hook or a log must see the call."""
     if parts.begin is None or parts.hooks.around is not None or LOG.isEnabledFor(logging.DEBUG):
         return never_at_once
     paths, classify = make_paths(parts.settings), parts.hooks.classify

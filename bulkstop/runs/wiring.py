@@ -84,10 +84,7 @@ def make_transport(settings: Settings) -> Transport:
 
 
 def import_transport(settings: Settings) -> None:
-    """Import the transport in the settings, aiohttp's by default.
-
-    Within an event loop it would block that for 0.2 s.
-    """
+    """Import the transport in the settings, aiohttp's by default; in an event loop this would block for 0.2 s."""
     _transport_class(settings.transport or TransportName.AIOHTTP)
 
 
@@ -424,10 +421,7 @@ class Accounts:
         return None if store is None else store.account(account_id_of(account_id))
 
     async def read_stored(self, account_ids: Iterable[str], now: Callable[[], float]) -> dict[str, Stored]:
-        """Return the calls of these accounts in the store.
-
-        Accounts without a store, or with one that fails, are omitted.
-        """
+        """Return the calls of these accounts in the store; omit those without a store, or with one that fails."""
         by_store: dict[Blocks, list[str]] = {}
         for account_id in account_ids:
             if (store := self.terms(account_id).store) is not None:

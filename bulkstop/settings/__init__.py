@@ -508,10 +508,7 @@ def read(name: str, value: object) -> Any:
 
 
 def join_limits(limits: Iterable[Limit | None]) -> tuple[Limit, ...]:
-    """Return the quota of these limits, where None is `none`.
-
-    Raises ValueError for `none` beside a limit, and for no limits.
-    """
+    """Return the quota of these limits, None being `none`; raises ValueError for none and others, or nothing."""
     parsed = tuple(limits)
     finite = tuple(limit for limit in parsed if limit is not None)
     if not parsed:

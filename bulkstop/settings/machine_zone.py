@@ -28,10 +28,7 @@ def explain_machine_zone() -> str | None:
 
 
 def explain_offset() -> str | None:
-    """Return a message if the offset of this machine's zone exceeds a day, so that no time can be written.
-
-    Else None.
-    """
+    """Return a message if the offset of this machine's zone exceeds a day, which no time can have; else None."""
     offsets = (time.timezone, time.altzone if time.daylight else 0)
     return f"TZ {_name()[:40]!r} is off by a day or more" if max(map(abs, offsets)) >= _DAY_S else None
 

@@ -253,10 +253,7 @@ def _scopes_of(target: Target, profiles: Profiles, types: Sequence[CampaignType]
 
 
 def _key_of(name: str, where: str) -> str | None:
-    """Return the one of KEYS that a column means, None for others.
-
-    Raises SettingsError for a probable typing mistake.
-    """
+    """Return the one of KEYS that a column means, None for others; raises SettingsError for a probable mistake."""
     known = {"".join(filter(str.isalnum, key)): key for key in KEYS} | {"campaigntype": "type"}
     plain = "".join(filter(str.isalnum, name.lower()))
     if plain not in known and (near := find_near(plain, known, _NEAR_ENOUGH)):

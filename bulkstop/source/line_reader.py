@@ -115,10 +115,7 @@ class LineReader:
         return piece
 
     def skip_blank_lines(self) -> None:
-        """Skip the next empty lines, a hundred times as fast as reading them.
-
-        A line that follows may still be blank.
-        """
+        """Skip empty lines, a hundred times as fast as reading them; the next line may still be blank."""
         if self.ended:
             try:
                 while self._pass_over():

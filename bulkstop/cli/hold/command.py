@@ -342,10 +342,7 @@ def print_end(summary: HoldSummary, journal: RunJournal, options: StopOptions) -
 
 
 def write_way_on(options: StopOptions) -> str:
-    """Return the command that continues the hold.
-
-    --yes replaces --expect, as nobody knows what its first look finds.
-    """
+    """Return the command that continues the hold, with --yes for --expect, as its first look may find any number."""
     named = ["-o", options.target] if options.output is None else []
     sure = [] if options.expect is None else ["--yes"]
     return rebuild_command(drop={"overwrite", "resume", "expect"}, add=[*named, *sure, "--resume"])

@@ -193,10 +193,7 @@ def find_program() -> str:
 
 
 def list_secret_files(ctx: click.Context, schedule: Schedule, directory: str) -> list[SecretFile]:
-    """Return the secret files of the schedule's profile.
-
-    A schedule without one gets the file `token` in the directory.
-    """
+    """Return the secret files of the schedule's profile; without a profile, the file `token` in the directory."""
     profile = read_profile(schedule.path, schedule.profile, is_named=is_config_named(ctx))
     named = [name for name in SECRETS if name in set(profile.settings)]
     files = [

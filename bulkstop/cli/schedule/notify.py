@@ -114,10 +114,7 @@ def describe(notice: Notice, schedule: Schedule, host: str = "") -> "notify.Noti
 
 
 def _read_receivers(schedule: Schedule) -> Settings:
-    """Return settings that reach the receivers.
-
-    The proxy and the authorities come from the profile if it can be read.
-    """
+    """Return settings that reach the receivers, with the proxy and authorities of the profile if it is readable."""
     reach: dict[str, Any] = {}
     try:
         values = merge_settings({}, {}, open_profile(schedule.profile, schedule.path))

@@ -104,10 +104,7 @@ def check_start(start: Start) -> None:
 
 
 def find_faults(start: Start) -> Iterator[BulkstopError]:
-    """Yield each fault that would keep the run from starting.
-
-    The checks make no calls of the API and leave no files.
-    """
+    """Yield each fault that would keep the run from starting, without API calls and without leaving files."""
     seen = set()
     for check in CHECKS:
         try:

@@ -73,10 +73,7 @@ class StopOptions(NamedTuple):
 
     @property
     def mode(self) -> "Mode":
-        """What happens to an existing result file.
-
-        Raises SettingsError for --overwrite with an option that continues it.
-        """
+        """What happens to an existing result file; raises SettingsError for options that conflict."""
         from bulkstop.runs.stop.journal import choose_mode
 
         return choose_mode(overwrite=self.overwrite, resume=self.goes_on)

@@ -98,10 +98,7 @@ def open_list(options: StopOptions, settings: Settings, journal: RunJournal) -> 
 def list_running(
     options: StopOptions, settings: Settings, targets: ListedTargets | None
 ) -> tuple[Discovery, Accounts | None]:
-    """List the running campaigns of the targets, or of the account.
-
-    Also return the calls that their accounts have made.
-    """
+    """List the running campaigns; also return the calls that their accounts have made."""
     from bulkstop.cli.discover import note_odd_statuses, print_rest
     from bulkstop.engine.caller import ignore_rest
     from bulkstop.runs.lists.running import find_running

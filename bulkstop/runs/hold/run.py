@@ -207,10 +207,7 @@ class Hold:
             await account.sleeper.sleep_until(end if account.left else min(due, end))
 
     async def _look_now(self, accounts: Sequence[WatchedAccount], *, is_last: bool = False) -> Discovery | None:
-        """List the accounts.
-
-        None if that was cut off. Reports once that a list cannot be read, and once that it can again.
-        """
+        """List the accounts; None if cut off. Report once that a list cannot be read, and once that it can again."""
         self._journal.watch()
         began = self._now()
         is_whole = is_last or any(began >= each.whole_at for each in accounts)
@@ -258,10 +255,7 @@ class Hold:
             await self._stop(sighting)
 
     def _begin(self, discovery: Discovery, *, is_last: bool = False) -> Sighting | None:
-        """Write a sighting to the list.
-
-        None if nothing is to be stopped. Raises GuardError for one too many campaigns.
-        """
+        """Write a sighting to the list; None if nothing is to be stopped. Raises GuardError for too many campaigns."""
         sighting = self._sightings.choose(discovery, is_last=is_last)
         self._tell_left_alone(sighting.left_alone)
         if not sighting.rows or self._is_late:

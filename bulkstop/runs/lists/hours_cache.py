@@ -57,10 +57,7 @@ class HoursCache:
             self._used[key] = hours._replace(allowance=None)
 
     def save(self) -> str | None:
-        """Replace the file, private to the user, the last used entries first.
-
-        Return why it could not be written, or None.
-        """
+        """Replace the file, private to the user, latest used entries first; return the error, or None."""
         if self._path is None:
             return "the calling hours are not kept for the next time: no home directory"
         campaigns = {key[:-1] for key in self._used}

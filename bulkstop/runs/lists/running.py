@@ -39,10 +39,7 @@ T = TypeVar("T")
 LOOK_ON_S = 30.0
 """Longest time in seconds that stops wait for the rest of the lists."""
 LATEST_S = 30.0
-"""Longest time in seconds that the stops of all targets wait for the slowest first list.
-
-Lists not read by then are named.
-"""
+"""Seconds that the stops of all targets wait for the slowest first list; lists not read by then are named."""
 LONGEST_WAIT_S = 2.0
 """A wait in seconds for a place in the quota beyond which none is considered free."""
 

@@ -323,10 +323,7 @@ def _read_results(path: str) -> Iterator[tuple[int, Result]]:
 
 
 def _make_campaign(result: Result, settings: Settings) -> Campaign:
-    """Return the campaign of a result.
-
-    One without a type becomes voice, since the missing type is reported separately.
-    """
+    """Return the campaign of a result; one without a type, a fault reported separately, becomes voice."""
     kind, stream_id = result.campaign_type or settings.type, result.stream_id or settings.stream_id or ""
     account_id, iid = result.account_id or settings.account_id or "", settings.iid or stream_id
     return Campaign.of_row(result.campaign_id, kind or CampaignType.VOICE, account_id, stream_id, iid, "", 0)

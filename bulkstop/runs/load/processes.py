@@ -33,10 +33,7 @@ from bulkstop.workers.fork import WorkerProcess, fork_workers
 from bulkstop.workers.link import ABORT, BEGIN, DRAIN, Ended, Lines, ParentLink, Ready
 
 AHEAD_S = 0.25
-"""Seconds between agreeing on the beginning and the beginning itself.
-
-Starting some thousand workers takes part of it.
-"""
+"""Seconds between agreeing on the beginning and beginning; starting some thousand workers takes part of it."""
 REPORTED_AFTER_S = 0.15
 """Seconds after the end of a second by which all processes have reported it."""
 
@@ -111,10 +108,7 @@ class Crew:
             worker.kill()
 
     async def ready(self) -> int:
-        """Wait until all processes can begin.
-
-        Return how many requests may be in flight. Raises the error of one that cannot.
-        """
+        """Wait until all can begin; return how many requests may be in flight. Raises the error of one that cannot."""
         places: list[int] = []
 
         async def wait_for(worker: WorkerProcess) -> None:

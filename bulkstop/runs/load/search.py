@@ -433,10 +433,7 @@ class _Prober:
         raise _Ended
 
     async def _send_load(self, schedule: Schedule, watch: Watch) -> None:
-        """Send the requests of a schedule.
-
-        Delayed ones get `patience_s` more, and each request has its own deadline.
-        """
+        """Send the requests of a schedule; delayed ones get `patience_s` more, and each has its own deadline."""
 
         def attach(sending: Endable) -> None:
             watch.end = sending.drain

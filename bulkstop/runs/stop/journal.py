@@ -376,10 +376,7 @@ class RunJournal:
                 self._fault = fault
 
     def _count_taken_over(self) -> dict[str, Any]:
-        """Return the lines of a killed run, after its last mark, that this run vouches for.
-
-        All lines if they are trusted.
-        """
+        """Return the lines of a killed run after its last mark that this run vouches for; all, if they are trusted."""
         if self.past is None:
             return {}
         marks = self._manifest.marks if self._manifest and self._doubt is None else []

@@ -281,10 +281,7 @@ class Run:
         return None if self._ends_in is None else max(0.0, self._ends_in - (now - self._forecast_at))
 
     def events(self) -> AsyncIterator[Event]:
-        """Yield the events of the run from this call until its end.
-
-        Iterate in another task than the one that awaits it.
-        """
+        """Yield the events of the run from this call to its end; iterate in another task than the one awaiting it."""
         events = Stream[Event](EVENTS_KEPT)
         if self.state is RunState.ENDED:
             events.close()
@@ -468,10 +465,7 @@ class Run:
         return LOOK_AGAIN_S
 
     def _warn_if_unread(self) -> float:
-        """Warn observers once that nothing is sent because an output is not read.
-
-        Return the seconds until the next check.
-        """
+        """Warn once that nothing is sent because an output is not read; return the seconds until the next check."""
         behind = {outbox.name: outbox.pieces for outbox in self._outboxes if outbox.is_behind}
         is_unread = bool(behind) and behind == self._behind
         if is_unread and not self._is_unread:
@@ -480,10 +474,7 @@ class Run:
         return UNREAD_S
 
     def _look_whether_behind(self) -> float:
-        """Tell observers once that the run will miss its deadline, if there are receivers.
-
-        Return the seconds to wait.
-        """
+        """Report once that the run will miss its deadline, if there are receivers; return the seconds to wait."""
         if self._notices is not None and self._ends_at < math.inf and self._behind_looks < 2:
             left_s = self._forecast_left_s(elapsed_s())
             ends_at = time.time() + (left_s or 0.0)

@@ -52,10 +52,7 @@ def find_warnings(
 
 
 def _hold_against(kind: WarningKind, lines: Iterator[str], plan: Plan, settings: Settings) -> Iterator[str]:
-    """Yield the warnings, unless they are expected, and those expected in vain.
-
-    A resumed run has only part of its list.
-    """
+    """Yield the unexpected warnings, and those expected in vain; a resumed run has only part of its list."""
     if kind not in settings.expect_warnings:
         yield from lines
     elif not list(lines) and not plan.settled and kind is not WarningKind.LARGER_LIST:

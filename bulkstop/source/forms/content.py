@@ -23,10 +23,7 @@ def read_first_lines(text: str, *, is_whole: bool) -> list[str]:
 
 
 def find_form(lines: Sequence[str], parser: RowParser) -> Format | None:
-    """Return the format that the first lines prove: objects, a header, or rows that begin with likely ids.
-
-    Else None.
-    """
+    """Return the format that the first lines prove by objects, a header or likely ids in front; else None."""
     rows = [line for line in lines if is_row(line)][:LINES]
     if not rows:
         return None

@@ -195,10 +195,7 @@ class _Text:
         self._lines = [reader.line]
 
     def fill(self) -> bool:
-        """Read another block, drop the text before the current place, and return whether there was one.
-
-        Indices change.
-        """
+        """Read another block and drop the text before `at`; return whether there was one. Indices change."""
         size = rest = len(self.text) - self.at
         enough = size + max(_BLOCK_CHARS, size)  # doubled each time, because an incomplete value is parsed again
         pieces, begins, lines = [], list[int](), list[int]()
