@@ -72,7 +72,7 @@ def parse_app(text: str) -> App:
 
 
 def parse_slow(text: str) -> tuple[str, float]:
-    """Return an account and the latency of its calls in seconds, from `ACCOUNT:TIME`; TIME is in ms without a unit."""
+    """Return an account and the latency of its calls in milliseconds, from `ACCOUNT:TIME`."""
     account_id, _, time = text.rpartition(":")
     if not account_id:
         raise ValueError(f"{text!r} is not an account with a time such as account-01:2s")
@@ -80,7 +80,7 @@ def parse_slow(text: str) -> tuple[str, float]:
 
 
 def parse_milliseconds(text: str) -> float:
-    """Return a time in seconds; a number without a unit is in milliseconds."""
+    """Return a time in milliseconds, which is also the unit of a number without one."""
     return parse_pause(f"{text.strip()}ms" if text.strip()[-1:].isdigit() else text) * 1e3
 
 

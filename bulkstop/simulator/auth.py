@@ -100,7 +100,7 @@ def _reader(secret: str) -> Callable[[str], Mapping[str, object]]:
     from jwt.algorithms import HMACAlgorithm
 
     class Secret(HMACAlgorithm):
-        """Accepts a secret of any length, as the account has it."""
+        """Accepts a secret of any length, as the account has it, without a warning in the log."""
 
         def prepare_key(self, key: str | bytes) -> bytes:
             return key.encode() if isinstance(key, str) else key
