@@ -1,8 +1,8 @@
-"""The least that aiohttp can do: post to the URLs of a list from as many workers, and throw the answers away.
+"""The upper bound of aiohttp: workers post to the URLs of a list and ignore the responses.
 
     python benchmarks/bare_loop.py http://127.0.0.1:8080 ids.txt 50 5      # 50 connections, 5 seconds
 
-Runs on uvloop; the list is gone through again and again.
+Runs on uvloop, and repeats the list until the time is over.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from pathlib import Path
 ACCOUNT, STREAM = "64f0a1b2c3d4e5f60718293a", "st-5c8e21d4-6a1f-4b7e-9d2c-3f8a5e7b1c0d"
 TARGET = f"/api/v2/public/{STREAM}/campaign/trigger/{{}}?accountId={ACCOUNT}&campaignType=voice&trigger=stop"
 TOKEN = "x" * 36 + "." + "y" * 120 + "." + "z" * 43
-"""As long as a token of the vendor is; it opens nothing."""
+"""As long as the vendor's tokens, but not valid anywhere."""
 HEADERS = {"auth": TOKEN, "accountid": ACCOUNT, "iid": STREAM}
 
 
 def posted(host: str, ids: Iterable[str], connections: int) -> tuple[int, float]:
-    """Post for each id; return how many were answered 200, and the seconds."""
+    """Post for each id; return the number of 200 responses, and the seconds."""
     import aiohttp
     import uvloop
 
@@ -47,7 +47,7 @@ def posted(host: str, ids: Iterable[str], connections: int) -> tuple[int, float]
 
 
 def for_a_while(ids: Iterable[str], seconds: float) -> Iterator[str]:
-    """Yield the ids again and again, until the time is over."""
+    """Yield the ids repeatedly until the time is over."""
     end = time.monotonic() + seconds
     for campaign_id in cycle(ids):
         if time.monotonic() > end:

@@ -1,15 +1,15 @@
-"""All that is promised of speed, beside what others know, on one server, in one run.
+"""Measures every speed target, with other tools for comparison, on one server in one run.
 
     make bench                                        # every row, and a new entry in benchmarks/RESULTS.md
     python benchmarks/bench.py --only stop --runs 3
     python benchmarks/bench.py --smoke                # a short run that only shows that it works
 
-The rows: `load` (every generator posts over as many connections to one nginx), `stop` and `aiohttp` (the whole job
-beside hey and wrk, or a naive loop), `plan`, `startup`, `schedule` (how long after the intended moment a request
-left), `memory`, and `freeze` (what is told of a server that stands still once). Who is compared runs in turn, each
-round in another order. Judge the ratios, which are those within a round; the rates hold for this machine and this
-minute only. What bulkstop says it has sent must be what nginx has counted and what it has written, to the last
-request: if it is not, that is exit 1.
+The rows: `load` (every generator posts over the same number of connections to one nginx), `stop` and `aiohttp` (the
+complete job, compared with hey and wrk, or with a naive loop), `plan`, `startup`, `schedule` (the delay of requests
+after their due time), `memory`, and `freeze` (what is reported about a server that pauses once). Tools run in turn, in
+another order each round. Judge the ratios, which are within a round; the rates are only valid for this machine and
+minute. The requests that bulkstop reports, nginx has counted and the result lines have must be equal; a difference is
+exit 1.
 """
 
 import argparse
@@ -40,18 +40,18 @@ LOAD_TARGETS = (
     (TWO, WIRE, 1.2, None),
 )
 PUNCTUAL_MS = {("wire", 5000): 0.2, ("wire", 20_000): 5.0, ("aiohttp", 5000): None}
-"""At these rates 99 % of the requests leave within so many milliseconds."""
+"""Milliseconds within which 99 % of the requests are sent at these rates."""
 MAY_BE_LATE = 20_000
-"""At this rate a run may also say that it cannot keep up."""
+"""Rate at which a run may also report that it cannot keep its schedule."""
 FROZEN_RATE, FROZEN_SHARE = 500, 0.005
-"""Of all requests this share may be in flight: with more than 0.01 the service time's p99 would show the freeze too."""
+"""Rate, and share of requests in flight; above 0.01 the p99 of the service time would show the freeze too."""
 TRANSPORTS = ("wire", "aiohttp")
 UNKEPT = 3
 """The exit code of a load test that could not keep its schedule."""
 
 
 class Run(NamedTuple):
-    """What one run of a generator came to; `told` is how many requests it says it made, if it is asked."""
+    """The result of one run of a generator; `told` is the number of requests it reports, if that is read."""
 
     rate: float
     cpu_us: float
@@ -75,7 +75,7 @@ class Size(NamedTuple):
     start_runs: int
 
 
-# What a row found: tables to read, rows for the table of the targets, and what does not hold.
+# The result of a row: tables to read, rows for the table of targets, and what does not hold.
 Part = tuple[str, list[Measured], list[str]]
 
 
@@ -83,7 +83,7 @@ Part = tuple[str, list[Measured], list[str]]
 
 
 def measured(generator: Generator, job: Job, server: Nginx) -> Run:
-    """Let a generator run once."""
+    """Run a generator once."""
     before = server.requests()
     ran = watched.run(generator.command(job), cwd=job.folder, env=watched.environment(job.folder))
     counted = server.requests() - before
@@ -92,7 +92,7 @@ def measured(generator: Generator, job: Job, server: Nginx) -> Run:
 
 
 def told_by_bulkstop(generator: Generator, out: str, folder: Path) -> list[int]:
-    """Return how many requests a run of bulkstop has told of: in its summary, and in lines if it writes them."""
+    """Return the request counts of a bulkstop run: in its summary, and in its lines if it writes them."""
     told = [json.loads(out)["requests"]]
     if generator.has_lines:
         with (folder / "lines.jsonl").open("rb") as file:
@@ -101,19 +101,19 @@ def told_by_bulkstop(generator: Generator, out: str, folder: Path) -> list[int]:
 
 
 def ratios_of(runs: dict[str, list[Run]], name: str, to: str) -> list[float]:
-    """Return the ratios of two rates, each in its round; none if one of them is not there."""
+    """Return the ratios of two rates by round; empty if one of them is missing."""
     one, other = ([run.rate for run in runs.get(each, ())] for each in (name, to))
     return ratios(one, other)
 
 
 def ratio(runs: dict[str, list[Run]], name: str, to: str) -> float | None:
-    """Return the median of the ratios of two rates in a round; None if one of them is not there."""
+    """Return the median ratio of two rates; None if one of them is missing."""
     found = ratios_of(runs, name, to)
     return statistics.median(found) if found else None
 
 
 def throughput_table(runs: dict[str, list[Run]]) -> str:
-    """Write what all runs came to."""
+    """Return the table of all runs."""
     head = ("", "requests/s", "lowest-highest", "CPU us/request", "peak MB", f"to {BARE}", f"to {HEY}", f"to {WRK}")
     return table(head, (_throughput_row(runs, name) for name in runs))
 
@@ -133,7 +133,7 @@ def _throughput_row(runs: dict[str, list[Run]], name: str) -> list[str]:
 
 
 def load_targets(runs: dict[str, list[Run]]) -> Iterator[Measured]:
-    """Yield the rows of the table of the targets, of those whose peer is there."""
+    """Yield the rows for the table of targets whose peer is installed."""
     for name, to, bar, stretch in LOAD_TARGETS:
         if found := ratios_of(runs, name, to):
             yield Measured(
@@ -142,7 +142,7 @@ def load_targets(runs: dict[str, list[Run]]) -> Iterator[Measured]:
 
 
 def miscounted(runs: dict[str, list[Run]]) -> list[str]:
-    """Say where bulkstop, its lines and nginx have counted differently."""
+    """Return where the counts of bulkstop, its lines and nginx differ."""
     every = ((name, run) for name, found in runs.items() for run in found)
     return [
         f"{name}: {told} told, {run.counted} counted by nginx"
@@ -153,7 +153,7 @@ def miscounted(runs: dict[str, list[Run]]) -> list[str]:
 
 
 def throughput(server: Nginx, folder: Path, size: Size) -> Part:
-    """Measure all that are there; return the text, the targets, and what does not hold."""
+    """Measure the installed generators; return the text, the targets, and what does not hold."""
     there = [generator for generator in GENERATORS if generator.is_there]
     job = Job(server.url, folder, size.connections, size.seconds)
     runs = in_turn({each.name: partial(measured, each, job, server) for each in there}, size.runs)
@@ -169,7 +169,7 @@ def throughput(server: Nginx, folder: Path, size: Size) -> Part:
 
 
 def read_lines(path: Path) -> tuple[list[float], int]:
-    """Read from the lines of a run how late each request left in ms, in order of that, and how many were answered."""
+    """Return how late each request of a run was in ms, sorted, and the number of responses, from its lines."""
     with path.open("rb") as file:
         lines = list(map(orjson.loads, file))
     errors_ms = sorted((line["started_s"] - line["intended_s"]) * 1e3 for line in lines)
@@ -177,18 +177,18 @@ def read_lines(path: Path) -> tuple[list[float], int]:
 
 
 class Punctual(NamedTuple):
-    """What one run at a constant rate came to."""
+    """The result of one run at a constant rate."""
 
     rate: float
     errors_ms: tuple[float, float, float]
     """p50, p99 and the longest."""
     flaw: str
     is_unkept: bool
-    """Whether it said itself that the schedule was not kept."""
+    """Whether it reported that the schedule was not kept."""
 
 
 def kept(server: Nginx, folder: Path, seconds: float, transport: str, rate: int) -> Punctual:
-    """Send at a rate once."""
+    """Run once at a rate."""
     before = server.requests()
     command = load(server.url, "--rate", f"{rate}/s", "--duration", f"{seconds}s", "--transport", transport)
     ran = watched.run(command, cwd=folder, env=watched.environment(folder), codes=(0, UNKEPT))
@@ -211,7 +211,7 @@ def schedule(server: Nginx, folder: Path, size: Size) -> Part:
 
 
 def punctual(transport: str, rate: int, runs: Sequence[Punctual]) -> Measured:
-    """Return the row of the table of the targets."""
+    """Return the row for the table of targets."""
     excuse = "late, and said so" if rate >= MAY_BE_LATE and all(run.is_unkept for run in runs) else ""
     name, p99s = f"schedule error p99, {transport}, {rate:,}/s", [run.errors_ms[1] for run in runs]
     return Measured(name, p99s, PUNCTUAL_MS[transport, rate], unit="ms", is_most=True, excuse=excuse)
@@ -228,7 +228,7 @@ def _schedule_row(transport: str, rate: int, runs: Sequence[Punctual]) -> list[s
 
 
 def freeze(server: Nginx, folder: Path, size: Size) -> Part:
-    """Let the server stand still in the middle of a run; return what was told of it, and what ought to have been."""
+    """Freeze the server during a run; return what was reported about it, and what should have been."""
     found = {each: frozen(server, folder, size.freeze_s, each) for each in TRANSPORTS}
     names = ("p50", "p99", "max")
     head = ("", *(f"intended {name} ms" for name in names), *(f"service {name} ms" for name in names))
@@ -241,7 +241,7 @@ KINDS = ("latency_ms", "service_ms")
 
 
 def frozen(server: Nginx, folder: Path, seconds: float, transport: str) -> dict[str, dict[str, float]]:
-    """Send at a low rate to a server that freezes for a tenth of the time; return what the summary says."""
+    """Send at a low rate to a server that freezes for a tenth of the time; return the figures of the summary."""
     in_flight = round(FROZEN_SHARE * FROZEN_RATE * seconds)
     options = ("--max-in-flight", str(in_flight), "--transport", transport)
     command = load(server.url, "--rate", f"{FROZEN_RATE}/s", "--duration", f"{seconds}s", *options)
@@ -256,7 +256,7 @@ def frozen(server: Nginx, folder: Path, seconds: float, transport: str) -> dict[
 
 
 def unseen(name: str, told: dict[str, dict[str, float]], seconds: float) -> Iterator[str]:
-    """Say whether the freeze is missing where it belongs, or seen where it does not."""
+    """Return where the freeze is missing in the figures, or visible where it should not be."""
     intended, service = (told[kind]["p99"] for kind in KINDS)
     if intended < seconds / 10 * 1e3 / 2:
         yield f"{name}: the intended-time p99 of {ms(intended)} ms does not show the freeze"
@@ -268,7 +268,7 @@ def unseen(name: str, told: dict[str, dict[str, float]], seconds: float) -> Iter
 
 
 def of_targets(measure: Callable[[Place, Size], Found]) -> Callable[[Nginx, Path, Size], Part]:
-    """Return what measures a row that has no table but that of its targets."""
+    """Return a function that measures a row without a table of its own."""
 
     def part(server: Nginx, folder: Path, size: Size) -> Part:
         rows, flaws = measure(Place(server, folder, size.connections, size.runs), size)
@@ -307,17 +307,17 @@ MINUTES = {
     "memory": 1.0,
     "freeze": 0.8,
 }
-"""Of five runs, about, on two cores."""
+"""Approximate minutes of five runs on two cores."""
 ONCE = ("memory", "freeze")
 
 
 def expected_minutes(rows: Sequence[str], runs: int) -> float:
-    """Return about how long these rows take."""
+    """Return about how many minutes these rows take."""
     return sum(MINUTES[row] * (1 if row in ONCE else runs / 5) for row in rows)
 
 
 def machine(workers: int) -> str:
-    """Say what it was measured on, as far as it matters, and when."""
+    """Return a description of the machine, and the time."""
     cores, load_average = os.cpu_count(), os.getloadavg()[0]
     here = f"{cores} cores ({platform.machine()}, {platform.system()}), nginx with {workers} of its workers"
     told = ", ".join(f"{name} {number}" for name, number in versions().items())
@@ -325,7 +325,7 @@ def machine(workers: int) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a short run")
     parser.add_argument(
@@ -351,7 +351,7 @@ def sized(args: argparse.Namespace) -> Size:
 
 
 def measure(rows: Sequence[str], size: Size, workers: int) -> Part:
-    """Measure these rows, print the tables on the way, and return them with all targets and flaws."""
+    """Measure these rows, print their tables, and return them with all targets and flaws."""
     texts, targets, flaws = list[str](), list[Measured](), list[str]()
     with tempfile.TemporaryDirectory() as name, counting_nginx(workers) as server:
         write_files(Path(name))
@@ -365,7 +365,7 @@ def measure(rows: Sequence[str], size: Size, workers: int) -> Part:
 
 
 def main() -> None:
-    """Measure, print, and append it to a file if one is named."""
+    """Measure, print, and append the results to a file if one is named."""
     args = arguments()
     rows, size = args.only or tuple(MEASURED), sized(args)
     when, where = f"## {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", machine(args.workers)
@@ -379,7 +379,7 @@ def main() -> None:
     if args.append:
         with args.append.open("a") as file:
             file.write("\n" + "\n\n".join([when, where, judged, text, after]) + "\n")
-    if args.smoke:  # a short freeze is no longer than a hiccup
+    if args.smoke:  # a short freeze looks like a hiccup
         flaws = [flaw for flaw in flaws if "freeze" not in flaw]
     if flaws:
         raise SystemExit("\n".join(flaws))

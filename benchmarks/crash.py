@@ -1,15 +1,15 @@
-"""kill -9 at random moments of a run, each time resumed to the end: what was sent twice, and whether all is told.
+"""Kills runs with kill -9 at random moments, resumes each to its end, and checks what was sent twice or not reported.
 
     python benchmarks/crash.py                        # 50 trials of 2,000 rows: minutes
     python benchmarks/crash.py --trials 5 --seed 7    # others, chosen by the seed
     python benchmarks/crash.py --smoke                # a short run that only shows that it works
 
-The real command runs as a process against the simulator. A killed process is followed by `stop --resume`, which in
-every third trial is killed once or twice too; the last one runs to its end. Every fifth trial writes CSV, in another
-fifth one call in twenty is answered 503, and in every fourth the beginning of a line is put where the killed process
-stopped writing. Then the server's own log and the result file are read, by nothing of bulkstop's, and must agree:
-every campaign was stopped, every row of the list has one line that is its end, and of the campaigns whose stop was
-answered no more than `--concurrency` a crash were sent again. What does not hold is printed, and is exit 1.
+The real command runs as a process against the simulator. A killed process is followed by `stop --resume`, which is
+killed once or twice more in every third trial; the last process runs to its end. Every fifth trial writes CSV, in
+another fifth one call in twenty gets a 503, and in every fourth the beginning of a line is appended where the killed
+process stopped writing. Then independent code reads the server's log and the result file, which must agree: every
+campaign was stopped, every row of the list has one final line, and of the campaigns whose stop was answered at most
+`--concurrency` per crash were sent again. What does not hold is printed, and is exit 1.
 """
 
 import argparse
@@ -51,7 +51,7 @@ MOMENTS = ("start-up", "first line", "in between", "last line")
 
 
 class Row(NamedTuple):
-    """A row of the list: what it names, and the outcomes that tell the truth about it."""
+    """A row of the list: its values, and its possible outcomes."""
 
     campaign_id: str
     ends_as: frozenset[str]
@@ -71,13 +71,13 @@ def write_list(path: Path, rows: int) -> dict[int, Row]:
 
 
 def made(number: int) -> tuple[list[str], frozenset[str]]:
-    """Make a row; one in a hundred names a campaign that stood further up, one in 250 cannot be used."""
+    """Return a row; one in a hundred names an earlier campaign, one in 250 cannot be used."""
     if number % 250 == 249:
         campaign_id, kind = [("..", "voice"), ("cd-by-fax", "fax"), ("", "sms")][number // 250 % 3]
         return [campaign_id, kind, account(number), STREAM], frozenset({"invalid"})
     if number % 100 == 99:
         return made(number - 60)[0], frozenset({"duplicate"})
-    begin = "-" if number % 500 == 7 else "cd-"  # as a formula does
+    begin = "-" if number % 500 == 7 else "cd-"  # as a formula begins
     campaign_id = f"{begin}{number:07x}-5f0a-4b1e-9c3d-2a7e8f6b1c0d"
     return [campaign_id, "voice" if number % 3 else "sms", account(number), STREAM], SENT
 
@@ -91,7 +91,7 @@ def account(number: int) -> str:
 
 
 class Call(NamedTuple):
-    """A stop call in the server's log: its campaign, its process (from 0), and how it was answered."""
+    """A stop call in the server's log: its campaign, its process (from 0), and its response."""
 
     campaign_id: str
     process: int
@@ -99,7 +99,7 @@ class Call(NamedTuple):
 
     @property
     def is_answered(self) -> bool:
-        """Tell whether the campaign was stopped by it, or had been before."""
+        """Tell whether the campaign was stopped by this call or earlier."""
         return self.status in (200, 409)
 
 
@@ -111,27 +111,27 @@ class Server:
     log: Path
 
     def mark(self) -> None:
-        """Note in the log that a process has ended: a call that comes now is logged after all that it sent."""
+        """Log that a process has ended, by a call that arrives after all of its calls."""
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=WAIT_S)
         connection.request("GET", MARK)
         connection.getresponse().read()
         connection.close()
 
     def calls(self) -> list[Call]:
-        """Read the log."""
+        """Return the calls in the log."""
         calls, process = [], 0
         for line in self.log.read_text().splitlines():
             request = json.loads(line)
             if request["path"] == MARK:
                 process += 1
-            elif request["operation"] == "stop":  # else it asks for the list, or for a state
+            elif request["operation"] == "stop":  # others ask for the list, or for a state
                 calls.append(Call(request["campaign_id"], process, request["status"]))
         return calls
 
 
 @contextmanager
 def simulator(folder: Path, *options: str) -> Iterator[Server]:
-    """Hold a simulator open that logs each request when it arrives."""
+    """Run a simulator that logs each request when it arrives."""
     log = folder / "requests.jsonl"
     process = subprocess.Popen(
         [sys.executable, "-m", "bulkstop", "simulate", "--log", str(log), *options],
@@ -149,9 +149,9 @@ def simulator(folder: Path, *options: str) -> Iterator[Server]:
 
 
 def sent_twice(calls: Iterable[Call]) -> dict[int, set[str]]:
-    """Give, by the process that had stopped them, the campaigns that were sent again after that.
+    """Return by process the campaigns that it had stopped and that were sent again later.
 
-    One that had been stopped before has no line until the list was read, so a crash lets it be sent once more.
+    A campaign stopped earlier has no line until the list was read, so that after a crash it may be sent once more.
     """
     answered: dict[str, int] = {}
     twice: dict[int, set[str]] = defaultdict(set)
@@ -177,7 +177,7 @@ class Line(NamedTuple):
 
 
 def read_results(path: Path) -> list[Line]:
-    """Read a result file, JSON lines or CSV, without the apostrophe before a formula."""
+    """Read a result file, JSON lines or CSV, without the apostrophe before formulas."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file, strict=True)) if path.suffix == ".csv" else list(map(json.loads, file))
     return [
@@ -196,7 +196,7 @@ def read_results(path: Path) -> list[Line]:
 
 
 class Moment(NamedTuple):
-    """When a process is killed: so long after the result file has so many lines."""
+    """When a process is killed: a time after the result file has some number of lines."""
 
     name: str
     lines: int
@@ -204,7 +204,7 @@ class Moment(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How a process ended, what it said, and how many lines the result file had when it began."""
+    """How a process ended, what it printed, and the lines of the result file when it began."""
 
     code: int
     said: str
@@ -212,7 +212,7 @@ class Ended(NamedTuple):
 
 
 class Watch:
-    """Counts the whole lines of a file that grows; the torn end that it had may be cut off meanwhile."""
+    """Counts the complete lines of a growing file, whose torn end may be cut off meanwhile."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -220,7 +220,7 @@ class Watch:
         self._count = 0
 
     def lines(self) -> int:
-        """Count them, without the header of CSV; a file that is not there has none."""
+        """Count the lines, without a CSV header; a missing file has none."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._at)
@@ -232,14 +232,14 @@ class Watch:
         return max(0, self._count - (self._path.suffix == ".csv"))
 
     def reaches(self, lines: int, process: "subprocess.Popen[str]") -> bool:
-        """Wait until there are so many, or the process that writes them has ended; tell whether it still runs."""
+        """Wait until the file has this many lines, or its process has ended; return whether the process still runs."""
         while self.lines() < lines and process.poll() is None:
             time.sleep(LOOK_EVERY_S)
         return process.poll() is None
 
 
 class Job:
-    """One list, one server, one result file, and the processes that work on them, one after the other."""
+    """One list, one server and one result file, and the processes that work on them in sequence."""
 
     def __init__(
         self,
@@ -259,24 +259,24 @@ class Job:
 
     @property
     def lines(self) -> int:
-        """How many whole lines the result file has."""
+        """The number of complete lines in the result file."""
         return Watch(self.results).lines()
 
     @property
     def is_torn(self) -> bool:
-        """Tell whether the result file ends in the middle of a line."""
+        """Whether the result file ends within a line."""
         data = self.results.read_bytes() if self.results.exists() else b""
         return not data.endswith(b"\n") and data != b""
 
     def start(self) -> "subprocess.Popen[str]":
-        """Start the command; from the second time on it resumes."""
+        """Start the command; all but the first time it resumes."""
         resume = ["--resume"] if self.processes else []
         self.processes += 1
         limits = ["--quota", "none", "--concurrency", str(self._concurrency)]
         return self._command("stop", "list.csv", "-o", self.results.name, *resume, *self._host, *limits, "--yes")
 
     def kill_at(self, moment: Moment) -> bool:
-        """Start the command and kill it; tell whether it was still running at that moment."""
+        """Start the command and kill it; return whether it was still running at that moment."""
         watch, process = Watch(self.results), self.start()
         watch.reaches(moment.lines, process)
         time.sleep(moment.later_s)
@@ -286,17 +286,17 @@ class Job:
         return process.returncode == -signal.SIGKILL
 
     def finish(self) -> Ended:
-        """Start the command and let it come to its end."""
+        """Start the command and wait for its end."""
         lines_before, process = self.lines, self.start()
         said, _ = process.communicate(timeout=WAIT_S)
         return Ended(process.returncode, said, lines_before)
 
     def flaws(self, ended: Ended) -> list[str]:
-        """Say what does not hold after the last process."""
+        """Return what does not hold after the last process."""
         return [*self.flaws_of_files(), *self._flaws_of_words(ended)]
 
     def flaws_of_files(self) -> Iterator[str]:
-        """Say what does not hold by the server's log and the result file."""
+        """Yield what does not hold by the server's log and the result file."""
         calls, lines = self.server.calls(), read_results(self.results)
         twice = sent_twice(calls)
         yield from self._flaws_of_calls(calls, twice)
@@ -333,7 +333,7 @@ class Job:
                 yield f"{line} is not true of {row}"
 
     def _flaws_of_words(self, ended: Ended) -> Iterator[str]:
-        if ended.code != 2 or "its run finished at" not in ended.said:  # else the kill came after the run's end
+        if ended.code != 2 or "its run finished at" not in ended.said:  # else the run had ended before the kill
             yield from self._flaws_of_summary(ended)
         report = self._command("report", "--check", self.results.name)
         said, _ = report.communicate(timeout=WAIT_S)
@@ -361,7 +361,7 @@ T = TypeVar("T", str, int)
 
 
 def start_command(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    """Start a command in a folder; what it says can be read."""
+    """Start a command in a folder, with its output in pipes."""
     return subprocess.Popen(
         [sys.executable, "-m", "bulkstop", *words],
         cwd=folder,
@@ -374,7 +374,7 @@ def start_command(folder: Path, *words: str) -> "subprocess.Popen[str]":
 
 
 def unequal(what: str, one: set[T], other: set[T]) -> list[str]:
-    """Say how two sets differ, if they do."""
+    """Return how two sets differ, if they do."""
     only = [sorted(one - other)[:5], sorted(other - one)[:5]]
     return (
         [f"{what}: {len(one)} and {len(other)}; only in one of them: {only[0]} and {only[1]} ..."]
@@ -387,7 +387,7 @@ def unequal(what: str, one: set[T], other: set[T]) -> list[str]:
 
 
 class Kind(NamedTuple):
-    """What a trial is like: where it writes, how the server is, how often it is killed, and whether lines are torn."""
+    """The conditions of a trial: its output, its server, the number of kills, and whether lines are torn."""
 
     output: str
     options: tuple[str, ...]
@@ -396,7 +396,7 @@ class Kind(NamedTuple):
 
 
 class Crash(NamedTuple):
-    """A process that was killed: when, whether it tore a line itself, and how many of its campaigns were sent twice."""
+    """A killed process: when, whether it tore a line itself, and how many of its campaigns were sent twice."""
 
     moment: str
     is_torn: bool
@@ -404,7 +404,7 @@ class Crash(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """How a trial went."""
+    """The result of a trial."""
 
     crashes: tuple[Crash, ...]
     torn_by_hand: int
@@ -413,7 +413,7 @@ class Trial(NamedTuple):
 
 
 def kind_of(number: int, rng: random.Random) -> Kind:
-    """Choose what a trial is like by its number, so that a few trials have everything."""
+    """Return the conditions of a trial by its number, so that a few trials cover all."""
     return Kind(
         "results.csv" if number % 5 == 1 else "results.jsonl",
         (*LATENCY, *(FAILING if number % 5 == 3 else ())),
@@ -423,7 +423,7 @@ def kind_of(number: int, rng: random.Random) -> Kind:
 
 
 def drawn(rng: random.Random, lines: int, rows: int, startup_s: float) -> Moment:
-    """Draw a moment: anywhere in the run by its lines, with more weight on its start-up, its beginning and its end."""
+    """Draw a moment anywhere in the run, with more weight on its start-up, its beginning and its end."""
     (name,) = rng.choices(MOMENTS, (15, 10, 60, 15)) if lines < rows else MOMENTS[:1]
     if name == "start-up":
         return Moment(name, 0, rng.uniform(0, startup_s))
@@ -434,14 +434,14 @@ def drawn(rng: random.Random, lines: int, rows: int, startup_s: float) -> Moment
 
 
 def tear(results: Path, rng: random.Random) -> None:
-    """Put the beginning of a line at the end of a result file, as a process leaves it that is killed in a write."""
+    """Append the beginning of a line to a result file, as a process that is killed in a write leaves it."""
     line = results.read_bytes().splitlines()[-1]
     with results.open("ab") as file:
         file.write(line[: rng.randint(1, len(line))])
 
 
 def tried(folder: Path, kind: Kind, rng: random.Random, rows: int, startup_s: float) -> Trial:
-    """Kill a job as often as its kind says, let it come to its end, and check it."""
+    """Kill a job as often as its conditions say, let it finish, and check it."""
     with simulator(folder, *kind.options) as server:
         job = Job(folder, server, rows=rows, output=kind.output)
         killed: dict[int, tuple[str, bool]] = {}
@@ -449,9 +449,9 @@ def tried(folder: Path, kind: Kind, rng: random.Random, rows: int, startup_s: fl
         for _ in range(kind.kills):
             moment, before = drawn(rng, job.lines, rows, startup_s), (job.lines, job.is_torn)
             if not job.kill_at(moment):
-                break  # the kill came too late, and the job is at its end
+                break  # the kill came too late, so the job has ended
             killed[job.processes - 1] = moment.name, job.is_torn and before != (job.lines, True)
-            # A run that has all its lines may have noted its end: it writes no more, so nothing could be torn.
+            # A run with all its lines may have recorded its end; it writes no more, so no line could be torn.
             if kind.tears and 0 < job.lines < rows and not job.is_torn:
                 tear(job.results, rng)
                 torn_by_hand += 1
@@ -462,7 +462,7 @@ def tried(folder: Path, kind: Kind, rng: random.Random, rows: int, startup_s: fl
 
 
 def untouched(rows: int) -> tuple[float, float]:
-    """Run a job that nobody kills; return the seconds to its first line and to its end."""
+    """Run a job without kills; return the seconds to its first line and to its end."""
     with tempfile.TemporaryDirectory() as name, simulator(Path(name), *LATENCY) as server:
         job, began = Job(Path(name), server, rows=rows), time.monotonic()
         watch, process = Watch(job.results), job.start()
@@ -476,7 +476,7 @@ def untouched(rows: int) -> tuple[float, float]:
 
 
 def tell(trials: Sequence[Trial]) -> None:
-    """Print what became of the crashes, by their moment."""
+    """Print the results of the crashes by their moment."""
     crashes = [crash for trial in trials for crash in trial.crashes]
     print("killed at     crashes   sent twice: most    mean   lines torn")
     for name in (*MOMENTS, "all"):
@@ -487,7 +487,7 @@ def tell(trials: Sequence[Trial]) -> None:
 
 
 def main() -> None:
-    """Crash as many jobs as asked for."""
+    """Run as many trials as requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a short run")
     parser.add_argument("--trials", type=int, default=50)
@@ -512,7 +512,7 @@ def main() -> None:
 
 
 def all_trials(wanted: int, seed: int, rows: int, startup_s: float) -> Iterator[Trial]:
-    """Yield as many trials with a crash; one that ended before its kill came is made again with another draw."""
+    """Yield this many trials with a crash; one that ended before its kill is repeated with another draw."""
     for number in range(wanted):
         for draw in itertools.count():
             rng = random.Random(f"{seed} {number} {draw}")

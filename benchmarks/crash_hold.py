@@ -1,16 +1,15 @@
-"""kill -9 at random moments of a hold, each time gone on with: what was stopped twice, and whether all is told.
+"""Kills holds with kill -9 at random moments, resumes them, and checks what was stopped twice or not reported.
 
     python benchmarks/crash_hold.py                       # 5 holds, each killed 20 times: minutes
     python benchmarks/crash_hold.py --trials 1 --seed 7   # others, chosen by the seed
     python benchmarks/crash_hold.py --smoke               # a short run that only shows that it works
 
 The real command runs as a process against the simulator, whose campaigns start and end at each look. A killed process
-is followed by `hold --resume`; the last one comes to its end. One kill in four comes while the command starts, the
-others after some more calls. Every second hold writes CSV, and in every third one call in ten is answered 503. Then the
-server's own log, the list of sightings and the result file are read, by nothing of bulkstop's, and must agree: no
-sighting has a campaign twice, every row of the list has one line, and no process has sent a campaign more stops than it
-had sightings of it (and as many again as were answered otherwise than by a stop). What does not hold is printed, and is
-exit 1.
+is followed by `hold --resume`; the last one runs to its end. One kill in four comes while the command starts, the
+others after some further calls. Every second hold writes CSV, and in every third one call in ten gets a 503. Then
+independent code reads the server's log, the list of sightings and the result file, which must agree: no sighting has a
+campaign twice, every row of the list has one line, and no process has sent a campaign more stops than it had sightings
+of it (plus the stops with another response than a success). What does not hold is printed, and is exit 1.
 """
 
 import argparse
@@ -34,21 +33,21 @@ FAILING = ("--fail", "10%")
 WHERE = ("--account-id", "a1", "--stream-id", "st-1")
 HOW = ("--yes", "--every", "50ms", "--again", "1000", "--max-campaigns", "600", "--quota", "none")
 STARTUP_S = 0.6
-"""About how long the command takes to its first call."""
+"""Approximate seconds from the start of the command to its first call."""
 MOST_CALLS = 120
 STOPPED = 200
-"""How the service answers what it has stopped; of another answer it is asked, and what runs is sent again."""
+"""The status of a successful stop; after another one, hold asks again, and sends what runs again."""
 
 
 class Killed(NamedTuple):
-    """A process that was killed: whether while it started, and how many rows the list had then."""
+    """A killed process: whether it was starting, and the rows of the list at that time."""
 
     at_start: bool
     rows: int
 
 
 class HoldJob:
-    """One hold of one server, its list and its results, and the processes that work on them, one after the other."""
+    """One hold of one server with its list and results, and the processes that work on them in sequence."""
 
     def __init__(self, folder: Path, server: Server, *, output: str = "hold.jsonl") -> None:
         self.server = server
@@ -59,17 +58,17 @@ class HoldJob:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The whole lines of the list."""
+        """The complete lines of the list."""
         text = self.list.read_text() if self.list.exists() else ""
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def start(self, *args: str) -> "subprocess.Popen[str]":
-        """Start the command; from the second time on it goes on."""
+        """Start the command; all but the first time it resumes."""
         resume = ["--resume"] if self.killed else []
         return self._command("hold", "--host", self.server.url, *WHERE, *HOW, "-o", self.results.name, *resume, *args)
 
     def kill(self, rng: random.Random) -> None:
-        """Start the command and kill it at a moment; raises AssertionError for one that has ended by itself."""
+        """Start the command and kill it; raises AssertionError if it ended by itself."""
         at_start, calls, watch = rng.random() < 0.25, rng.randrange(1, MOST_CALLS), Watch(self.server.log)
         before, process = watch.lines(), self.start()
         if at_start:
@@ -84,23 +83,23 @@ class HoldJob:
         self.killed.append(Killed(at_start, len(self.rows)))
 
     def finish(self) -> tuple[int, str]:
-        """Let the hold come to its end; return its exit code and what it said."""
+        """Wait for the end of the hold; return its exit code and output."""
         process = self.start("--for", "300ms")
         said, _ = process.communicate(timeout=WAIT_S)
         return process.returncode, said
 
     def flaws(self, code: int, said: str) -> list[str]:
-        """Say what does not hold after the last process."""
+        """Return what does not hold after the last process."""
         report = self._command("report", "--check", self.results.name)
         checked, _ = report.communicate(timeout=WAIT_S)
         return [
-            *([] if code in (0, 1) else [f"exit code {code}: {said}"]),  # something may start in the very end
+            *([] if code in (0, 1) else [f"exit code {code}: {said}"]),  # a campaign may start at the very end
             *([f"report --check: exit code {report.returncode}: {checked}"] if report.returncode else []),
             *self.flaws_of_files(),
         ]
 
     def flaws_of_files(self) -> Iterator[str]:
-        """Say what does not hold by the server's log, the list and the result file."""
+        """Yield what does not hold by the server's log, the list and the result file."""
         rows, lines = self.rows, read_results(self.results)
         seen = Counter((row["sighting"], row["campaign_id"]) for row in rows)
         yield from (f"sighting {key[0]} has {key[1]} {count} times" for key, count in seen.items() if count > 1)
@@ -130,7 +129,7 @@ class HoldJob:
 
 
 class Trial(NamedTuple):
-    """How a hold went: its kills, its rows, its stops, and what does not hold."""
+    """The result of a hold: its kills, its rows, its stops, and what does not hold."""
 
     killed: tuple[Killed, ...]
     rows: int
@@ -139,7 +138,7 @@ class Trial(NamedTuple):
 
 
 def tried(folder: Path, number: int, seed: int, kills: int) -> Trial:
-    """Kill a hold so often, let it come to its end, and check it."""
+    """Kill a hold several times, let it finish, and check it."""
     rng = random.Random(f"{seed} {number}")
     options = (*CAMPAIGNS, "--seed", str(number), *(FAILING if number % 3 == 2 else ()))
     with simulator(folder, *options) as server:
@@ -151,7 +150,7 @@ def tried(folder: Path, number: int, seed: int, kills: int) -> Trial:
 
 
 def main() -> None:
-    """Kill as many holds as asked for."""
+    """Run as many holds as requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a short run")
     parser.add_argument("--trials", type=int, default=5)

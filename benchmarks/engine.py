@@ -1,11 +1,11 @@
-"""The whole `stop` job beside a bare aiohttp loop that only posts: same server, same run, rounds in turn.
+"""Compares the complete `stop` job with a bare aiohttp loop that only posts: same server, same run, rounds in turn.
 
     python benchmarks/engine.py            # ratio of rates at 50 connections, and the cost of 5 % failures
     python benchmarks/engine.py --smoke    # a short run that only shows that it works
 
-The job reads a CSV, plans it, posts, reads each answer's meaning and writes a result line per campaign; the loop
-posts to the same URLs and throws the answers away. Both run on uvloop in a process of their own. Judge the ratio:
-the rates hold for this machine and this minute only.
+The job reads a CSV, plans it, posts, interprets each response and writes a result line per campaign; the loop posts to
+the same URLs and ignores the responses. Both run on uvloop in a process of their own. Judge the ratio: the rates are
+only valid for this machine and minute.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def write_list(path: Path, campaigns: int) -> None:
 
 
 def whole_job(host: str, path: Path) -> float:
-    """Run `stop` in this process and return its seconds, the reading of the list included."""
+    """Run `stop` in this process and return its seconds, including the reading of the list."""
     from bulkstop import Settings, stop
 
     settings = Settings(host=host, token="x.y.z", quota="none", concurrency=CONNECTIONS)
@@ -45,7 +45,7 @@ def whole_job(host: str, path: Path) -> float:
 
 
 def bare_loop(host: str, path: Path) -> float:
-    """Post to the same URLs from as many workers with aiohttp alone and return the seconds."""
+    """Post to the same URLs with aiohttp alone and the same number of workers; return the seconds."""
     ids = [line.split(",")[0] for line in path.read_text().splitlines()[1:]]
     answered, elapsed_s = posted(host, ids, CONNECTIONS)
     if answered != len(ids):
@@ -57,7 +57,7 @@ JOBS: dict[str, Callable[[str, Path], float]] = {"job": whole_job, "loop": bare_
 
 
 def measured(job: str, host: str, path: Path) -> float:
-    """Run one job in a fresh process and return its seconds."""
+    """Run one job in a new process and return its seconds."""
     command = [sys.executable, __file__, "--job", job, host, str(path)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     seconds: float = json.loads(done.stdout)
@@ -65,7 +65,7 @@ def measured(job: str, host: str, path: Path) -> float:
 
 
 def against_bare_loop(campaigns: int, rounds: int, folder: Path) -> None:
-    """Print the rate of the whole job as a share of the bare loop's."""
+    """Print the rate of the complete job as a share of the bare loop's."""
     path = folder / "campaigns.csv"
     write_list(path, campaigns)
     ratios = []
@@ -78,7 +78,7 @@ def against_bare_loop(campaigns: int, rounds: int, folder: Path) -> None:
 
 
 def cost_of_failures(campaigns: int, rounds: int, folder: Path) -> None:
-    """Print the throughput with 5 % of first calls answered 503 as a share of that without."""
+    """Print the throughput with a 503 for 5 % of first calls, as a share of that without."""
     path = folder / "slow.csv"
     write_list(path, campaigns)
     ratios = []
@@ -93,7 +93,7 @@ def cost_of_failures(campaigns: int, rounds: int, folder: Path) -> None:
 
 
 def main() -> None:
-    """Run one job for the parent process, or the whole comparison."""
+    """Run one job for the parent process, or the complete comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a short run")
     parser.add_argument("--campaigns", type=int, default=20_000)

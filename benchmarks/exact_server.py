@@ -1,4 +1,4 @@
-"""A server that behaves in one exact way and keeps an exact log: when each request arrived, and when it was answered.
+"""A server with exactly defined behaviour and an exact log of when each request arrived and was answered.
 
     python benchmarks/exact_server.py constant --port 8080 --log log.jsonl     # SIGTERM ends it and writes the log
 
@@ -29,7 +29,7 @@ BASE_S = 0.002
 
 
 class Answer(NamedTuple):
-    """When a request is answered, with which status (None hangs up), and whether the connection ends with it."""
+    """When a request is answered, with which status (None hangs up), and whether the connection then ends."""
 
     at: float
     status: int | None = 200
@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 
 
 class Log(NamedTuple):
-    """What the server noted of a request."""
+    """The log entry of a request."""
 
     id: str
     arrived: float
@@ -46,22 +46,22 @@ class Log(NamedTuple):
 
 
 Shape = Callable[[float, float, int], Answer]
-"""How a request is answered that arrives now, so long after the first of all, as the n-th."""
+"""Returns the response to a request from the time now, the time since the first request, and its number."""
 
 
 def constant(latency_s: float) -> Shape:
-    """Answer each after the same time."""
+    """Answer each request after the same time."""
     return lambda now, since_s, number: Answer(now + latency_s)
 
 
 def log_normal(median_s: float = 0.005, sigma: float = 0.6) -> Shape:
-    """Answer after times with a long tail, the same ones in each run."""
+    """Answer after times with a long tail, the same in each run."""
     draw = random.Random(1)
     return lambda now, since_s, number: Answer(now + median_s * draw.lognormvariate(0, sigma))
 
 
 def stall(every_s: float = 2.0, for_s: float = 0.4) -> Shape:
-    """Answer nothing for a while, again and again; the first time after half of `every_s`."""
+    """Pause again and again; the first time after half of `every_s`."""
 
     def answer(now: float, since_s: float, number: int) -> Answer:
         into_s = (since_s + BASE_S + every_s / 2) % every_s
@@ -71,17 +71,17 @@ def stall(every_s: float = 2.0, for_s: float = 0.4) -> Shape:
 
 
 def freeze(from_s: float = 1.0) -> Shape:
-    """Answer nothing any more after a while."""
+    """Stop answering after a while."""
     return lambda now, since_s, number: Answer(now + (BASE_S if since_s < from_s else 3600.0))
 
 
 def seldom_slow(share: int = 100, slow_s: float = 1.0) -> Shape:
-    """Answer one in a hundred after a second."""
+    """Answer one request in `share` after `slow_s`."""
     return lambda now, since_s, number: Answer(now + (slow_s if number % share == share - 1 else BASE_S))
 
 
 def one_by_one(rate: float = 500.0) -> Shape:
-    """Take so many a second, one after the other."""
+    """Answer one request after the other, at this rate."""
     free_at = 0.0
 
     def answer(now: float, since_s: float, number: int) -> Answer:
@@ -99,12 +99,12 @@ def mixed() -> Shape:
 
 
 def ending() -> Shape:
-    """End the connection with every fifth answer, as servers do after so many requests."""
+    """End the connection with every fifth response, as some servers do after a number of requests."""
     return lambda now, since_s, number: Answer(now + BASE_S, closes=number % 5 == 4)
 
 
 def limited(rate: int = 100) -> Shape:
-    """Answer 429 to what is over a rate in a second."""
+    """Answer requests above the rate of a second with 429."""
     taken = dict[int, int]()
 
     def answer(now: float, since_s: float, number: int) -> Answer:
@@ -116,12 +116,12 @@ def limited(rate: int = 100) -> Shape:
 
 
 def dead() -> Shape:
-    """Hang up on 78 of a hundred."""
+    """Hang up on 78 of 100 requests."""
     return lambda now, since_s, number: Answer(now + BASE_S, 200 if number % 100 < 22 else None)
 
 
 def failing(latency_s: float = 1.5) -> Shape:
-    """Answer everything with 503, slowly."""
+    """Answer everything with a slow 503."""
     return lambda now, since_s, number: Answer(now + latency_s, 503)
 
 
@@ -149,7 +149,7 @@ SHAPES: dict[str, Callable[[], Shape]] = {
 
 
 class Connection(asyncio.Protocol):
-    """Answers the requests of a connection, one after the other, as the shape says."""
+    """Answers the requests of a connection one after the other, as the shape says."""
 
     def __init__(self, shape: Shape, log: list[Log], began: list[float]) -> None:
         self._shape, self._log, self._began = shape, log, began
@@ -157,12 +157,12 @@ class Connection(asyncio.Protocol):
         self._unread = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Take a request when all of it is there."""
+        """Handle each complete request."""
         now = time.monotonic()
         self._unread += data
         while (end := self._unread.find(b"\r\n\r\n")) >= 0:
@@ -210,7 +210,7 @@ async def serve(shape: Shape, port: int) -> list[Log]:
 
 @contextmanager
 def exact_server(shape: str) -> Iterator[tuple[str, Callable[[], list[Log]]]]:
-    """Run a server of a shape in a process of its own; yields its URL, and what ends it and returns its log."""
+    """Run a server of a shape in its own process; yield its URL, and a function that ends it and returns its log."""
     port = free_port()
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "log.jsonl")

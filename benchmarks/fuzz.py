@@ -1,10 +1,10 @@
-"""Answers, lists and names of every kind: what is promised of each, and how much work one of them can make.
+"""Checks promises on generated responses, lists and names, and the processor time that one of them can take.
 
 python benchmarks/fuzz.py                             # 100,000 cases of each kind
 python benchmarks/fuzz.py --kind lists --first 4711 --cases 1     # a case once more
 python benchmarks/fuzz.py --smoke                     # a short run that only shows that it works
 
-Every case is made of its number alone, so that one which fails can be made again.
+Every case is made from its number alone, so that a failing one can be repeated.
 """
 
 import argparse
@@ -34,9 +34,9 @@ from bulkstop.text.cells import from_cell, is_kept, to_cell
 from bulkstop.text.likeness import compile_pattern, fold
 
 MOST_S = 0.25
-"""The processor time that a case may take: what the event loop may be held up for."""
+"""Processor time in seconds that a case may take, because it blocks the event loop."""
 LARGE_CASES = 100
-"""One in so many cases is a large one."""
+"""One in this many cases is a large one."""
 LARGE_CHARS = 10_000
 LONG_NAME_CHARS = 2500
 
@@ -74,18 +74,18 @@ _NO_CLAIMS = [
     "Campaign {own} was never stopped",
     "Campaign {own} cannot be stopped because it is running",
 ]
-"""What speaks of a campaign at rest, and proves of this one that it is none."""
+"""Texts that mention a campaign at rest without proving it of this one."""
 
 
 class Case(NamedTuple):
-    """A kind of input: how one is made, and what is checked of it."""
+    """A kind of input: how a case is made, and how it is checked."""
 
     make: Callable[[random.Random, bool], object]
     check: Callable[..., object]
 
 
 def make_text(rng: random.Random, *, is_large: bool = False) -> str:
-    """Make a text of words that mean something somewhere, and of characters that do not."""
+    """Return a text of meaningful words and of arbitrary characters."""
     if is_large:
         piece = make_text(rng) or "x"
         return piece * (LARGE_CHARS // len(piece))
@@ -95,7 +95,7 @@ def make_text(rng: random.Random, *, is_large: bool = False) -> str:
 
 
 def make_value(rng: random.Random, depth: int = 3) -> object:
-    """Make what JSON can hold."""
+    """Return a value that JSON can represent."""
     kind = rng.randrange(8 if depth else 5)
     if kind < 3:
         return make_text(rng)
@@ -118,7 +118,7 @@ def stain(rng: random.Random, data: bytes) -> bytes:
 
 
 def write(text: str) -> bytes:
-    """Encode a text, halves of pairs too."""
+    """Encode a text, including lone surrogates."""
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -126,7 +126,7 @@ def write(text: str) -> bytes:
 
 
 def make_answer(rng: random.Random, is_large: bool) -> tuple[Response, bool]:
-    """Make an answer, and say whether it only speaks of a campaign at rest without any that would be."""
+    """Return a response, and whether it only mentions a campaign at rest without any proof."""
     status = rng.choice([200, 200, 200, 202, 204, 302, 400, 401, 404, 408, 409, 429, 500, 503, rng.randint(100, 999)])
     header = rng.choice([None, "1", "-1", "1e3", "9" * 11, "Wed, 21 Oct 2026 07:28:00 GMT", make_text(rng)])
     if is_claim := rng.random() < 0.3:
@@ -146,7 +146,7 @@ def make_answer(rng: random.Random, is_large: bool) -> tuple[Response, bool]:
 
 
 def check_answer(case: tuple[Response, bool]) -> None:
-    """Check that any answer means something, and no success that other means do not prove."""
+    """Check that any response has a meaning, and that only proof is interpreted as success."""
     answer, is_no_claim = case
     clean = redact_response(answer, ())
     attempt = interpret(clean, campaign_id=OWN)
@@ -164,7 +164,7 @@ def check_answer(case: tuple[Response, bool]) -> None:
 
 
 def says_stopped(answer: Response) -> bool:
-    """Tell whether an answer is a 2xx and says "Stopped", in any letter case."""
+    """Tell whether a response is a 2xx and says "Stopped", in any letter case."""
     try:
         document = json.loads(answer.body.decode())
     except (ValueError, RecursionError):
@@ -174,7 +174,7 @@ def says_stopped(answer: Response) -> bool:
 
 
 def check_attempt(attempt: Attempt) -> None:
-    """Check that what an answer means can be shown and written."""
+    """Check that the meaning of a response can be shown and written."""
     texts = (attempt.message, attempt.updated_at, attempt.campaign_instance_id, attempt.campaign_execution_type)
     assert all(text is None or text.isprintable() for text in (*texts, attempt.error))
     assert attempt.retry_after_s is None or 0 <= attempt.retry_after_s < math.inf
@@ -185,7 +185,7 @@ def check_attempt(attempt: Attempt) -> None:
 
 
 def make_list(rng: random.Random, is_large: bool) -> tuple[str, bytes, Defaults]:
-    """Make a list of any form, more or less as it should be."""
+    """Return a list of any format, more or less valid."""
     form = rng.choice(["csv", "csv", "jsonl", "txt"])
     make = {"csv": make_csv, "jsonl": make_json_lines, "txt": make_ids}[form]
     data = make(rng, rng.randint(0, 5)) if not is_large else make(rng, 3) * rng.choice((1, 50))
@@ -196,7 +196,7 @@ def make_list(rng: random.Random, is_large: bool) -> tuple[str, bytes, Defaults]
 
 
 def make_csv(rng: random.Random, count: int) -> bytes:
-    """Make a header and rows."""
+    """Return a header and rows."""
     delimiter, end = rng.choice(",;\t|"), rng.choice(["\n", "\r\n", "\n\n"])
     header = ["campaign_id", *rng.sample(_COLUMNS[3:], rng.randint(0, 7))]
     rows = [
@@ -210,7 +210,7 @@ def make_csv(rng: random.Random, count: int) -> bytes:
 
 
 def make_json_lines(rng: random.Random, count: int) -> bytes:
-    """Make objects and other values, one a line."""
+    """Return objects and other values, one a line."""
     rows = []
     for number in range(count):
         row = {rng.choice(_COLUMNS): make_value(rng, 2) for _ in range(rng.randint(0, 5))} | {
@@ -221,12 +221,12 @@ def make_json_lines(rng: random.Random, count: int) -> bytes:
 
 
 def make_ids(rng: random.Random, count: int) -> bytes:
-    """Make ids, one a line."""
+    """Return ids, one a line."""
     return write("\n".join(rng.choice((f"cd-{number % 3}", make_text(rng))) for number in range(count)) + "\n")
 
 
 def check_list(case: tuple[str, bytes, Defaults]) -> None:
-    """Check that a list is refused in one line, or each of its rows is sent or has a line that says why not."""
+    """Check that a list is refused in one line, or each of its rows is sent or has a line with the reason."""
     form, data, defaults = case
     try:
         plan = Plan(read(["-"], defaults=defaults, fmt=form, stdin=io.BytesIO(data)))
@@ -246,7 +246,7 @@ def check_list(case: tuple[str, bytes, Defaults]) -> None:
 
 
 def is_safe(text: str) -> bool:
-    """Tell whether a text in a file has nothing that a terminal must not be sent."""
+    """Tell whether a text in a file contains nothing that is unsafe on a terminal."""
     return text.isprintable() or all(map(is_kept, text))
 
 
@@ -256,7 +256,7 @@ def check_message(text: str) -> None:
 
 
 def check_result(result: Result) -> None:
-    """Check that a result is one safe line of each form, and is read back as what it was."""
+    """Check that a result is one safe line of each format, and is read back unchanged."""
     as_json, as_csv = to_json(result), to_csv(result)
     for line in (as_json, as_csv):
         assert line.endswith(b"\n")
@@ -270,12 +270,12 @@ def check_result(result: Result) -> None:
 
 
 def make_name(rng: random.Random, is_large: bool) -> str:
-    """Make a name; a large one is longer than any that is kept, and some characters become eighteen others."""
+    """Return a name; a large one is longer than any that is kept, and some characters become eighteen others."""
     return make_text(rng, is_large=is_large)[:LONG_NAME_CHARS]
 
 
 def check_name(name: str) -> None:
-    """Check that a name is safe to show, comes back from files, and is protected by what looks like it."""
+    """Check that a name is safe to show, is read back from files, and is protected by rules that look like it."""
     shown = (printable(name), printable(name, " "), escape(name), shorten(name), one_line(name) or "")
     assert all(map(str.isprintable, shown)), "shown as it is"
     once = fold(name)
@@ -290,9 +290,9 @@ def check_name(name: str) -> None:
 
 
 def check_rules(name: str) -> None:
-    """Check that a rule that is a name holds it, in any letter case, and so does a pattern that begins with it."""
+    """Check that a name as a rule matches in any letter case, and so does a pattern with its beginning."""
     texts = [(name.upper(), name), (f"{name}x", f"{name}*")]
-    for text, pattern in texts[: 1 + (len(name) % 4 == 0)]:  # patterns take much time
+    for text, pattern in texts[: 1 + (len(name) % 4 == 0)]:  # patterns are slow
         try:
             rule = parse_rule("keep.txt", 1, f"name:{pattern}")
         except ValueError as error:
@@ -314,11 +314,11 @@ KINDS = {
 
 
 class SlowError(AssertionError):
-    """A case took more processor time than the event loop may be held up for."""
+    """A case took more processor time than the event loop may be blocked."""
 
 
 def run_case(kind: str, number: int) -> float:
-    """Return the processor time that a case takes; raise AssertionError for a promise that it breaks."""
+    """Return the processor time of a case; raise AssertionError for a broken promise."""
     case = KINDS[kind]
     made = case.make(random.Random(f"{kind} {number}"), number % LARGE_CASES == LARGE_CASES - 1)
     began = time.thread_time()
@@ -329,18 +329,18 @@ def run_case(kind: str, number: int) -> float:
 
 
 def find_faults(kind: str, numbers: range) -> Iterator[tuple[float, str | None]]:
-    """Yield for each case the time that it took and what is wrong with it."""
+    """Yield the processor time and the fault of each case."""
     for number in numbers:
         try:
             yield run_case(kind, number), None
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
+        except Exception as error:  # noqa: BLE001 - every error is a fault
             trace = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(trace.filename).name}:{trace.lineno}"
             yield 0.0, f"{kind} {number}: {type(error).__name__} at {where}: {escape(str(error))[:300]}"
 
 
 def main() -> int:
-    """Run the cases of each kind; print their numbers, and what is wrong."""
+    """Run the cases of each kind; print their numbers and faults."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a short run")
     parser.add_argument("--kind", choices=KINDS, help="only this one")

@@ -1,4 +1,4 @@
-"""The load generators that stand side by side: the command of each, and the rate that it says it reached."""
+"""The load generators that are compared: the command of each, and the rate that it reports."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from bulkstop.version import __version__
 LOCUST = os.path.abspath(shutil.which(os.environ.get("LOCUST") or "locust") or "locust")  # noqa: PTH100 - nothing is followed
 IDS = 10_000
 CURL_A_SECOND = 2000
-"""curl has no time limit for all: it is given so many URLs for each second."""
+"""Number of URLs for curl for each second, because curl has no overall time limit."""
 HERE = Path(__file__).resolve().parent
 
 WRK_SCRIPT = """\
@@ -64,51 +64,51 @@ export function handleSummary(data) {{
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a generator is to do: for so many seconds, over so many connections; its files are in `folder`."""
+    """A job for a generator: its duration and connections; its files are in `folder`."""
 
     host: str
     folder: Path
     connections: int
     seconds: float
     requests: int | None = None
-    """So many instead of the seconds, for those that can."""
+    """The number of requests instead of the duration, for generators that support it."""
 
     @property
     def url(self) -> str:
-        """One URL, for those that cannot take another for each request."""
+        """A single URL, for generators that cannot use another for each request."""
         return self.host + TARGET.format("cd-0000000-5f0a-4b1e-9c3d-2a7e8f6b1c0d")
 
     @property
     def whole_s(self) -> int:
-        """The seconds, for those that count in whole ones."""
+        """The duration in whole seconds."""
         return max(1, round(self.seconds))
 
 
 @dataclass(frozen=True, slots=True)
 class Generator:
-    """A load generator: what it needs, how it is called, and the requests a second that it says it made."""
+    """A load generator: its requirements, its command, and the requests per second that it reports."""
 
     name: str
     command: Callable[[Job], list[str]]
     rate: Callable[[Ran, int], float]
-    """Finds it in what the command wrote; the second argument is the server's count."""
+    """Finds the rate in the output; the second argument is the server's count."""
     needs: str | None = None
     has_lines: bool = False
     """Whether it writes a line for each request."""
 
     @property
     def is_ours(self) -> bool:
-        """Tell whether it is bulkstop, which says how many requests it made."""
+        """Whether it is bulkstop, which reports its number of requests."""
         return self.name.startswith("bulkstop")
 
     @property
     def is_there(self) -> bool:
-        """Tell whether it is installed."""
+        """Whether it is installed."""
         return self.needs is None or shutil.which(self.needs) is not None
 
 
 def write_files(folder: Path) -> None:
-    """Write what the generators read: ids, a script, a locustfile, and what a run of bulkstop is for."""
+    """Write the files of the generators: ids, a script, a locustfile, and the settings of bulkstop."""
     ids = [f"cd-{n:07x}-5f0a-4b1e-9c3d-2a7e8f6b1c0d" for n in range(IDS)]
     (folder / "ids.txt").write_text("\n".join(ids) + "\n")
     rows = [f"{each},voice,{ACCOUNT},{STREAM}" for each in ids]
@@ -123,13 +123,13 @@ LINES = ("--results", "lines.jsonl", "--overwrite")
 
 
 def load(host: str, *options: str, lines: bool = True) -> list[str]:
-    """Return the command that runs bulkstop over the ids with all that it can do: outcomes, histogram, a line each."""
+    """Return the command that runs bulkstop over the ids with all outputs: outcomes, histogram, a line each."""
     told = (*(LINES if lines else ()), "--json", "--quiet")
     return [sys.executable, "-m", "bulkstop", "load", "ids.csv", "--host", host, *told, *options]
 
 
 def bulkstop(*options: str, lines: bool = True) -> Callable[[Job], list[str]]:
-    """Return what makes the command of bulkstop with these options."""
+    """Return a function that makes the command of bulkstop with these options."""
 
     def command(job: Job) -> list[str]:
         closed = ("--closed", "--concurrency", str(job.connections), "--duration", f"{job.seconds}s")
@@ -208,7 +208,7 @@ def _locust(job: Job) -> list[str]:
 
 
 def _said(ran: Ran, counted: int) -> float:
-    """Read the JSON object in the last line."""
+    """Return the rate from the JSON object in the last line."""
     return float(json.loads(ran.out.splitlines()[-1])["rate"])
 
 
@@ -218,12 +218,12 @@ def _text_said(ran: Ran, counted: int) -> float:
 
 
 def _curl_said(ran: Ran, counted: int) -> float:
-    """Say it for curl, which does not: it starts in no time."""
+    """Return the rate of curl from its count and time, because curl does not report it."""
     return counted / ran.elapsed_s
 
 
 def _locust_said(ran: Ran, counted: int) -> float:
-    """Divide what it counted by the time between its first request and its last."""
+    """Return the rate of locust: its count by the time between its first and last request."""
     stats = json.loads(ran.out)[0]
     return float(stats["num_requests"] / (stats["last_request_timestamp"] - stats["start_time"]))
 
@@ -245,15 +245,15 @@ GENERATORS = (
     Generator("k6", _k6, _said, needs="k6"),
     Generator("Locust FastHttpUser", _locust, _locust_said, needs=LOCUST),
 )
-"""Those of bulkstop come first."""
+"""All generators, those of bulkstop first."""
 
 
 def versions() -> dict[str, str]:
-    """Name the versions of all that takes part and is there."""
+    """Return the versions of all installed tools."""
     asked = {
         "nginx": _said_by(r"nginx/(\S+)", peers.BINARY, "-v"),
         "wrk": _said_by(r"wrk (\S+)", "wrk", "-v"),
-        "hey": _said_by(r"(\S+)", "dpkg-query", "-W", "-f", "${Version}", "hey"),  # it does not say it itself
+        "hey": _said_by(r"(\S+)", "dpkg-query", "-W", "-f", "${Version}", "hey"),  # it does not report its version
         "curl": _said_by(r"curl (\S+)", "curl", "--version"),
         "oha": _said_by(r"oha (\S+)", "oha", "--version"),
         "vegeta": _said_by(r"Version: (\S+)", "vegeta", "-version"),
@@ -266,12 +266,12 @@ def versions() -> dict[str, str]:
 
 
 def _interpreter() -> str:
-    """Name the interpreter by who built it: how quick it is depends on that more than on its version."""
+    """Return the builder of the interpreter, on which its speed depends more than on its version."""
     return "the system's Python" if sys.base_prefix == "/usr" else "Python"
 
 
 def _said_by(pattern: str, *command: str | None) -> str | None:
-    """Run a command, if it is there, and find something in what it wrote."""
+    """Run a command if it is installed, and find a pattern in its output."""
     if command[0] is None or shutil.which(command[0]) is None:
         return None
     done = subprocess.run([word or "" for word in command], capture_output=True, text=True, check=False)

@@ -1,12 +1,12 @@
-"""A limit that nobody here wrote: nginx with `limit_req`, for the benchmarks and for the tests.
+"""A rate limit of an independent implementation: nginx with `limit_req`, for benchmarks and tests.
 
     with limited(500) as server:        # 500 r/s and no burst: a call sooner than 2 ms after the last one gets 429
         ...                             # post to server.url
         server.lower()                  # from the next call on, the lower limit holds as well
         calls = server.stop()           # what it saw: when, and what it answered
 
-`return` is answered before `limit_req` looks, so the limited server proxies to a second one, of the same nginx, that
-gives the documented answer. nginx counts in whole milliseconds, and a call it refuses does not count.
+`return` is answered before `limit_req` is applied, so the limited server proxies to a second one of the same nginx,
+which returns the documented response. nginx counts in whole milliseconds, and a refused call does not count.
 """
 
 import signal
@@ -60,7 +60,7 @@ http {{
 
 
 class Call(NamedTuple):
-    """One call as nginx logged it: when its answer was done, and the status."""
+    """A call in nginx's log: the time at which its response was done, and the status."""
 
     unix_s: float
     status: int
@@ -75,15 +75,15 @@ class Limited:
     process: "subprocess.Popen[bytes]"
 
     def lower(self) -> None:
-        """Let the lower limit hold as well."""
+        """Apply the lower limit as well."""
         self._flag.touch()
 
     def restore(self) -> None:
-        """Let only the usual limit hold again."""
+        """Apply only the usual limit again."""
         self._flag.unlink()
 
     def stop(self) -> list[Call]:
-        """End nginx, which then has surely written its log, and read that."""
+        """End nginx, so that its log is complete, and return its calls."""
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(10)
         lines = (self.folder / "calls.log").read_text().splitlines()

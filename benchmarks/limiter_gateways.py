@@ -1,9 +1,9 @@
-"""Limiters that nobody here wrote: nginx's `limit_req` and HAProxy's `http_req_rate`, each where it is installed.
+"""Limiters of independent implementations: nginx's `limit_req` and HAProxy's `http_req_rate`, if installed.
 
-One process of each serves all runs: the port tells the limit and its shape, the account is the key. nginx lets its
-first call and `burst` more in at once; without `nodelay` it holds back the answers of those that come early. HAProxy
-counts refused calls as well, in two periods, and the first of them begins with the account's first call: to begin in
-another phase of it, an account makes one call ahead (`prime`).
+One process of each serves all runs: the port selects the limit and its shape, the account is the key. nginx admits its
+first call and `burst` more at once; without `nodelay` it delays the responses of early calls. HAProxy also counts
+refused calls, in two periods, and the first of them begins with the account's first call; to begin in another phase, an
+account makes one call in advance (`prime`).
 """
 
 import http.client
@@ -24,9 +24,9 @@ from limiter_models import Gcra, Limiter, SlidingCounter
 from bulkstop.model import Limit
 
 LOG_S = 10.0
-"""How long a line of a gateway's log is waited for."""
+"""Seconds to wait for a line of a gateway's log."""
 HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-"""The HAProxy of this machine, if it has one."""
+"""The HAProxy of this machine, or None."""
 
 NGINX_CONFIG = """\
 daemon off;
@@ -79,7 +79,7 @@ frontend limit{port}
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How one of them is set up for a limit, and the limiter that counts as it does."""
+    """The configuration of a gateway for a limit, and the limiter model that counts in the same way."""
 
     program: str
     status: int
@@ -89,7 +89,7 @@ class Shape:
     keeps_phase: bool = False
 
     def write_burst(self) -> str:
-        """Write it as nginx reads it."""
+        """Return the burst as an nginx option."""
         return f" burst={self.burst}{' nodelay' * self.nodelay}" if self.burst else ""
 
 
@@ -113,32 +113,32 @@ SHAPES = {
 
 
 def list_missing() -> list[str]:
-    """Name the programs that are not installed here."""
+    """Return the names of programs that are not installed."""
     return [name for name, binary in (("nginx", peers.BINARY), ("haproxy", HAPROXY)) if binary is None]
 
 
 class Gateways:
-    """Where each shape of each limit listens, and what has come in there."""
+    """The addresses for each shape of each limit, and the calls that arrived there."""
 
     def __init__(self, ports: Mapping[tuple[str, Limit], int], logs: Mapping[str, Path]) -> None:
         self._ports = ports
         self._logs = logs
 
     def url(self, name: str, limit: Limit) -> str:
-        """Return the host of the calls."""
+        """Return the host for calls."""
         return f"http://127.0.0.1:{self._ports[name, limit]}"
 
     def prime(self, name: str, limit: Limit, account: str) -> None:
-        """Make one call ahead, with which the account's first window begins."""
+        """Make one call in advance, which begins the account's first window."""
         connection = http.client.HTTPConnection(urlsplit(self.url(name, limit)).netloc, timeout=30)
         connection.request("POST", f"/?accountId={account}", b"{}")
         connection.getresponse().read()
         connection.close()
 
     def read_calls(self, name: str, account: str, least: int = 0) -> list[Call]:
-        """Return the calls of an account as they came in, the first of them at 0.
+        """Return the calls of an account as they arrived, the first at 0.
 
-        Wait until there are `least` of them: a gateway writes a line after its answer.
+        Waits for `least` calls, because a gateway writes a line after its response.
         """
         own, until = list[list[str]](), time.monotonic() + LOG_S
         while len(own) < max(1, least) and time.monotonic() < until:
@@ -152,7 +152,7 @@ class Gateways:
 
 @contextmanager
 def gateways(limits: Sequence[Limit]) -> Iterator[Gateways]:
-    """Run what is installed, with a port for each shape of each limit, until the block ends."""
+    """Run the installed gateways, with a port for each shape of each limit, until the block ends."""
     here = [name for name, shape in SHAPES.items() if shape.program not in list_missing()]
     keys = [(name, limit) for name in here for limit in limits]
     answers_port, *own_ports = peers.free_ports(1 + len(keys))

@@ -1,12 +1,12 @@
-"""A service that stops whatever it is asked to, within limits: one process, one limiter for each account.
+"""A service that stops any campaign, within limits: one process with a limiter for each account.
 
     with lab() as url:                        # the host of the calls
         put_rules(url, "one", Rules(...))     # how the calls of account "one" are counted
         ...                                   # stop campaigns of that account
         log = get_log(url, "one")             # what it has seen of them: when, and what it answered
 
-A call is counted when half its latency has passed, by a clock that begins with the account's first call. What else
-happens on the account, a second client or a limit that halves, is a function of that clock too.
+A call is counted after half its latency, by a clock that begins with the account's first call. Other events of the
+account, a second client or a limit that halves, are functions of that clock too.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ from limiter_models import LIMITERS, Halving, Limiter
 from bulkstop.model import Limit
 
 TICK_S = 0.02
-"""How often the lab looks how late it is."""
+"""Seconds between two measurements of the lab's lag."""
 BACKENDS = 3
 
 
 class Call(NamedTuple):
-    """One call: when it was counted, in seconds after the account's first one, and the status it got."""
+    """A call: when it was counted, in seconds after the account's first call, and its status."""
 
     at_s: float
     status: int
@@ -50,19 +50,19 @@ class Rules:
     retry_after: bool = False
     latency_s: float = 0.02
     other_share: float = 0.0
-    """A second client asks for this part of the rate, and tries nothing again."""
+    """The share of the rate that a second client requests, without retries."""
     other_is_random: bool = False
     halves_every_s: float | None = None
     breaks_backend: bool = False
-    """One of three backends answers 503 to what is let through to it."""
+    """Whether one of three backends answers admitted calls with 503."""
 
     @property
     def limit(self) -> Limit:
-        """Return the limit as it is stated."""
+        """Return the documented limit."""
         return Limit(self.calls, self.window_s)
 
     def make_limiter(self) -> Limiter:
-        """Make what counts the calls."""
+        """Return a limiter that counts the calls."""
         make = LIMITERS[self.limiter]
         whole = make(self.limit, self.phase)
         if self.halves_every_s is None:
@@ -72,14 +72,14 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What an account has seen: its own calls, and those of the second client and whether each was let through."""
+    """The calls of an account, and those of the second client with whether each was admitted."""
 
     calls: list[Call] = field(default_factory=list)
     others: list[tuple[float, bool]] = field(default_factory=list)
 
 
 class _Account:
-    """The limiter of one account, and the log of it."""
+    """The limiter and the log of one account."""
 
     def __init__(self, rules: Rules, seed: str) -> None:
         self.rules = rules
@@ -90,11 +90,11 @@ class _Account:
         self._let_through = 0
 
     def half_latency_s(self) -> float:
-        """Return half the time of one answer; no two are alike."""
+        """Return half the latency of a response; it differs for each."""
         return self.rules.latency_s / 2 * self._random.uniform(0.8, 1.2)
 
     def count(self, now: float) -> tuple[int, str]:
-        """Count a call; return the status, and headers if there are any."""
+        """Count a call; return its status, and headers if there are any."""
         if not self.log.calls:
             self._began_at, self._other_at = now, self._other_step_s() if self.rules.other_share else math.inf
         at = now - self._began_at
@@ -121,14 +121,14 @@ class _Account:
 
 
 class _Lab:
-    """All accounts, and how late the loop was that counts their calls."""
+    """All accounts, and the lag of the loop that counts their calls."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
         self._late_ms: list[float] = []
 
     async def watch_lateness(self) -> None:
-        """Note again and again by how much a timer is late."""
+        """Record repeatedly how late a timer is."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + TICK_S
@@ -136,11 +136,11 @@ class _Lab:
             self._late_ms.append((loop.time() - due) * 1000)
 
     def account(self, key: str) -> _Account:
-        """Return the account that a call names."""
+        """Return the account with this key."""
         return self._accounts[key]
 
     def answer_control(self, method: str, path: str, body: bytes) -> object:
-        """Take rules in, or give a log out."""
+        """Store rules, or return a log."""
         key = path.removeprefix("/lab/")
         if method == "PUT":
             self._accounts[key] = _Account(Rules(**json.loads(body)), key)
@@ -149,19 +149,19 @@ class _Lab:
 
 
 class _Connection(asyncio.Protocol):
-    """Answers the requests of one connection, each after the one before."""
+    """Answers the requests of one connection in sequence."""
 
     def __init__(self, lab: _Lab) -> None:
         self._lab = lab
         self._data = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep where to answer."""
+        """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer each request that is whole."""
+        """Answer each complete request."""
         self._data += data
         while (end := self._data.find(b"\r\n\r\n")) >= 0:
             head = self._data[:end].decode("latin-1").split("\r\n")
@@ -201,25 +201,25 @@ async def _serve(port: int) -> None:
 
 @contextmanager
 def lab() -> Iterator[str]:
-    """Run the lab in a process of its own until the block ends; yields its URL."""
+    """Run the lab in its own process until the block ends; yields its URL."""
     port = peers.free_port()
     with peers.running([sys.executable, __file__, str(port)], port):
         yield f"http://127.0.0.1:{port}"
 
 
 def put_rules(url: str, account: str, rules: Rules) -> None:
-    """Open an account that has had no call yet."""
+    """Create an account without calls."""
     _ask(url, "PUT", account, json.dumps(asdict(rules)))
 
 
 def get_log(url: str, account: str) -> Log:
-    """Return what an account has seen so far."""
+    """Return the log of an account so far."""
     answer = json.loads(_ask(url, "GET", account))
     return Log([Call(*call) for call in answer["calls"]], [(at_s, ok) for at_s, ok in answer["others"]])
 
 
 def get_lateness_ms(url: str) -> Sequence[float]:
-    """Return by how much the timers of the lab were late, in order of size."""
+    """Return how late the timers of the lab were in ms, sorted."""
     late_ms: list[float] = json.loads(_ask(url, "GET", ""))
     return sorted(late_ms)
 

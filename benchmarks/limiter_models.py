@@ -1,8 +1,8 @@
-"""How services count calls: each limiter is a function of the times at which it is called, so it serves any clock.
+"""Models of how services count calls; each limiter is a function of the call times, so that it works with any clock.
 
-Times are seconds after the first call; `phase` tells how far a window has gone by then, as a part of it. All limiters
-of one limit permit the same rate for ever; they differ in what they take at once. benchmarks/limiter_lab.py puts them
-behind a socket, tests/engine/limits calls them in virtual time.
+Times are seconds after the first call; `phase` is the elapsed share of a window at that time. All limiters of one limit
+permit the same rate in the long run, but different bursts. benchmarks/limiter_lab.py serves them on a socket,
+tests/engine/limits calls them in virtual time.
 """
 
 import math
@@ -16,47 +16,47 @@ ROUNDING = 1e-9
 
 
 class Limiter(Protocol):
-    """Decides on calls, whose times never go back."""
+    """Decides on calls with non-decreasing times."""
 
     def call(self, now: float) -> bool:
-        """Count a call and tell whether it is let through."""
+        """Count a call and return whether it is admitted."""
         ...
 
     def ready_at(self, now: float) -> float:
-        """Return the first time from `now` on at which a call is let through if none comes before."""
+        """Return the first time from `now` on at which a call is admitted, if none comes before it."""
         ...
 
 
 class SlidingLog:
-    """Remembers each call for one window; refused ones do not count."""
+    """Remembers each admitted call for one window."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
         self._log: deque[float] = deque()
 
     def call(self, now: float) -> bool:
-        """Count a call and tell whether it is let through."""
+        """Count a call and return whether it is admitted."""
         is_let_through = self.ready_at(now) <= now
         if is_let_through:
             self._log.append(now)
         return is_let_through
 
     def ready_at(self, now: float) -> float:
-        """Return when the oldest call that is in the way has left the window."""
+        """Return when the oldest call in the way has left the window."""
         while self._log and self._log[0] <= now - self._limit.window_s + ROUNDING:
             self._log.popleft()
         return now if len(self._log) < self._limit.calls else self._log[0] + self._limit.window_s
 
 
 class FixedWindow:
-    """Counts from nought in each window of the clock."""
+    """Counts from zero in each window of the clock."""
 
     def __init__(self, limit: Limit, phase: float = 0.0) -> None:
         self._limit, self._phase = limit, phase
         self._number = self._count = 0
 
     def call(self, now: float) -> bool:
-        """Count a call and tell whether it is let through."""
+        """Count a call and return whether it is admitted."""
         is_let_through = self.ready_at(now) <= now
         self._count += is_let_through
         return is_let_through
@@ -70,9 +70,9 @@ class FixedWindow:
 
 
 class SlidingCounter:
-    """Adds to this window's count the last one's, by the part of it that a rolling window still covers.
+    """Adds the last window's count, weighted by the share of it in a rolling window, to this window's.
 
-    HAProxy's `http_req_rate` counts so, refused calls as well, and rounds the sum down: `rounds_down`.
+    HAProxy's `http_req_rate` counts in this way, including refused calls, and rounds the sum down (`rounds_down`).
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class SlidingCounter:
         self._number = self._count = self._last = 0
 
     def call(self, now: float) -> bool:
-        """Count a call and tell whether it is let through."""
+        """Count a call and return whether it is admitted."""
         is_let_through = self.ready_at(now) <= now
         self._count += is_let_through or self._counts_refused
         return is_let_through
 
     def ready_at(self, now: float) -> float:
-        """Return when so little of the last window is covered that one more call fits in."""
+        """Return when the share of the last window is small enough for one more call."""
         passed = now / self._limit.window_s + self._phase
         self._move_on(math.floor(passed + ROUNDING))
         part = _find_part(self._count, self._last, self._most)
@@ -107,16 +107,16 @@ class SlidingCounter:
 
 
 def _find_part(count: int, last: int, most: float) -> float:
-    """Return which part of a window must have passed for one more call; over 1 when none will come in it."""
+    """Return the share of a window that must pass before one more call; above 1 if none fits in it."""
     if count + 1 > most:
         return math.inf
     return max(0.0, 1 - (most - count - 1) / last) if last else 0.0
 
 
 class Gcra:
-    """Takes one call each window / calls, and so many of them at once (generic cell rate algorithm).
+    """The generic cell rate algorithm: admits one call per window / calls, and a burst at once.
 
-    nginx's `limit_req` with `burst=B nodelay` takes B + 1 at once. With a burst as large as the limit it is a token
+    nginx's `limit_req` with `burst=B nodelay` admits B + 1 at once. With a burst as large as the limit it is a token
     bucket.
     """
 
@@ -126,7 +126,7 @@ class Gcra:
         self._arrives_at = -math.inf
 
     def call(self, now: float) -> bool:
-        """Count a call and tell whether it is let through."""
+        """Count a call and return whether it is admitted."""
         is_let_through = self.ready_at(now) <= now
         if is_let_through:
             self._arrives_at = max(self._arrives_at, now) + self._interval_s
@@ -139,18 +139,18 @@ class Gcra:
 
 
 class Halving:
-    """Lets the limit hold for some time, half of it for as long, and so on; each counts its own calls only."""
+    """Applies the limit for some time, then half of it, in turn; each limiter counts only its own calls."""
 
     def __init__(self, whole: Limiter, half: Limiter, every_s: float) -> None:
         self._limiters = (whole, half)
         self._every_s = every_s
 
     def call(self, now: float) -> bool:
-        """Count a call and tell whether it is let through."""
+        """Count a call and return whether it is admitted."""
         return self._limiters[self._turn(now) % 2].call(now)
 
     def ready_at(self, now: float) -> float:
-        """Return when the limit that holds now lets one through, or the other one begins to hold."""
+        """Return when the current limit admits a call, or the other one begins."""
         turn = self._turn(now)
         return min(self._limiters[turn % 2].ready_at(now), (turn + 1) * self._every_s)
 
@@ -173,14 +173,14 @@ LIMITERS: dict[str, Callable[[Limit, float], Limiter]] = {
     "GCRA, burst 1/4": _make_gcra(1 / 4),
     "GCRA, burst 1/2": _make_gcra(1 / 2),
 }
-"""Makes a limiter of a limit and a phase."""
+"""Limiters by name; each is made from a limit and a phase."""
 
 
 def find_fastest_s(limiter: Limiter, quota: Limit, calls: int, began_s: float = 0.0) -> float:
     """Return the seconds from the first to the last call of the fastest client, which begins at `began_s`.
 
-    It knows the limiter, and keeps the stated quota in every rolling window: each call leaves at the first moment at
-    which both let it through.
+    The client knows the limiter, and keeps the documented quota in every rolling window: it sends each call at the
+    first moment that both admit.
     """
     log, now = SlidingLog(quota), began_s
     for _ in range(calls):

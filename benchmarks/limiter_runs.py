@@ -1,4 +1,4 @@
-"""The runs of limiters.py: the clients, the service that each of them meets, and what the service has logged."""
+"""The runs of limiters.py: the clients, their services, and what the services have logged."""
 
 import argparse
 import asyncio
@@ -22,31 +22,31 @@ from bulkstop.model import Limit
 STREAM = "st-5c8e21d4"
 POLL_S = 0.05
 MOST_TIMES = 8
-"""A run that takes so many times as long as the quota asks for is cut off."""
+"""A run is cut off after this many times the duration that the quota needs."""
 DEFAULT, BURST, EVEN = "bulkstop", "bulkstop --pace burst", "bulkstop --pace even"
 FLAGS = {DEFAULT: (), BURST: ("--pace", "burst"), EVEN: ("--pace", "even")}
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A list of so many campaigns of one account, under a quota."""
+    """A list of campaigns of one account, and its quota."""
 
     campaigns: int
     limit: Limit
 
     @property
     def most_s(self) -> float:
-        """Return the seconds that a run of it may take."""
+        """Return the longest duration of a run in seconds."""
         return MOST_TIMES * self.campaigns / self.limit.calls * self.limit.window_s
 
     def __str__(self) -> str:
-        """Write it as it is given."""
+        """Return it in the form of the option."""
         return f"{self.campaigns}:{self.limit}"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is run once: a client, and the service that it meets (one of the lab's, if there are rules)."""
+    """What is run once: a client, and its service (one of the lab's, if there are rules)."""
 
     part: str
     service: str
@@ -59,17 +59,17 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of a case: the calls that the server has logged, and the outcomes that the client tells."""
+    """The result of a case: the calls in the server's log, and the outcomes that the client reports."""
 
     case: Case
     log: Log
     outcomes: Counter[str]
     primed_s: float = 0.0
-    """How long the account's first window had run when the first call came."""
+    """Seconds of the account's first window that had passed at the first call."""
 
     @property
     def took_s(self) -> float:
-        """Return the seconds until the last call was let through."""
+        """Return the seconds until the last call was admitted."""
         return max((call.at_s for call in self.log.calls if call.status == 200), default=math.nan)
 
     @property
@@ -79,7 +79,7 @@ class Run:
 
     @property
     def time(self) -> float:
-        """Return the time beside the fastest client's; of a run that was cut off, the time it had."""
+        """Return the duration relative to the fastest client's; for a run that was cut off, its time limit."""
         size = self.case.size
         if self.case.rules is not None:
             limiter = self.case.rules.make_limiter()
@@ -98,17 +98,17 @@ class Run:
 
     @property
     def most(self) -> int:
-        """Return the most calls in any rolling window, refused ones as well."""
+        """Return the most calls in any rolling window, including refused ones."""
         return count_most([call.at_s for call in self.log.calls], self.case.size.limit.window_s)
 
     @property
     def unfinished(self) -> Counter[str]:
-        """Return the outcomes that are none of a campaign at rest."""
+        """Return the outcomes of campaigns that are not at rest."""
         return Counter({outcome: n for outcome, n in self.outcomes.items() if outcome != "stopped"})
 
     @property
     def let_through(self) -> int:
-        """Return how many calls were let through."""
+        """Return the number of admitted calls."""
         return sum(call.status == 200 for call in self.log.calls)
 
     @property
@@ -118,7 +118,7 @@ class Run:
 
 
 def count_most(times_s: Sequence[float], window_s: float) -> int:
-    """Return the most of some times, which are in order, that lie in a window."""
+    """Return the most of these sorted times in any window."""
     most = first = 0
     for last, at_s in enumerate(times_s):
         while times_s[first] <= at_s - window_s:
@@ -130,11 +130,11 @@ def count_most(times_s: Sequence[float], window_s: float) -> int:
 # --- the clients ----------------------------------------------------------------------------------------------------
 
 Post = Callable[[int], Awaitable[int]]
-"""Asks for the campaign of this number to be stopped, and returns the status."""
+"""Stops the campaign with this number, and returns the status."""
 
 
 async def call_with_delay(post: Post, size: Size) -> None:
-    """Wait the same time after each answer; the delay is that of the limit."""
+    """Wait the same time after each response, as long as the limit needs for a call."""
     for number in range(size.campaigns):
         status = 0
         while status != 200:
@@ -143,7 +143,7 @@ async def call_with_delay(post: Post, size: Size) -> None:
 
 
 async def call_by_bucket(post: Post, size: Size) -> None:
-    """Fill a bucket of the limit's size at the limit's rate; a refused call is tried again with the next token."""
+    """Use a token bucket of the limit's size and rate; a refused call is repeated with the next token."""
     loop, left = asyncio.get_running_loop(), list(range(size.campaigns))
     burst, interval_s = size.limit.calls, size.limit.window_s / size.limit.calls
     empty_at = loop.time() - burst * interval_s
@@ -178,7 +178,7 @@ class Runner:
         self._accounts = 0
 
     async def run(self, cases: Sequence[Case]) -> list[Run]:
-        """Run all cases, so many at a time, and tell how far it is."""
+        """Run all cases, several at a time, and print the progress."""
         runs = []
         for done, run in enumerate(asyncio.as_completed([self._run(case) for case in cases]), 1):
             runs.append(await run)
@@ -190,7 +190,7 @@ class Runner:
         async with self._jobs:
             self._accounts += 1
             account = f"lab-{self._accounts}"
-            async with self._starting:  # a process that starts takes a core; one that runs waits
+            async with self._starting:  # a starting process needs a core; a running one waits
                 host = await self._open(case, account)
                 outcomes = asyncio.create_task(self._stop(case, host, account))
                 began = asyncio.create_task(self._await_call(case, account))

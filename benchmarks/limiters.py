@@ -1,13 +1,13 @@
-"""How near a stop comes to the fastest client there can be, whatever way the service counts its calls.
+"""Compares a stop with the fastest possible client, for many ways in which services count calls.
 
     python benchmarks/limiters.py                      # all parts, as a table each: about ten minutes
     python benchmarks/limiters.py --only limits --phases 2 --limiter "GCRA, burst 1/4"
     python benchmarks/limiters.py --smoke              # a short run that only shows that it works
 
-Parts: `limits` (each limiter of limiter_models.py behind a socket), `gateways` (nginx and HAProxy), `answers` (other
-ways to refuse), `second` (somebody else takes a third), `halves` (the limit halves and comes back), `outage` (one of
-three backends is broken). All figures are computed from what the server has logged. Most of the time a run waits, so
-many run at once; the lab says how late it was meanwhile.
+Parts: `limits` (each limiter of limiter_models.py on a socket), `gateways` (nginx and HAProxy), `answers` (other ways
+to refuse), `second` (another client takes a third), `halves` (the limit halves and recovers), `outage` (one of three
+backends fails). All figures are computed from the server's log. A run mostly waits, so many run at once; the lab
+reports its lag meanwhile.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from tables import percentile, table
 from bulkstop.model import Limit
 
 LATE_MS = 20.0
-"""The machine kept up if the lab's timers were not later than this in 99 of 100 cases."""
+"""The machine kept up if the lab's timers were at most this late in 99 of 100 cases."""
 
 MOST_TIME, MOST_TIME_LOG, MOST_REFUSED = 1.10, 1 / 0.98, 0.03
 LEAST_OF_REST, MOST_REFUSED_BESIDE, LEAST_OF_HALVED = 0.90, 0.05, 0.85
@@ -47,27 +47,27 @@ REFUSING = ("fixed window", "sliding counter", "GCRA, burst 1/10", "GCRA, burst 
 
 
 def spread_phases(phases: int) -> list[float]:
-    """Return so many phases of a window."""
+    """Return evenly distributed phases of a window."""
     return [number / phases for number in range(phases)]
 
 
 def rules_of(limiter: str, size: Size, args: argparse.Namespace) -> Rules:
-    """Return how the lab counts for a size."""
+    """Return the rules of the lab for a size."""
     return Rules(limiter, size.limit.calls, size.limit.window_s, latency_s=args.latency)
 
 
 def list_cases(args: argparse.Namespace) -> list[Case]:
-    """Return what is to be run, in the order of the tables."""
+    """Return the cases to run, in the order of the tables."""
     return [case for part in PARTS if part in args.only for case in PARTS[part].list_cases(args)]
 
 
 def guess_length(case: Case) -> tuple[bool, bool, int]:
-    """Return what is less for a case that may take longer."""
+    """Return a sort key that is smaller for a case that may take longer."""
     return case.ends_after_s == math.inf, case.client != BURST, -case.size.campaigns
 
 
 def vary(case: Case, clients: Iterable[str], args: argparse.Namespace) -> list[Case]:
-    """Return a case for each client and phase; those beside the default have fewer phases."""
+    """Return a case for each client and phase; clients besides the default have fewer phases."""
     return [
         replace(case, client=client, phase=phase, rules=case.rules and replace(case.rules, phase=phase))
         for client in clients
@@ -87,7 +87,7 @@ def list_limits(args: argparse.Namespace) -> list[Case]:
 
 
 def list_gateways(args: argparse.Namespace) -> list[Case]:
-    """Return each program that is installed with each client."""
+    """Return each installed gateway with each client."""
     missing = list_missing()
     return [
         case
@@ -112,7 +112,7 @@ def list_answers(args: argparse.Namespace) -> list[Case]:
 
 
 def list_timed(args: argparse.Namespace, part: str, label: str, change: Callable[[Rules], Rules]) -> list[Case]:
-    """Return each limiter with a list that does not end in the time."""
+    """Return each limiter with a list that is too long for the time."""
     limit = args.size[0].limit
     size = Size(limit.calls * (args.windows + 1), limit)
     case = Case(part, "", DEFAULT, size, ends_after_s=args.windows * limit.window_s)
@@ -125,7 +125,7 @@ def list_timed(args: argparse.Namespace, part: str, label: str, change: Callable
 
 
 def list_second(args: argparse.Namespace) -> list[Case]:
-    """Return each limiter with somebody else, whose calls come evenly or at random."""
+    """Return each limiter with a second client, whose calls come evenly or at random."""
     return [
         *list_timed(args, "second", ", evenly", lambda rules: replace(rules, other_share=OTHER_SHARE)),
         *list_timed(
@@ -135,7 +135,7 @@ def list_second(args: argparse.Namespace) -> list[Case]:
 
 
 def list_halves(args: argparse.Namespace) -> list[Case]:
-    """Return each limiter with a limit that halves and comes back."""
+    """Return each limiter with a limit that halves and recovers."""
     every_s = args.windows / 3 * args.size[0].limit.window_s
     return list_timed(args, "halves", "", lambda rules: replace(rules, halves_every_s=every_s))
 
@@ -153,13 +153,13 @@ def mean(values: Iterable[float]) -> float:
 
 
 def tell_verdict(misses: Iterable[str]) -> str:
-    """Write whether targets were reached, and which were not."""
+    """Return whether the targets were reached, and those that were not."""
     missed = ", ".join(misses)
     return f"NOT REACHED: {missed}" if missed else "reached"
 
 
 def judge_limits(runs: Sequence[Run]) -> list[str]:
-    """Return what is beyond the targets of the table of limits."""
+    """Return the missed targets of the table of limits."""
     first = runs[0].case
     is_log = first.service.startswith("sliding log")
     checks = {
@@ -172,7 +172,7 @@ def judge_limits(runs: Sequence[Run]) -> list[str]:
 
 
 def write_outcomes(runs: Iterable[Run]) -> str:
-    """Write which campaigns did not end stopped."""
+    """Return the campaigns that did not end stopped, by outcome."""
     counts: Counter[str] = sum((run.unfinished for run in runs), Counter())
     return ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()) or "-"
 
@@ -181,7 +181,7 @@ LIMITS_HEAD = ("service", "client", "runs", "time", "highest", "refused", "most 
 
 
 def write_limits(runs: Sequence[Run]) -> list[str]:
-    """Write a row of the table of limits."""
+    """Return a row of the table of limits."""
     first = runs[0].case
     return [
         first.service,
@@ -200,13 +200,13 @@ SECOND_HEAD = ("service, second client", "runs", "used of the rest", "lowest", "
 
 
 def find_used(run: Run, share: float) -> float:
-    """Return the calls let through beside those of the stated limit that this share leaves."""
+    """Return the admitted calls relative to this share of the documented limit."""
     windows = run.case.ends_after_s / run.case.size.limit.window_s
     return run.let_through / (windows * run.case.size.limit.calls * share)
 
 
 def write_second(runs: Sequence[Run]) -> list[str]:
-    """Write a row of the table of two clients; with a burst of 1 there is no target."""
+    """Return a row of the table of two clients; a burst of 1 has no target."""
     used = [find_used(run, 1 - OTHER_SHARE) for run in runs]
     refused = mean(run.refused for run in runs)
     checks = {"used": mean(used) < LEAST_OF_REST, "refused": refused > MOST_REFUSED_BESIDE}
@@ -226,7 +226,7 @@ HALVES_HEAD = ("service", "runs", "used of what was permitted", "lowest", "refus
 
 
 def write_halves(runs: Sequence[Run]) -> list[str]:
-    """Write a row of the table of a limit that halves: of three phases two are whole."""
+    """Return a row of the table of a limit that halves; of three phases two are complete."""
     used = [find_used(run, 2.5 / 3) for run in runs]
     return [
         runs[0].case.service,
@@ -242,7 +242,7 @@ OUTAGE_HEAD = ("service", "client", "runs", "seconds", "calls", "not stopped")
 
 
 def write_outage(runs: Sequence[Run]) -> list[str]:
-    """Write a row of the table of a broken backend."""
+    """Return a row of the table of a broken backend."""
     return [
         runs[0].case.service,
         runs[0].case.client,
@@ -255,7 +255,7 @@ def write_outage(runs: Sequence[Run]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part: what is run, and the table of it."""
+    """One part: its cases, and its table."""
 
     title: str
     list_cases: Callable[[argparse.Namespace], list[Case]]
@@ -274,7 +274,7 @@ PARTS = {
 
 
 def write_tables(runs: Sequence[Run], order: Sequence[Case]) -> str:
-    """Write the table of each part and size, whose rows are in the order of the cases."""
+    """Return the table of each part and size, with rows in the order of the cases."""
     groups: dict[tuple[str, str], dict[tuple[str, str], list[Run]]] = defaultdict(dict)
     by_case = {id(run.case): run for run in runs}
     for case in order:
@@ -287,7 +287,7 @@ def write_tables(runs: Sequence[Run], order: Sequence[Case]) -> str:
 
 
 def write_outage_verdict(runs: Sequence[Run]) -> str:
-    """Write how long a run with a broken backend takes beside one with `--pace burst`."""
+    """Return the duration of a run with a broken backend relative to one with `--pace burst`."""
     took = {
         client: [run.took_s for run in runs if run.case.part == "outage" and run.case.client == client]
         for client in (DEFAULT, BURST)
@@ -300,13 +300,13 @@ def write_outage_verdict(runs: Sequence[Run]) -> str:
 
 
 def write_run(run: Run) -> str:
-    """Write a run as a line of JSON."""
+    """Return a run as a line of JSON."""
     told = {"case": asdict(run.case), "log": asdict(run.log), "outcomes": dict(run.outcomes), "primed_s": run.primed_s}
     return json.dumps(told) + "\n"
 
 
 def write_lateness(late_ms: Sequence[float]) -> str:
-    """Write how late the lab was, and whether the figures can be relied on."""
+    """Return the lag of the lab, and whether the figures are reliable."""
     usual_ms = percentile(late_ms, 99)
     told = "the machine kept up" if usual_ms <= LATE_MS else "THE MACHINE DID NOT KEEP UP: take fewer --jobs"
     return f"The lab's timers were late by {usual_ms:.1f} ms (p99), {late_ms[-1]:.0f} ms at most: {told}"
@@ -316,14 +316,14 @@ def write_lateness(late_ms: Sequence[float]) -> str:
 
 
 def parse_size(text: str) -> Size:
-    """Read CAMPAIGNS:CALLS/SECONDSs."""
+    """Return a size from CAMPAIGNS:CALLS/SECONDSs."""
     campaigns, _, limit = text.partition(":")
     calls, _, window = limit.partition("/")
     return Size(int(campaigns), Limit(int(calls), float(window.removesuffix("s"))))
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=PARTS, help="only this part (repeatable)")
     parser.add_argument("--limiter", action="append", choices=LIMITERS, help="only this limiter (repeatable)")
@@ -352,7 +352,7 @@ def parse_args() -> argparse.Namespace:
 
 
 async def measure(args: argparse.Namespace) -> None:
-    """Run the cases and print the tables; SIGTERM ends the servers as well."""
+    """Run the cases and print the tables; SIGTERM also ends the servers."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -1,12 +1,12 @@
-"""How quickly lists are read: plain CSV beside an earlier commit, and each other form beside plain CSV.
+"""Measures how fast lists are read: plain CSV against an earlier commit, and each other format against plain CSV.
 
     python benchmarks/lists.py --base COMMIT    # the same list, read by this tree and by that commit, in turn
     python benchmarks/lists.py                  # the forms alone
     python benchmarks/lists.py --smoke          # a short run that only shows that it works
 
-A list is read to its end, all its rows are made, and nothing else: by a process of its own each time, whose processor
-time counts. Trees and forms come in turn, and what is printed is the median of each and its ratio within a round.
-Target: plain CSV takes at most 1.10 times what it took the base; more is exit 1.
+A list is read completely and its rows are made, in a process of its own whose processor time counts. Trees and formats
+run in turn; printed are the median of each and its ratio within a round. Target: plain CSV takes at most 1.10 times the
+base's time; more is exit 1.
 """
 
 import argparse
@@ -42,13 +42,13 @@ print(rows, time.process_time() - began)
 
 
 def rows(count: int) -> Iterator[tuple[str, ...]]:
-    """Yield campaigns that are all different."""
+    """Yield distinct campaigns."""
     for number in range(count):
         yield (f"cd-{number:07x}-5f0a-4b1e-9c3d-2a7e8f6b1c0d", "voice", ACCOUNT, STREAM, f"Reminder {number}")
 
 
 def texts(count: int) -> Mapping[str, bytes]:
-    """Return the list in each form, under the name of its file."""
+    """Return the list in each format, by file name."""
     table = "".join(",".join(row) + "\n" for row in (HEADER, *rows(count)))
     objects = [dict(zip(HEADER, row, strict=True)) for row in rows(count)]
     return {
@@ -65,7 +65,7 @@ def texts(count: int) -> Mapping[str, bytes]:
 
 
 def unpack(commit: str, folder: Path) -> Path:
-    """Put the package as it was at a commit into a folder."""
+    """Extract the package at a commit to a folder."""
     archive = subprocess.run(
         ["git", "archive", commit, "bulkstop"], cwd=ROOT, stdout=subprocess.PIPE, check=True
     ).stdout
@@ -75,7 +75,7 @@ def unpack(commit: str, folder: Path) -> Path:
 
 
 def read_s(tree: Path, path: Path, count: int) -> float:
-    """Have a tree read a list in a process of its own and return its processor time; no row may be missing."""
+    """Read a list with a tree in a new process and return its processor time; no row may be missing."""
     env = {**os.environ, "PYTHONPATH": str(tree)}
     done = subprocess.run(
         [sys.executable, "-c", READ, str(path)], env=env, cwd=tree, stdout=subprocess.PIPE, text=True, check=True
@@ -100,7 +100,7 @@ def compare(trees: Mapping[str, Path], path: Path, count: int, rounds: int) -> f
 
 
 def measure_forms(folder: Path, names: Sequence[str], count: int, rounds: int) -> None:
-    """Print how long each form takes, beside plain CSV in the same round."""
+    """Print how long each format takes, relative to plain CSV in the same round."""
     taken = {name: [read_s(ROOT, folder / name, count) for _ in range(rounds)] for name in names}
     plain_s = statistics.median(taken[PLAIN])
     for name, each in taken.items():

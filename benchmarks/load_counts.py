@@ -1,10 +1,10 @@
-"""A long load test: whether every request is in the statistics, and whether it takes no more memory for it.
+"""A long load test: checks that the statistics contain every request, and that the memory does not grow.
 
     python benchmarks/load_counts.py                      # 2,000,000 requests against nginx: minutes
     python benchmarks/load_counts.py --requests 100000
     python benchmarks/load_counts.py --smoke              # a short run that only shows that it works
 
-Four counts must be one: that of nginx, that of the summary, the lines of `--results`, and the values in the histogram
+Four counts must be equal: that of nginx, that of the summary, the lines of `--results`, and the values in the histogram
 log of `--hdr`. The percentiles of the summary must be those of the lines, within the three digits of a histogram. The
 memory at the end must be that of the beginning. What does not hold is printed, and is exit 1.
 """
@@ -25,21 +25,21 @@ from watched import Look
 
 PARTS = 10
 GROWTH = 1.1
-"""The memory of the last tenth of a run may be so many times that of the second, in which all is warm."""
+"""Most ratio of the memory in the last tenth of a run to that in the second, after the warm-up."""
 LEAST_JUDGED = 100_000
-"""A shorter run has not warmed up."""
+"""A shorter run is still warming up."""
 PRECISION = 0.001
 ROUNDING_MS = 0.0011
 
 
 def service_times_ms(path: Path) -> list[float]:
-    """Read all service times from the lines of a run, in order."""
+    """Return all service times from the lines of a run, sorted."""
     with path.open("rb") as file:
         return sorted(line["service_ms"] for line in map(orjson.loads, file))
 
 
 def counted_in_log(path: Path) -> int:
-    """Count the values in a histogram log: those of its latencies, which have no tag."""
+    """Return the number of latencies in a histogram log, which have no tag."""
     from hdrh.histogram import HdrHistogram
 
     lines = [line.rsplit(",", 1)[1] for line in path.read_text().splitlines() if line[:1].isdigit()]
@@ -53,14 +53,14 @@ def memory(looks: list[Look]) -> list[float]:
 
 
 def miscounted(counts: dict[str, int], requests: int) -> Iterator[str]:
-    """Say which counts are not that of the requests."""
+    """Yield the counts that differ from the number of requests."""
     for name, count in counts.items():
         if count != requests:
             yield f"{name}: {count:,} instead of {requests:,}"
 
 
 def unequal(told: dict[str, float], times_ms: list[float]) -> Iterator[str]:
-    """Say which percentiles are not those of the lines."""
+    """Yield the percentiles that differ from those of the lines."""
     for name, value in told.items():
         if name.startswith("p") or name == "max":
             expected = percentile(times_ms, 100 if name == "max" else float(name[1:]))
@@ -69,13 +69,13 @@ def unequal(told: dict[str, float], times_ms: list[float]) -> Iterator[str]:
 
 
 def grown(tenths_mb: list[float]) -> Iterator[str]:
-    """Say whether the memory has grown."""
+    """Yield a message if the memory has grown."""
     if len(tenths_mb) >= PARTS and tenths_mb[PARTS - 1] > tenths_mb[1] * GROWTH:
         yield f"the memory has grown from {tenths_mb[1]:.0f} MB to {tenths_mb[PARTS - 1]:.0f} MB"
 
 
 def measure(requests: int, connections: int, folder: Path, options: list[str]) -> list[str]:
-    """Run the load test, print what it came to, and say what does not hold."""
+    """Run the load test, print its results, and return what does not hold."""
     write_files(folder)
     closed = ("--closed", "--concurrency", str(connections), "--count", str(requests), "--hdr", "log.hdr")
     with counting_nginx() as server:

@@ -1,4 +1,4 @@
-"""What a script for the job would be: read the CSV, post each campaign with aiohttp, read the JSON, count.
+"""A typical script for the job: reads the CSV, posts each campaign with aiohttp, reads the JSON, counts.
 
 python benchmarks/naive_loop.py http://127.0.0.1:8080 list.csv 50 uvloop      # or asyncio: asyncio.run
 """
@@ -15,7 +15,7 @@ from bare_loop import HEADERS, TARGET
 
 
 async def stop_all(host: str, rows: Iterator[dict[str, str]], connections: int) -> int:
-    """Post for each row from so many workers and return how many were stopped."""
+    """Post for each row with this many workers and return the number of stopped campaigns."""
     stopped = 0
 
     async def worker(session: aiohttp.ClientSession) -> None:
@@ -30,7 +30,7 @@ async def stop_all(host: str, rows: Iterator[dict[str, str]], connections: int) 
 
 
 def main() -> None:
-    """Stop a list and print how many were stopped."""
+    """Stop a list and print the number of stopped campaigns."""
     host, path, connections, loop = sys.argv[1:]
     with Path(path).open(newline="") as file:
         job = stop_all(host, iter(csv.DictReader(file)), int(connections))

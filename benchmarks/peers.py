@@ -1,4 +1,4 @@
-"""The servers and peers that the benchmarks measure against; nothing of bulkstop's engine is used here."""
+"""The servers and peers of the benchmarks; nothing of bulkstop's engine is used here."""
 
 import asyncio
 import http.client
@@ -18,7 +18,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-"""The nginx of this machine, if it has one."""
+"""The nginx of this machine, or None."""
 
 VOICE_ANSWER = json.dumps(
     {
@@ -50,12 +50,12 @@ http {{
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """Return so many ports that nobody listens on; all are held at once, so that none is given twice."""
+    """Return free ports; all are held at once, so that none is returned twice."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -64,7 +64,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def await_port(port: int, timeout_s: float = 10.0) -> None:
-    """Wait until somebody listens on a port."""
+    """Wait until a process listens on a port."""
     end = time.monotonic() + timeout_s
     while True:
         try:
@@ -81,7 +81,7 @@ SETTLED_S = 0.02
 
 
 class Nginx:
-    """A running nginx that gives the documented answer to everything, counts what it is asked, and can freeze."""
+    """A running nginx that returns the documented response to everything, counts its requests, and can freeze."""
 
     def __init__(self, url: str, process: "subprocess.Popen[bytes]") -> None:
         self.url = url
@@ -89,9 +89,9 @@ class Nginx:
         self._looks = 0
 
     def requests(self) -> int:
-        """Return how many requests it has had from others, when no more come."""
+        """Return the number of requests from clients, once no more arrive."""
         seen, now = -1, self._status()
-        while now != seen:  # it may still read what a process that has ended wrote last
+        while now != seen:  # it may still read the last bytes of a process that has ended
             time.sleep(SETTLED_S)
             seen, now = now, self._status()
         return now
@@ -105,7 +105,7 @@ class Nginx:
         return int(lines[2].split()[2]) - self._looks
 
     def freeze(self, seconds: float) -> None:
-        """Let all its processes stand still; what arrives meanwhile waits."""
+        """Suspend all its processes for some seconds; requests wait meanwhile."""
         os.killpg(self._process.pid, signal.SIGSTOP)
         time.sleep(seconds)
         os.killpg(self._process.pid, signal.SIGCONT)
@@ -113,7 +113,7 @@ class Nginx:
 
 @contextmanager
 def counting_nginx(workers: int = 1) -> Iterator[Nginx]:
-    """Run nginx with so many workers, without a log and without a limit on the requests of a connection."""
+    """Run nginx with this many workers, without a log or a limit of requests per connection."""
     port = free_port()
     with running_nginx(NGINX.format(port=port, answer=VOICE_ANSWER, workers=workers), port) as (process, _):
         yield Nginx(f"http://127.0.0.1:{port}", process)
@@ -121,14 +121,14 @@ def counting_nginx(workers: int = 1) -> Iterator[Nginx]:
 
 @contextmanager
 def nginx() -> Iterator[str]:
-    """Run nginx with one worker that gives the documented answer to everything; yields its URL."""
+    """Run nginx with one worker that returns the documented response to everything; yields its URL."""
     with counting_nginx() as server:
         yield server.url
 
 
 @contextmanager
 def running_nginx(config: str, port: int) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
-    """Run nginx in a process group of its own until the block ends; yields its first process and its folder."""
+    """Run nginx in its own process group until the block ends; yields its first process and its folder."""
     if BINARY is None:
         raise SystemExit("nginx is not installed: benchmarks/README.md says how")
     with tempfile.TemporaryDirectory() as name:
@@ -146,9 +146,9 @@ def running_nginx(config: str, port: int) -> Iterator[tuple["subprocess.Popen[by
 
 @contextmanager
 def slow_server(latency_s: float, fail_first: float = 0.0) -> Iterator[str]:
-    """Run a bare asyncio server that answers after `latency_s`, in a process of its own; yields its URL.
+    """Run a bare asyncio server that answers after `latency_s` in its own process; yields its URL.
 
-    `fail_first` of the ids, spread evenly, get 503 the first time they are asked for.
+    The share `fail_first` of the ids, spread evenly, get 503 at their first request.
     """
     port = free_port()
     with running([sys.executable, __file__, str(port), str(latency_s), str(fail_first)], port):
@@ -170,7 +170,7 @@ def running(command: Sequence[str], port: int, stdout: BinaryIO | None = None) -
 class _Slow(asyncio.Protocol):
     """Answers each request of a connection after the same time."""
 
-    seen: set[bytes] = set()  # noqa: RUF012 - one for all connections
+    seen: set[bytes] = set()  # noqa: RUF012 - shared by all connections
 
     def __init__(self, latency_s: float, fail_first: float) -> None:
         self.latency_s, self.every = latency_s, round(1 / fail_first) if fail_first else 0

@@ -1,10 +1,10 @@
-"""How much of a limit is used, and how often it is broken, beside three other ways of pacing on the same server.
+"""Measures how much of a limit is used, and how often it is broken, compared with three other ways of pacing.
 
     python benchmarks/quota.py            # known windows, an unknown limit, a limit that drops and comes back
     python benchmarks/quota.py --smoke    # a short run that only shows that it works
 
-All figures are computed from nginx's own log. The peers are what scripts do: a fixed delay after each answer, a token
-bucket with burst = limit, and as fast as possible with a stop of 15 s for each 429.
+All figures are computed from nginx's own log. The peers are typical of scripts: a fixed delay after each response, a
+token bucket with burst = limit, and full speed with a pause of 15 s for each 429.
 """
 
 import argparse
@@ -32,7 +32,7 @@ FLAT_STOP_S = 15.0
 
 
 def bulkstop(host: str, folder: Path, campaigns: int, *flags: str, name: str = "one") -> list[str]:
-    """Return the command that stops so many made-up campaigns."""
+    """Return the command that stops this many made-up campaigns."""
     path = folder / f"{name}.txt"
     path.write_text("".join(f"cd-{name}-{number}\n" for number in range(campaigns)))
     ids = ["--type", "voice", "--account-id", ACCOUNT, "--stream-id", STREAM]
@@ -46,7 +46,7 @@ def peer(name: str, host: str, calls: int, seconds: float, per_s: float, burst: 
 
 
 def started(commands: Sequence[list[str]]) -> None:
-    """Run commands at the same time, to their ends."""
+    """Run commands concurrently until all have ended."""
     env = {"BULKSTOP_TOKEN": "x.y.z", **os.environ}
     running = [subprocess.Popen(command, env=env) for command in commands]
     for process in running:
@@ -57,7 +57,7 @@ def started(commands: Sequence[list[str]]) -> None:
 
 
 async def run_peer(name: str, host: str, calls: int, seconds: float, per_s: float, burst: int) -> None:
-    """Post until so many calls are made or the time is over."""
+    """Post until this many calls are made or the time is over."""
     import aiohttp
 
     url = f"{host}/api/v2/public/{STREAM}/campaign/trigger/cd-{{}}?accountId={ACCOUNT}&campaignType=voice&trigger=stop"
@@ -80,16 +80,19 @@ async def run_peer(name: str, host: str, calls: int, seconds: float, per_s: floa
                     return
 
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):  # nobody waits for one that has stopped for longer than that
+            async with asyncio.timeout(seconds):  # a peer in a longer pause is cut off
                 await asyncio.gather(*(worker() for _ in range(workers)))
 
 
 Turn = Callable[[int | None], Awaitable[bool]]
-"""Called with None before a call, with the status after it; says whether to go on, or that the call is done."""
+"""Called with None before a call, with the status after it.
+
+Returns whether to continue, or whether the call is done.
+"""
 
 
 def fixed_delay(per_s: float, burst: int) -> tuple[int, Turn]:
-    """Wait the same time after each answer; the delay is that of the limit."""
+    """Wait the same time after each response, as long as the limit needs for a call."""
 
     async def turn(status: int | None) -> bool:
         if status is not None:
@@ -100,7 +103,7 @@ def fixed_delay(per_s: float, burst: int) -> tuple[int, Turn]:
 
 
 def token_bucket(per_s: float, burst: int) -> tuple[int, Turn]:
-    """Fill a bucket of the limit's size at the limit's rate; a refused call is tried again."""
+    """Use a token bucket of the limit's size and rate; a refused call is repeated."""
     tokens, filled = float(burst), time.monotonic()
 
     async def turn(status: int | None) -> bool:
@@ -119,7 +122,7 @@ def token_bucket(per_s: float, burst: int) -> tuple[int, Turn]:
 
 
 def flat_stop(per_s: float, burst: int) -> tuple[int, Turn]:
-    """Go as fast as eight workers can; stop for 15 s at each 429."""
+    """Send as fast as eight workers can; pause for 15 s at each 429."""
 
     async def turn(status: int | None) -> bool:
         if status == 429:
@@ -136,7 +139,7 @@ PEERS = {"fixed delay": fixed_delay, "token bucket": token_bucket, "flat 15 s st
 
 
 def fullest(calls: Sequence[Call], limits: Sequence[Limit]) -> float:
-    """Return the fullest rolling window as a share of its limit."""
+    """Return the calls of the fullest rolling window as a share of its limit."""
     times = sorted(call.unix_s for call in calls)
     share = 0.0
     for limit in limits:
@@ -149,7 +152,7 @@ def fullest(calls: Sequence[Call], limits: Sequence[Limit]) -> float:
 
 
 def used(calls: Sequence[Call], limits: Sequence[Limit]) -> float:
-    """Return the shortest time in which so many calls are permitted as a share of the time they took."""
+    """Return the shortest permitted duration of these calls as a share of their duration."""
     times = [call.unix_s for call in calls]
     return min_duration_s(len(calls), limits) / (max(times) - min(times))
 
@@ -171,14 +174,14 @@ def wasted(calls: Sequence[Call]) -> float:
 
 
 def seen(rate: int, run: Callable[[Limited, Path], None], lowered: int = 1, burst: int = 0) -> list[Call]:
-    """Run against a fresh nginx with this limit and give its log."""
+    """Run against a new nginx with this limit and return its log."""
     with tempfile.TemporaryDirectory() as folder, limited(rate, lowered_per_s=lowered, burst=burst) as server:
         run(server, Path(folder))
         return server.stop()
 
 
 def known_windows(campaigns: int, limits: Sequence[Limit]) -> None:
-    """Print, for windows that the client knows: the permitted calls used, and the fullest window."""
+    """Print, for windows that the client knows: the share of permitted calls used, and the fullest window."""
     quota = [word for limit in limits for word in ("--quota", str(limit))]
     per_s, burst = min(limit.calls / limit.window_s for limit in limits), min(limit.calls for limit in limits)
     half = campaigns // 2
@@ -219,7 +222,7 @@ def unknown_limit(seconds: float, rate: int = UNKNOWN) -> None:
 
 
 def step_change(seconds: float, rate: int = UNKNOWN) -> None:
-    """Print the goodput over a limit that drops to a fifth for a while and comes back."""
+    """Print the goodput of a limit that drops to a fifth for a while and recovers."""
     permitted = rate * seconds * 2.2
     flags = ("--quota", "none", "--adaptive", "--concurrency", "64")
 
@@ -236,7 +239,7 @@ def step_change(seconds: float, rate: int = UNKNOWN) -> None:
 
 
 def main() -> None:
-    """Run one peer for the parent process, or the whole comparison."""
+    """Run one peer for the parent process, or the complete comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a short run")
     parser.add_argument("--peer", nargs=6, help=argparse.SUPPRESS)

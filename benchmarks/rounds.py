@@ -1,4 +1,4 @@
-"""The pure parts of `bench.py`: runs in turn, the ratios within them, their spread, and the table of the targets."""
+"""The pure parts of `bench.py`: runs in turn, their ratios within a round, their spread, and the table of targets."""
 
 import statistics
 from collections import deque
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def in_turn(runners: Mapping[K, Callable[[], T]], number: int) -> dict[K, list[T]]:
-    """Let all run so often, one after the other, and each time another of them first."""
+    """Run all in turn, `number` times, each round beginning with another one."""
     runs: dict[K, list[T]] = {name: [] for name in runners}
     order = deque(runners)
     for _ in range(number):
@@ -24,13 +24,13 @@ def in_turn(runners: Mapping[K, Callable[[], T]], number: int) -> dict[K, list[T
 
 
 def ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
-    """Return the ratios of two that ran in the same rounds; a round without a figure has none."""
+    """Return the ratios of two series from the same rounds; a round without a figure is omitted."""
     return [one / other for one, other in zip(ones, others, strict=False) if other]
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the runs of a row came to, and the bar: the least that it must be, or the most if `is_most`."""
+    """The results of a row, and its bar: the least that is required, or the most if `is_most`."""
 
     name: str
     values: Sequence[float]
@@ -39,7 +39,7 @@ class Measured:
     unit: str = ""
     is_most: bool = False
     excuse: str = ""
-    """Why the row is reached although its figure is not: the command said so itself."""
+    """Why the row passes although its figure misses the bar: the command reported that itself."""
 
     @property
     def median(self) -> float:
@@ -47,7 +47,7 @@ class Measured:
         return statistics.median(self.values)
 
     def verdict(self) -> str:
-        """Say whether the bar is reached, or even the stretch."""
+        """Return whether the bar is reached, or even the stretch."""
         if self.bar is None:
             return ""
         if self._meets(self.stretch):
@@ -61,7 +61,7 @@ class Measured:
 
 
 def targets_table(rows: Sequence[Measured]) -> str:
-    """Write each row with its median, its lowest and highest run, and its bars."""
+    """Return each row with its median, its lowest and highest run, and its bars."""
     head = ("", "median", "lowest-highest", "runs", "target", "stretch", "verdict")
     return table(head, map(_target_row, rows))
 
@@ -81,7 +81,7 @@ def _target_row(row: Measured) -> list[str]:
 
 
 def figure(value: float) -> str:
-    """Write a figure with about three digits."""
+    """Return a figure with about three digits."""
     return (
         f"{value:,.0f}"
         if value >= 100

@@ -1,15 +1,14 @@
-"""A long list: how much memory a run of 1,000,000 campaigns takes, and whether it slows down on its way.
+"""A long list: measures the memory of a run of 1,000,000 campaigns, and whether it slows down.
 
     python benchmarks/scale.py                 # 1,000,000 rows against nginx, then the finished run resumed: minutes
     python benchmarks/scale.py --rows 100000   # fewer rows: the memory says less, the rates are the same
     python benchmarks/scale.py --smoke         # a short run that only shows that it works
 
-The real command runs as a process; nginx gives the documented answer to every call. The peak is what the kernel says
-of the process. Rates come from the times in the result lines: that of each tenth of the run, and that of the fastest
-tenth of it, which is its rate without what other work on the machine took away for some seconds. Beside them stand the
-processor time for a row and the memory at the end of the tenth.
-Targets: at most 250 MB, and the last tenth at least 0.90 as fast as the first, by the fastest part of each; a missed
-one is exit 1. There is no peer: the run is measured against itself.
+The real command runs as a process; nginx returns the documented response to every call. The peak is the kernel's figure
+for the process. Rates come from the times in the result lines: those of each tenth of the run, and of its fastest
+tenth, which excludes seconds that other work on the machine took. The table also has the processor time per row and the
+memory at the end of each tenth. Targets: at most 250 MB, and the last tenth at least 0.90 as fast as the first, by the
+fastest part of each; a missed one is exit 1. There is no peer: the run is compared with itself.
 """
 
 import argparse
@@ -35,19 +34,19 @@ SHORTEST_S = 0.001
 
 
 class Tenth(NamedTuple):
-    """A tenth of a run: its rows, and the times at which it and each of its ten parts ended, its beginning first."""
+    """A tenth of a run: its rows, its beginning, and the times at which each of its ten parts ended."""
 
     rows: int
     times: Sequence[float]
 
     @property
     def rate(self) -> float:
-        """Rows a second."""
+        """Rows per second."""
         return self.rows / max(self.times[-1] - self.times[0], SHORTEST_S)
 
     @property
     def best_rate(self) -> float:
-        """Rows a second of the fastest part."""
+        """Rows per second of the fastest part."""
         return self.rows / PARTS / max(min(end - begin for begin, end in pairwise(self.times)), SHORTEST_S)
 
 
@@ -59,7 +58,7 @@ def write_list(path: Path, rows: int) -> None:
 
 
 def stop(host: str, folder: Path, concurrency: int, *more: str, code: int = 0) -> Ran:
-    """Stop the list with the real command and watch the process; it must end with that exit code."""
+    """Stop the list with the real command and watch the process; it must end with exit code `code`."""
     command = [sys.executable, "-m", "bulkstop", "stop", "list.csv", "-o", "results.jsonl", "--host", host, *more]
     command += ["--quota", "none", "--concurrency", str(concurrency), "--yes", "--quiet"]
     return watched.run(command, cwd=folder, env=watched.environment(folder), codes=(code,))
@@ -71,7 +70,7 @@ def at(looks: Sequence[Look], unix_s: float) -> Look:
 
 
 def tenths(results: Path, rows: int) -> list[Tenth]:
-    """Cut a run into ten parts with as many rows each, by the times in its result lines."""
+    """Split a run into ten parts with equal numbers of rows, by the times in its result lines."""
     step = rows // PARTS**2
     with results.open("rb") as file:
         began = orjson.loads(file.readline())["started_at"]
@@ -84,12 +83,12 @@ def tenths(results: Path, rows: int) -> list[Tenth]:
 
 
 def unix_s(text: str) -> float:
-    """Read a time of a result line."""
+    """Return the unix time of a result line."""
     return datetime.fromisoformat(text).timestamp()
 
 
 def tell(ran: Ran, parts: Sequence[Tenth]) -> float:
-    """Print how each tenth went and give the rate of the last as a share of the first's."""
+    """Print the figures of each tenth; return the rate of the last as a share of the first's."""
     print("tenth    rows/s   fastest part   CPU us/row   resident MB")
     for number, part in enumerate(parts, start=1):
         mb = at(ran.looks, part.times[-1]).resident_mb
@@ -104,12 +103,12 @@ def tell(ran: Ran, parts: Sequence[Tenth]) -> float:
 
 
 def cpu_us(ran: Ran, part: Tenth) -> float:
-    """Return the processor time of a row."""
+    """Return the processor time per row."""
     return (at(ran.looks, part.times[-1]).cpu_s - at(ran.looks, part.times[0]).cpu_s) / part.rows * 1e6
 
 
 def measure(host: str, folder: Path, rows: int, concurrency: int, *, resume: bool) -> bool:
-    """Run the list, then resume the finished run; print both and tell whether every target is met."""
+    """Run the list, then resume the finished run; print both and return whether every target is met."""
     write_list(folder / "list.csv", rows)
     ran = stop(host, folder, concurrency)
     parts = tenths(folder / "results.jsonl", rows)
@@ -121,7 +120,7 @@ def measure(host: str, folder: Path, rows: int, concurrency: int, *, resume: boo
     ratio, peaks = tell(ran, parts), [ran.peak_mb]
     if resume:
         size = (folder / "results.jsonl").stat().st_size
-        again = stop(host, folder, concurrency, "--resume", code=2)  # refused, but only once all has been read
+        again = stop(host, folder, concurrency, "--resume", code=2)  # refused, but only after all rows are read
         peaks.append(again.peak_mb)
         if (folder / "results.jsonl").stat().st_size != size:
             raise SystemExit("there was nothing left to do, but the resumed run wrote results")

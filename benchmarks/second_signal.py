@@ -1,16 +1,15 @@
-"""Two signals at random moments of a run that something holds up: it ends in time, and every row has its line.
+"""Sends two signals at random moments of a blocked run, and checks that it ends in time and every row has its line.
 
     python benchmarks/second_signal.py                        # 100 moments of each condition: half an hour
     python benchmarks/second_signal.py --moments 5 --seed 7   # others, chosen by the seed
     python benchmarks/second_signal.py --only "full pipe"     # one condition
     python benchmarks/second_signal.py --smoke                # a short run that only shows that it works
 
-The real command runs as a process against a server that answers as the condition says. At a moment that is drawn it
-gets a SIGTERM, and a little later a SIGINT. It must be gone within `--grace` and a second, with exit code 143 (or its
-own, if it had ended before), and the result file must have one line for each row, or no line when nothing was sent.
-Where nobody reads its lines, those that are missing must be counted; on a full disk there is room for no more. Each
-campaign whose stop has arrived has a line, in the file or on standard error. What does not hold is printed, and is
-exit 1.
+The real command runs as a process against a server that answers as the condition says. At a random moment it gets a
+SIGTERM, and a little later a SIGINT. It must end within `--grace` and a second, with exit code 143 (or its own, if it
+had ended before), and the result file must have one line for each row, or no line if nothing was sent. If nobody reads
+its lines, the missing ones must be counted; a full disk has no room for more. Each campaign whose stop has arrived has
+a line, in the file or on standard error. What does not hold is printed, and is exit 1.
 """
 
 import argparse
@@ -36,9 +35,9 @@ from watched import environment
 ROWS = 200
 GRACE_S = 0.5
 WITHIN_S = GRACE_S + 1.0
-"""So long after the second signal the process is gone."""
+"""Seconds after the second signal within which the process must end."""
 LATEST_FIRST_S = 1.0
-"""The first signal comes up to so long after the first request."""
+"""Seconds after the first request within which the first signal comes."""
 LATEST_SECOND_S = 0.4
 CODE = 128 + signal.SIGTERM
 WAIT_S = 60.0
@@ -53,7 +52,7 @@ HOSTILE = (
 
 
 class Answer(NamedTuple):
-    """What is answered: a status, a JSON value or bytes, headers, and after how long."""
+    """A response: its status, a JSON value or bytes, headers, and its delay."""
 
     status: int = 200
     body: Any = STOPPED
@@ -62,7 +61,7 @@ class Answer(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """What holds a run up: how the server answers the call of a number, options, and what stands before the command."""
+    """What blocks a run: the server's response by call number, options, and words before the command."""
 
     name: str
     answer: Callable[[int, str], Answer]
@@ -72,14 +71,14 @@ class Condition(NamedTuple):
 
 
 def answer_hostile(number: int, path: str) -> Answer:
-    """Answer with long and deep texts, broken JSON, and now and then as one should."""
+    """Answer with long and deep texts, broken JSON, and sometimes correctly."""
     if number % 4 == 3:
         return Answer()
     return Answer(409, HOSTILE[number % 3]) if number % 2 else Answer(500, b"[" * 20_000)
 
 
 def answer_not_active(number: int, path: str) -> Answer:
-    """Claim that nothing is active, and let the list that could prove it take long."""
+    """Claim that nothing is active, and answer the list that could prove it slowly."""
     return Answer(after_s=30.0) if "getAll" in path else Answer(409, NOT_ACTIVE)
 
 
@@ -113,11 +112,11 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the server."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def count(self, path: str) -> int:
-        """Count a request; return how many there were before."""
+        """Count a request; return the number of earlier ones."""
         with self._lock:
             if (stop := re.search(r"/trigger/([^?]+)", path)) is not None:
                 self.stopped.add(stop[1])
@@ -125,11 +124,11 @@ class Server(ThreadingHTTPServer):
             return self.requests - 1
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a client that has gone."""
+        """Ignore a client that has left."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """The handler of one connection."""
 
     protocol_version = "HTTP/1.1"
     server: Server
@@ -153,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(condition: Condition) -> Iterator[Server]:
-    """Hold a server open."""
+    """Run a server within the block."""
     server = Server(condition)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -169,14 +168,14 @@ def serving(condition: Condition) -> Iterator[Server]:
 
 
 class Moment(NamedTuple):
-    """When the signals come: so long after the first request has arrived, and so long after the first signal."""
+    """When the signals come: seconds after the first request, and after the first signal."""
 
     first_s: float
     second_s: float
 
 
 class Ended(NamedTuple):
-    """How a process ended: its code, how long after the second signal, and what it said; `stopped` has arrived."""
+    """How a process ended: its code, its delay after the second signal, its output, and the stops that arrived."""
 
     code: int
     after_s: float
@@ -187,14 +186,14 @@ class Ended(NamedTuple):
 
     @property
     def told(self) -> frozenset[str]:
-        """The campaigns of which a line tells that they were sent, in the file or on standard error."""
+        """The campaigns that a line reports as sent, in the file or on standard error."""
         said = [line.encode() for line in self.err.splitlines() if line.startswith('{"campaign_id"')]
         results = [json.loads(line) for line in (*self.lines, *said)]
         return frozenset(result["campaign_id"] for result in results if result["outcome"] != "not_sent")
 
     @property
     def missing(self) -> int:
-        """How many lines it says that nobody has read."""
+        """The number of lines that it reports as unread."""
         match = re.search(r"([\d,]+) result lines could not be written", self.err)
         return int(match[1].replace(",", "")) if match else 0
 
@@ -235,7 +234,7 @@ def write_list(path: Path) -> None:
 
 @contextmanager
 def unread_pipe(condition: Condition) -> Iterator[tuple[int, int]]:
-    """Have a pipe whose reader reads only in the end, if the condition is one; else -1 and no output."""
+    """Create a pipe that is read only at the end, if the condition needs one; else yield -1 and no output."""
     if condition.is_read:
         yield -1, subprocess.DEVNULL
         return
@@ -249,7 +248,7 @@ def unread_pipe(condition: Condition) -> Iterator[tuple[int, int]]:
 
 
 def read_pipe(reader: int) -> list[bytes]:
-    """Read what stands in a pipe."""
+    """Return the lines in a pipe."""
     os.set_blocking(reader, False)
     data = b""
     with suppress(BlockingIOError):
@@ -259,12 +258,12 @@ def read_pipe(reader: int) -> list[bytes]:
 
 
 def read_file(path: Path) -> list[bytes]:
-    """Read the lines of a file; one that is not there has none."""
+    """Return the lines of a file; a missing file has none."""
     return path.read_bytes().splitlines() if path.exists() else []
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until something is so."""
+    """Wait until the condition is true."""
     give_up = time.monotonic() + WAIT_S
     while not condition():
         if time.monotonic() > give_up:
@@ -273,10 +272,10 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def flaws_of(condition: Condition, ended: Ended, within_s: float = WITHIN_S) -> Iterator[str]:
-    """Say what does not hold."""
+    """Yield what does not hold."""
     if ended.after_s > within_s:
         yield f"it took {ended.after_s:.2f} s after the second signal"
-    codes = {CODE, -signal.SIGTERM} if ended.is_signalled else {0, 1, 3, CODE}  # after its end it dies of it
+    codes = {CODE, -signal.SIGTERM} if ended.is_signalled else {0, 1, 3, CODE}  # after its end the signal kills it
     if ended.code not in ({*codes, 3} if condition.before else codes):
         yield f"exit code {ended.code}"
     if len(ended.lines) + ended.missing not in {ROWS, ROWS if ended.stopped else 0} and not condition.before:
@@ -293,13 +292,13 @@ def flaws_of(condition: Condition, ended: Ended, within_s: float = WITHIN_S) -> 
 
 
 def draw(condition: Condition, number: int, seed: int) -> Moment:
-    """Draw a moment."""
+    """Draw the moments of the signals."""
     rng = random.Random(f"{seed} {condition.name} {number}")
     return Moment(rng.uniform(0, LATEST_FIRST_S), rng.uniform(0, LATEST_SECOND_S))
 
 
 def try_condition(condition: Condition, moments: int, seed: int) -> int:
-    """End as many runs under a condition; print how that went, and return how many were not as they should be."""
+    """Run a condition several times; print the results, and return the number of failures."""
     failed, took = 0, list[float]()
     for number in range(moments):
         moment = draw(condition, number, seed)
@@ -317,7 +316,7 @@ def try_condition(condition: Condition, moments: int, seed: int) -> int:
 
 
 def main() -> None:
-    """End as many runs as asked for."""
+    """Run as many moments as requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a short run")
     parser.add_argument("--moments", type=int, default=100)

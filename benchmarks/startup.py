@@ -1,4 +1,4 @@
-"""How long a user waits: two help pages and a one-campaign run beside `python -c "import aiohttp"`.
+"""Measures the start of two help pages and a one-campaign run, compared with `python -c "import aiohttp"`.
 
 python benchmarks/startup.py            # ratios of medians, commands in turn
 python benchmarks/startup.py --smoke    # a short run that only shows that it works
@@ -26,7 +26,7 @@ def wall_s(command: list[str], env: dict[str, str]) -> float:
 
 
 def commands(host: str, folder: Path) -> dict[str, list[str]]:
-    """Name the commands: the peer first."""
+    """Return the commands by name, the peer first."""
     path = folder / "one.csv"
     path.write_text("campaign_id,campaign_type,account_id,stream_id\ncd-1,voice,64f0a1b2c3d4e5f60718293a,st-1\n")
     bulkstop = [sys.executable, "-m", "bulkstop"]

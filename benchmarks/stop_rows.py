@@ -16,7 +16,7 @@ from rounds import Measured, in_turn, ratios
 
 HERE = Path(__file__).resolve().parent
 Found = tuple[list[Measured], list[str]]
-"""The rows for the table of the targets, and what does not hold."""
+"""The rows for the table of targets, and what does not hold."""
 LIST, RESULTS = "list.csv", "results.jsonl"
 PLAN = """
 import sys, time
@@ -40,7 +40,7 @@ STARTS_MS = {"stop --dry-run of one row": (94, 80), "--help": (41, 35)}
 
 
 class Place(NamedTuple):
-    """Where a row is measured: the server, the folder of its files, the connections of each client, and the runs."""
+    """The setting of a row: the server, the folder of its files, the connections of each client, and the runs."""
 
     server: Nginx
     folder: Path
@@ -49,17 +49,17 @@ class Place(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """What a run that stops a list came to: campaigns a second, sending alone and by the whole process."""
+    """The result of a run that stops a list: campaigns per second, for sending alone and for the whole process."""
 
     sending: float
     whole: float
     flaw: str
     cpu_us: float
-    """Processor time of a campaign, the start included; it depends less on what else runs."""
+    """Processor time per campaign, including the start; other load affects it less."""
 
 
 def bulkstop_run(place: Place, campaigns: int, transport: str) -> Stopped:
-    """Stop the list with the real command; the server, the manifest and the lines must have the same count."""
+    """Stop the list with the real command; the server, the manifest and the lines must have equal counts."""
     before = place.server.requests()
     ran = scale.stop(place.server.url, place.folder, place.connections, "--transport", transport, "--overwrite")
     manifest = json.loads((place.folder / f"{RESULTS}.run.json").read_text())["runs"][-1]
@@ -80,13 +80,13 @@ def bulkstop_run(place: Place, campaigns: int, transport: str) -> Stopped:
 
 
 def miscount(name: str, counts: dict[str, int], expected: int) -> str:
-    """Say which counts are not what was to be sent; empty if all are."""
+    """Return the counts that differ from what was to be sent; empty if none does."""
     wrong = [f"{count:,} {what}" for what, count in counts.items() if count != expected]
     return f"{name}: {', '.join(wrong)}, not {expected:,}" if wrong else ""
 
 
 def peer_run(place: Place, job: Job, generator: Generator) -> Stopped:
-    """Let a load generator make its requests at the same server."""
+    """Run a load generator with its requests at the same server."""
     before = place.server.requests()
     ran = watched.run(generator.command(job), cwd=job.folder, env=watched.environment(job.folder))
     counted = place.server.requests() - before
@@ -101,7 +101,7 @@ def peer_run(place: Place, job: Job, generator: Generator) -> Stopped:
 
 
 def naive_run(place: Place, campaigns: int, loop: str) -> Stopped:
-    """Let the naive loop stop the list."""
+    """Stop the list with the naive loop."""
     before = place.server.requests()
     command = [sys.executable, str(HERE / "naive_loop.py"), place.server.url, LIST, str(place.connections), loop]
     ran = watched.run(command, cwd=place.folder, env=watched.environment(place.folder))
@@ -112,18 +112,18 @@ def naive_run(place: Place, campaigns: int, loop: str) -> Stopped:
 
 
 def cpu_rows(what: str, runs: dict[str, list[Stopped]]) -> Iterator[Measured]:
-    """Yield the processor time of each command, for a campaign or a request."""
+    """Yield the processor time of each command per campaign or request."""
     for name, each in runs.items():
         yield Measured(f"{what}, {name}, CPU", [run.cpu_us for run in each], unit="us")
 
 
 def flaws_of(runs: dict[str, list[Stopped]]) -> list[str]:
-    """Return what was counted differently in any run."""
+    """Return the counts that differ in any run."""
     return [run.flaw for each in runs.values() for run in each if run.flaw]
 
 
 def stop_wire(place: Place, campaigns: int, seconds: float) -> Found:
-    """Stop a list over wire beside hey, which makes as many requests, and wrk."""
+    """Stop a list over wire, compared with hey, which makes the same number of requests, and wrk."""
     scale.write_list(place.folder / LIST, campaigns)
     job = Job(place.server.url, place.folder, place.connections, seconds, requests=campaigns)
     ours = "bulkstop"
@@ -150,7 +150,7 @@ def stop_wire(place: Place, campaigns: int, seconds: float) -> Found:
 
 
 def stop_aiohttp(place: Place, campaigns: int) -> Found:
-    """Stop a list over aiohttp beside a naive loop, whole process beside whole process."""
+    """Stop a list over aiohttp, compared with a naive loop; both as complete processes."""
     scale.write_list(place.folder / LIST, campaigns)
     ours = "bulkstop"
     runners: dict[str, Callable[[], Stopped]] = {ours: partial(bulkstop_run, place, campaigns, "aiohttp")}
@@ -171,7 +171,7 @@ def stop_aiohttp(place: Place, campaigns: int) -> Found:
 
 
 def read_us(script: str, path: Path, rows: int) -> float:
-    """Have a process read a list and return its processor time for a row; no row may be missing."""
+    """Read a list in a new process and return its processor time per row; no row may be missing."""
     env = watched.environment(path.parent)
     number, taken_s = watched.run([sys.executable, "-c", script, str(path)], cwd=path.parent, env=env).out.split()
     if int(number) != rows:
@@ -180,7 +180,7 @@ def read_us(script: str, path: Path, rows: int) -> float:
 
 
 def plan(place: Place, rows: int) -> Found:
-    """Plan a list as CSV and as JSON lines beside the bare reading of the csv module."""
+    """Plan a list as CSV and as JSON lines, compared with reading by the csv module alone."""
     scale.write_list(place.folder / LIST, rows)
     (place.folder / "lines.jsonl").write_bytes(texts(rows)["lines.jsonl"])
     bare, csv_form, json_form = "csv module's bare reading, a row", "plan of a CSV, a row", "plan of JSONL, a row"
@@ -200,7 +200,7 @@ def plan(place: Place, rows: int) -> Found:
 
 
 def startup(place: Place) -> Found:
-    """Time a dry run of one row and the help beside a bare interpreter and the import of aiohttp."""
+    """Time a dry run of one row and the help, compared with a bare interpreter and the import of aiohttp."""
     from startup import wall_s
 
     scale.write_list(place.folder / "one.csv", 1)
@@ -213,7 +213,7 @@ def startup(place: Place) -> Found:
         imported: [sys.executable, "-c", "import aiohttp"],
     }
     env = watched.environment(place.folder)
-    env.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's start finds compiled modules
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # users start with compiled modules
     found = in_turn({name: partial(wall_s, each, env) for name, each in commands.items()}, place.runs)
     return list(_starts(found, empty, imported)), []
 
@@ -232,7 +232,7 @@ def _ms(seconds: Sequence[float]) -> list[float]:
 
 
 def memory(place: Place, rows: int) -> Found:
-    """Stop a long list once; its peak is the same each time."""
+    """Stop a long list once; its peak memory hardly varies."""
     scale.write_list(place.folder / LIST, rows)
     before = place.server.requests()
     ran = scale.stop(place.server.url, place.folder, place.connections, "--transport", "wire", "--overwrite")

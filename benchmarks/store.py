@@ -1,14 +1,14 @@
-"""What the quota store costs a fleet, and whether processes that share one keep the limit together, also killed ones.
+"""Measures the cost of the quota store for many accounts, and whether processes that share it keep the limit.
 
     python benchmarks/store.py                  # all of it: some minutes; Redis too where redis-server is installed
     python benchmarks/store.py --accounts 4000  # a smaller fleet: the ratios are about the same
     python benchmarks/store.py --smoke          # a short run that only shows that it works
 
 The fleet is 20,000 accounts with 5 campaigns each, and 1,000 with 60: the real command as a process, an nginx that
-answers at once, the store beside `memory` in turns. Target: at most 1.2 of the time of `memory`, by the median of the
-ratios within a round. Then two and four processes work on one store and one account, and processes are killed with
-SIGKILL at random moments and followed by others: by nginx's own log no rolling window holds more than the limit, and of
-what it permits at least 0.97 is used by those that live. A missed target is exit 1.
+answers at once, and each store in turn with `memory`. Target: at most 1.2 times the duration with `memory`, by the
+median of the ratios within a round. Then two and four processes work on one store and one account, and processes are
+killed with SIGKILL at random moments and replaced: by nginx's own log no rolling window exceeds the limit, and
+surviving processes use at least 0.97 of what it permits. A missed target is exit 1.
 """
 
 import argparse
@@ -40,7 +40,7 @@ SHARED = (Limit(20, 2.0), Limit(60, 10.0))
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str | None]:
-    """Run a Redis server without a disk and yield its URL; None where there is none to be run."""
+    """Run a Redis server without persistence and yield its URL; None if Redis is not installed."""
     if REDIS is None:
         yield None
         return
@@ -59,7 +59,7 @@ def redis_server(folder: Path) -> Iterator[str | None]:
 
 
 def write_fleet(path: Path, accounts: int, each: int) -> None:
-    """Write a list of so many campaigns of each account."""
+    """Write a list with this many campaigns of each account."""
     with path.open("w") as file:
         file.write("campaign_id,campaign_type,account_id,stream_id\n")
         file.writelines(
@@ -70,7 +70,7 @@ def write_fleet(path: Path, accounts: int, each: int) -> None:
 
 
 def stop_fleet(host: str, folder: Path, store: str, number: int) -> tuple[float, float]:
-    """Stop the list with a store that knows of no earlier round; return its seconds, and those of the processor."""
+    """Stop the list with a store without earlier rounds; return the seconds, and the processor time."""
     where = (
         f"{store[:-1]}{number}" if "://" in store else store if store == "memory" else str(folder / f"{store}-{number}")
     )
@@ -81,7 +81,7 @@ def stop_fleet(host: str, folder: Path, store: str, number: int) -> tuple[float,
 
 
 def measure_fleet(accounts: int, each: int, rounds: int) -> bool:
-    """Print what each store takes beside memory, and tell whether none takes too much."""
+    """Print what each store costs relative to memory, and return whether none costs too much."""
     print(f"{accounts:,} accounts with {each} campaigns each: seconds, and those of the processor")
     with tempfile.TemporaryDirectory() as name, peers.nginx() as host, redis_server(Path(name)) as url:
         folder = Path(name)
@@ -104,7 +104,7 @@ def measure_fleet(accounts: int, each: int, rounds: int) -> bool:
 
 
 def share(processes: int, campaigns: int, limits: Sequence[Limit], where: str | None = None) -> list[Call]:
-    """Let processes work on one account with one store, and return what the server saw."""
+    """Run processes on one account with one store, and return the calls in the server's log."""
     quota = [word for limit in limits for word in ("--quota", str(limit))]
 
     def run(server: Limited, folder: Path) -> None:
@@ -116,7 +116,7 @@ def share(processes: int, campaigns: int, limits: Sequence[Limit], where: str | 
 
 
 def measure_shared(campaigns: int, counts: Sequence[int], limits: Sequence[Limit]) -> bool:
-    """Print how full the fullest window was and how much was used, with both stores; tell whether that is right."""
+    """Print the fullest window and the calls used, with both stores; return whether they meet the targets."""
     is_met = True
     for processes in counts:
         with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as url:
@@ -133,11 +133,11 @@ def measure_shared(campaigns: int, counts: Sequence[int], limits: Sequence[Limit
 
 
 def measure_kills(kills: int, limit: Limit) -> bool:
-    """Kill processes in the midst of their calls, each followed by another; tell whether no window was too full."""
+    """Kill and replace processes during their calls; return whether no window exceeded the limit."""
     drawn = random.Random(7)
 
     def run(server: Limited, folder: Path) -> None:
-        # A call that is cut off counts for as long as it may take, and the next one would wait for that.
+        # A call that is cut off counts as long as it may take, and the next one would wait for that.
         flags = ("--quota", str(limit), "--timeout", "1", "--quota-store", str(folder / "quota.sqlite"))
         commands = [bulkstop(server.url, folder, 1000, *flags, name=name) for name in ("k0", "k1")]
         env = {"BULKSTOP_TOKEN": "x.y.z", **os.environ}
@@ -158,7 +158,7 @@ def measure_kills(kills: int, limit: Limit) -> bool:
 
 
 def main() -> None:
-    """Measure all of it; a short run is not judged."""
+    """Measure everything; a short run is not judged."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a short run")
     parser.add_argument("--accounts", type=int, default=20_000)

@@ -1,14 +1,14 @@
-"""Tables in Markdown, aligned so that they can be read as they are, and the figures in them."""
+"""Aligned tables in Markdown, and the figures in them."""
 
 import math
 from collections.abc import Iterable, Sequence
 
 SLACK = 1e-9
-"""What a product may be above a whole number: 99.9 % of 3,000 are 2997.0000000000005."""
+"""Tolerance for a product above a whole number: 99.9 % of 3,000 are 2997.0000000000005."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write a table: the first column on the left, figures on the right."""
+    """Return a table with the first column left-aligned, figures right-aligned."""
     lines = [list(head), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -21,10 +21,10 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Return the least of some values, which are in order, that so many percent of them do not exceed."""
+    """Return the least of these sorted values that at least `percent` of them do not exceed."""
     return ordered[max(0, math.ceil(percent / 100 * len(ordered) - SLACK) - 1)]
 
 
 def ms(milliseconds: float) -> str:
-    """Write a time in milliseconds with three digits."""
+    """Return a time in milliseconds with three digits."""
     return f"{milliseconds:,.3f}" if milliseconds < 10 else f"{milliseconds:,.0f}"

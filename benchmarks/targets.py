@@ -1,15 +1,14 @@
-"""Many accounts at once: 40 of two apps, 3 streams each, 20,000 campaigns; one account refuses its lists, one is slow.
+"""Many accounts: 40 of two apps, 3 streams each, 20,000 campaigns; one account refuses its lists, one is slow.
 
     python benchmarks/targets.py            # at a simulator: about a minute
     python benchmarks/targets.py --smoke    # a short run that only shows that it works
 
-`discover --targets` and `stop --running --targets` run as processes at a simulator with the same quota: that of the
-service, its minute cut down to seconds. The calls that each account took come from the log of the simulator. From them
-follows what the quota of one account needs: the last of n calls may leave when n - 1 of them, in full windows, have
-become old.
-Targets: `discover` takes no longer than that and SPARE_S more, and at most MOST_RATIO of its memory at a fifth of the
-campaigns; the first stop of each account that can be read is that of its emergency, all that runs there is stopped, and
-no call is over the quota; a missed one is exit 1.
+`discover --targets` and `stop --running --targets` run as processes against a simulator with the service's quota, whose
+minute is shortened to seconds. The calls of each account come from the simulator's log. They determine the time that
+the quota of one account needs: the last of n calls may be sent when n - 1 of them, in full windows, have expired.
+Targets: `discover` takes at most that and SPARE_S more, and at most MOST_RATIO of its memory at a fifth of the
+campaigns; the first stop of each readable account is that of its emergency, everything that runs there is stopped, and
+no call exceeds the quota; a missed one is exit 1.
 """
 
 import argparse
@@ -29,14 +28,14 @@ from watched import Ran
 from bulkstop.simulator.campaigns import NORMAL, Campaigns, Population
 
 SPARE_S = 5.0
-"""What a process takes to start and to end, and the lists of the slow account to arrive."""
+"""Seconds for the start and end of a process, and for the slow account's lists."""
 MOST_RATIO = 1.25
 SECRETS = {name: f"{name}-0123456789abcdef0123456789abcdef" for name in ("north", "south")}
 SLOW = "1s"
 
 
 class Scene(NamedTuple):
-    """Accounts of two apps, of which the last but one refuses its lists and the last is slow; all have one quota."""
+    """Accounts of two apps with one quota; the last but one refuses its lists and the last is slow."""
 
     accounts: int
     streams: int
@@ -47,7 +46,7 @@ class Scene(NamedTuple):
 
     @property
     def population(self) -> Population:
-        """How the simulator has its campaigns."""
+        """The population of the simulator."""
         return Population(self.accounts, self.streams, self.running, emergency=True)
 
     def list_accounts(self) -> list[str]:
@@ -59,7 +58,7 @@ class Scene(NamedTuple):
         return "north" if self.list_accounts().index(account_id) % 2 else "south"
 
     def needs_s(self, calls: int) -> float:
-        """Return how long an account takes for so many calls, by its quota alone."""
+        """Return the seconds that an account needs for this many calls, by its quota alone."""
         return (max(0, calls - 1) // self.calls) * self.window_s
 
 
@@ -82,7 +81,7 @@ def write_settings(scene: Scene, host: str, folder: Path) -> None:
 
 @contextmanager
 def simulate(scene: Scene, folder: Path) -> Iterator[str]:
-    """Hold a simulator of the scene open; its log is `requests.jsonl`."""
+    """Run a simulator of the scene; its log is `requests.jsonl`."""
     accounts = scene.list_accounts()
     for name, secret in SECRETS.items():
         (folder / f"{name}.key").write_text(secret)
@@ -103,13 +102,13 @@ def simulate(scene: Scene, folder: Path) -> Iterator[str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the environment of a run, in which each profile has its own credentials alone."""
+    """Return the environment of a run, which has no credentials except those of the profiles."""
     kept = watched.environment(folder)
     return {name: value for name, value in kept.items() if name != "BULKSTOP_TOKEN"}
 
 
 def run(folder: Path, *words: str) -> tuple[Ran, list[dict[str, Any]]]:
-    """Run a command, which must say by exit 1 that an account refuses; return the calls that it took as well."""
+    """Run a command, which must report by exit 1 that an account refuses; also return its calls."""
     log = folder / "requests.jsonl"
     before = log.stat().st_size if log.exists() else 0
     ran = watched.run([sys.executable, "-m", "bulkstop", *words], cwd=folder, env=environment(folder), codes=(1,))
@@ -119,7 +118,7 @@ def run(folder: Path, *words: str) -> tuple[Ran, list[dict[str, Any]]]:
 
 
 def read_lists(scene: Scene, folder: Path) -> tuple[Ran, list[str]]:
-    """Have the lists of a scene read; return what was watched, and what fell short."""
+    """Read the lists of a scene; return the measurements, and the missed targets."""
     with simulate(scene, folder) as host:
         write_settings(scene, host, folder)
         ran, requests = run(folder, "discover", "--targets", "targets.csv", "-o", "list.csv", "--quiet")
@@ -139,7 +138,7 @@ def read_lists(scene: Scene, folder: Path) -> tuple[Ran, list[str]]:
 
 
 def stop_all(scene: Scene, folder: Path) -> list[str]:
-    """Have all that runs in a scene stopped; return what fell short."""
+    """Stop everything that runs in a scene; return the missed targets."""
     with simulate(scene, folder) as host:
         write_settings(scene, host, folder)
         words = ("stop", "--running", "--targets", "targets.csv", "-o", "results.jsonl", "--yes", "--quiet")
@@ -166,7 +165,7 @@ def stop_all(scene: Scene, folder: Path) -> list[str]:
 
 
 def list_running(scene: Scene) -> dict[str, bool]:
-    """Return what runs in the accounts that can be read, each with whether it is an emergency."""
+    """Return what runs in the readable accounts, with whether it is an emergency."""
     refused = scene.list_accounts()[-2]
     found = Campaigns(count=scene.campaigns, seed=0, any_id=False, population=scene.population).by_id.values()
     return {
@@ -177,7 +176,7 @@ def list_running(scene: Scene) -> dict[str, bool]:
 
 
 def list_overruns(requests: Sequence[dict[str, Any]]) -> list[str]:
-    """Say how many calls were over the quota, or refused with the token of another app."""
+    """Return how many calls exceeded the quota, or were refused with the token of another app."""
     statuses = Counter(each["status"] for each in requests)
     return [f"{statuses[status]:,} calls answered {status}" for status in (429, 401) if statuses[status]]
 

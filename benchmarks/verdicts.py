@@ -1,4 +1,4 @@
-"""What `load` says of a service, beside what is true: the log of a server that behaves in one exact way.
+"""Compares what `load` reports about a service with the truth: the log of a server with exactly defined behaviour.
 
     python benchmarks/verdicts.py                     # all: about four minutes
     python benchmarks/verdicts.py --only figures      # figures against the truth, on each transport, by two processes
@@ -6,9 +6,10 @@
     python benchmarks/verdicts.py --only peers        # what hey and wrk say of two of the servers
     python benchmarks/verdicts.py --smoke             # a short run that only shows that it works
 
-The first table: requests told = lines of --results = requests in the server's log, outcomes of the lines = statuses in
-the log, and percentiles of the latency beside the truth, which is made of the log and of the times that requests were
-due. The second: the exit code and what was said, beside what is right. What does not hold is marked, and is exit 1.
+The first table: requests reported = lines of --results = requests in the server's log, outcomes of the lines = statuses
+in the log, and percentiles of the latency compared with the true ones, which come from the log and the due times of
+requests. The second: the exit code and the verdict, compared with the correct ones. What does not hold is marked, and
+is exit 1.
 """
 
 import argparse
@@ -55,14 +56,14 @@ FIGURES = (
 )
 OUTCOMES = {200: "stopped", 404: "not_found", 429: "throttled", 500: "server_error", 503: "server_error"}
 NEAR, NEAR_MS = 0.1, 5.0
-"""A figure is right within a tenth, or within what a process waits for its turn on two cores."""
+"""A figure is correct within a tenth, or within the milliseconds that a process waits for its turn on two cores."""
 PATIENT = ("--max-late", "1s")
-"""What other programs on this machine do is not what the figures are about: they are compared with the truth."""
+"""Options that tolerate delays by other programs, because the figures are compared with the truth."""
 
 
 @dataclass
 class Told:
-    """How a load test ended: code, JSON, what it said, the lines of --results, the server's log, its seconds."""
+    """How a load test ended: code, JSON, output, the lines of --results, the server's log, its seconds."""
 
     code: int
     figures: dict[str, Any]
@@ -80,7 +81,7 @@ class Told:
 
 
 class Case(NamedTuple):
-    """A verdict: its name, the server, the options, what must be so, and how it is run."""
+    """A verdict: its name, the server, the options, the expectation, and how it is run."""
 
     name: str
     shape: str
@@ -99,7 +100,7 @@ def run(
     starved: bool = False,
     before: Sequence[str] | None = None,
 ) -> Told:
-    """Run `load` at a server of a shape; with SIGINT after some seconds, few open files, or a core that is taken."""
+    """Run `load` against a shape; with SIGINT after some seconds, few open files, or a busy core."""
     with tempfile.TemporaryDirectory() as name, exact_server(shape) as (url, end):
         folder = Path(name)
         command = [sys.executable, "-m", "bulkstop", "load", "--account-id", "a1", "--stream-id", "st-1", "--json"]
@@ -134,7 +135,7 @@ def run(
 
 @contextmanager
 def hogging(wanted: bool) -> Iterator[list[str]]:
-    """Keep a core busy by another program, and have a command run on that one."""
+    """Keep a core busy with another program, and run a command on that core."""
     taskset = shutil.which("taskset")
     if not wanted or taskset is None:
         yield []
@@ -150,9 +151,9 @@ def hogging(wanted: bool) -> Iterator[list[str]]:
 
 
 def true_latencies_ms(told: Told) -> list[float]:
-    """Return what each answered request took from when it was due, by the server's log, in order.
+    """Return the latency of each answered request since its due time, by the server's log, sorted.
 
-    When the run began on the clock of the server is told by the request that came through the quickest.
+    The fastest request shows when the run began on the server's clock.
     """
     log = {each.id: each for each in told.log}
     seen = [(line, log[line["campaign_id"]]) for line in told.lines if line["campaign_id"] in log]
@@ -162,12 +163,12 @@ def true_latencies_ms(told: Told) -> list[float]:
 
 
 def told_latencies_ms(told: Told) -> list[float]:
-    """Return the same as the lines have it."""
+    """Return the same latencies from the lines."""
     return sorted(line["latency_ms"] for line in told.lines if line["http_status"] is not None)
 
 
 def flaws_of(told: Told, truth_ms: Sequence[float]) -> list[str]:
-    """Say what of the counts is not as in the log, and which figures are not the truth."""
+    """Return the counts that differ from the log, and the figures that are wrong."""
     flaws = []
     counts = int(told.get("requests")), len(told.lines), len(told.log)
     if len(set(counts)) > 1:
@@ -201,7 +202,7 @@ def compare_figures(seconds: str, cases: Sequence[tuple[str, str]], ways: Sequen
 
 
 def within(value: float, least: float, most: float) -> bool:
-    """Tell whether a figure lies between two others."""
+    """Tell whether a figure is between two others."""
     return least <= value <= most
 
 
@@ -340,7 +341,7 @@ VERDICTS = (
 
 
 def variation(times_s: Sequence[float]) -> float:
-    """Return how much gaps vary, as a share of their mean."""
+    """Return the variation of gaps as a share of their mean."""
     ordered = sorted(times_s)
     gaps = [later - earlier for earlier, later in pairwise(ordered)]
     mean = sum(gaps) / len(gaps)
@@ -352,7 +353,7 @@ def give_verdicts(cases: Sequence[Case], way: str) -> list[str]:
     rows, wrong = [], []
     for case in cases:
         if "--find-limit" in case.args and "--processes" in WAYS[way]:
-            continue  # a search is one process's
+            continue  # a search runs in one process
         told = run(case.shape, *case.args, **{"ways": WAYS[way], **case.how})
         holds = case.holds(told)
         last = told.said.strip().splitlines()[-1] if told.said.strip() else ""
@@ -371,7 +372,7 @@ def give_verdicts(cases: Sequence[Case], way: str) -> list[str]:
 
 
 def ask_peers(seconds: int) -> None:
-    """Print what hey and wrk say of a server that stands still, and of one that is slow for one in a hundred."""
+    """Print what hey and wrk report about a server that pauses, and one that is slow for one request in a hundred."""
     rows = []
     for shape in ("stall", "1 % of 1 s"):
         for name, make in PEERS.items():
@@ -398,7 +399,7 @@ PEERS: dict[str, Callable[[str, int], list[str]]] = {
 
 
 def main() -> None:
-    """Compare what is asked for; a short run is judged by its counts alone."""
+    """Run the requested comparisons; a short run is judged by its counts alone."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a short run")
     parser.add_argument("--only", choices=("figures", "verdicts", "peers"))

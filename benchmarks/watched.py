@@ -1,4 +1,4 @@
-"""A command that is watched while it runs: its processor time and its memory, those of all its processes together."""
+"""Runs a command and measures its processor time and memory, including all its processes."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Look(NamedTuple):
-    """What the kernel said of a command's processes at one moment; `cpu_s` is of the first of them."""
+    """The kernel's figures for a command's processes at one moment; `cpu_s` is that of the first process."""
 
     unix_s: float
     cpu_s: float
@@ -29,7 +29,7 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How a command ended: its seconds, what it wrote, and the looks taken on the way."""
+    """How a command ended: its seconds, its output, and the looks taken meanwhile."""
 
     code: int
     elapsed_s: float
@@ -40,7 +40,7 @@ class Ran:
 
     @property
     def peak_mb(self) -> float:
-        """The most memory: each process at its highest."""
+        """The peak memory: the sum of each process's peak."""
         return max(look.peak_mb for look in self.looks)
 
 
@@ -51,7 +51,7 @@ def run(
     env: Mapping[str, str] | None = None,
     codes: Sequence[int] = (0,),
 ) -> Ran:
-    """Run a command to its end; one that ends with another code than these ends the benchmark as well."""
+    """Run a command until it ends; another exit code than these ends the benchmark too."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.monotonic()
         process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
@@ -73,7 +73,7 @@ def run(
 
 
 def look(pid: int) -> Look:
-    """Ask the kernel how a command is; a process that has just ended has no memory."""
+    """Return the kernel's figures for a command; a process that has just ended has no memory."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     cpu_s = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
     memory = [memory_mb(each) for each in tree(pid)]
@@ -83,14 +83,14 @@ def look(pid: int) -> Look:
 def tree(pid: int) -> Iterator[int]:
     """Yield a process and all that it has started."""
     yield pid
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):  # without any if it has ended
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):  # none if it has ended
         with suppress(OSError):
             for child in path.read_text().split():
                 yield from tree(int(child))
 
 
 def memory_mb(pid: int) -> tuple[float, float]:
-    """Return the resident memory of a process, now and at its highest."""
+    """Return the resident memory of a process, current and peak."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:  # it has ended
@@ -100,6 +100,6 @@ def memory_mb(pid: int) -> tuple[float, float]:
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """Return an environment with nothing of the user's own settings, in which the command is this tree's."""
+    """Return an environment without the user's settings, in which the command is this tree's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BULKSTOP_")}
     return {**kept, "PYTHONPATH": str(ROOT), "BULKSTOP_TOKEN": TOKEN, "XDG_STATE_HOME": str(folder), **more}

@@ -58,11 +58,11 @@ def browser(folder: Path) -> Iterator[str]:
                 break
         else:
             raise AssertionError(f"chromium did not start: {''.join(said)}")
-        reader = Thread(target=deque, args=(process.stderr, 0))  # a pipe that is full would hold it up
+        reader = Thread(target=deque, args=(process.stderr, 0))  # a full pipe would block it
         reader.start()
         yield found[1]
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # its own session: all of its processes
+        os.killpg(process.pid, signal.SIGKILL)  # its own session, which has all of its processes
         process.wait()
         if reader is not None:
             reader.join()
@@ -71,7 +71,7 @@ def browser(folder: Path) -> Iterator[str]:
 
 @dataclass
 class Tab:
-    """A tab with a page: what went wrong in it, what it asked for, and which dialogs it opened."""
+    """A tab with a page: its errors, its requests, and the dialogs it opened."""
 
     socket: aiohttp.ClientWebSocketResponse
     session: str = ""
@@ -82,7 +82,7 @@ class Tab:
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Call a method of the DevTools protocol; what happens meanwhile is noted."""
+        """Call a method of the DevTools protocol, and record the events meanwhile."""
         number = next(self._numbers)
         await self._send(number, method, params)
         while True:
@@ -94,13 +94,13 @@ class Tab:
             await self._note(message.get("method"), message.get("params"))
 
     async def loaded(self) -> None:
-        """Wait until the page and all that belongs to it are there."""
+        """Wait until the page and all its resources are loaded."""
         while not self.is_loaded:
             message = json.loads(await self.socket.receive_str())
             await self._note(message.get("method"), message.get("params"))
 
     async def value(self, script: str) -> Any:
-        """Return what an expression in the page comes to; a promise is waited for."""
+        """Return the value of an expression in the page; a promise is awaited."""
         found = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")

@@ -25,9 +25,9 @@ settings.load_profile("patient")
 
 
 SERVICES = {"nginx_server", "browser"}
-"""Fixtures that run a server or a browser that nobody here wrote."""
+"""Fixtures that run an independent server or a browser."""
 OUTSIDE = {"subprocess.Popen", "os.fork", "os.posix_spawn", "socket.bind", "socket.connect"}
-"""What makes a test one with the outside world, as the interpreter's audit events name it."""
+"""Audit events of the interpreter that belong to tests with the outside world."""
 _unit: list[str] = []
 """The test that runs now, if it said that it needs neither sockets nor processes."""
 

@@ -10,7 +10,7 @@ from tests.processes import ROOT
 
 README = "README.md"
 PAGES = (README, *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-"""Whatever users read."""
+"""All pages for users."""
 OTHERS = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "benchmarks/RESULTS.md")
 TYPED = ""
 """The language of a block whose command needs a terminal; that of docs/incident.md is typed by its own test."""
@@ -33,7 +33,7 @@ class Block:
 
     @property
     def expected(self) -> list[str]:
-        """Return the lines that must come out."""
+        """Return the lines of the expected output."""
         return [line for line in self.text.splitlines() if not line.startswith("$ ")]
 
     @property
@@ -71,7 +71,7 @@ def links_of(page: str) -> list[str]:
 
 
 def spans_of(page: str) -> list[str]:
-    """Return what stands between backquotes in the prose of a page."""
+    """Return the texts between backquotes in the prose of a page."""
     spans = re.findall(r"(?<!`)`([^`]+)`(?!`)", prose_of(page))
     return [re.sub(r"\s+", " ", span).replace(r"\|", "|") for span in spans]
 
@@ -84,7 +84,7 @@ def table(page: str, first: str) -> list[list[str]]:
 
 
 def pattern_of(expected: list[str]) -> str:
-    """Return the expression of what must come out: `…` is anything, and any lines where it stands alone."""
+    """Return a pattern for the expected output: `…` is anything, and alone on a line any lines."""
     return "".join(
         r"(?:.*\n)*?" if line == "…" else ".*".join(map(re.escape, line.split("…"))) + r"\n" for line in expected
     )

@@ -1,4 +1,4 @@
-"""What the tests of load tests have in common."""
+"""Helpers for tests of load tests."""
 
 import asyncio
 import itertools
@@ -26,15 +26,15 @@ from tests.processes import TOKEN
 from tests.servers import VOICE_ANSWER
 
 WHERE = ("--account-id", "a1", "--stream-id", "st-1")
-"""What made-up campaigns need."""
+"""The settings that made-up campaigns need."""
 NOWHERE = ("--host", "http://127.0.0.1:1", "--proxy", "http://127.0.0.1:1")
-"""Whatever host is named after it, no request gets further than a dead proxy."""
+"""With any host, no request gets further than a dead proxy."""
 PATIENT = ("--max-late", "60s")
-"""What a busy machine does to the schedule is not what these tests are about."""
+"""Options that tolerate a busy machine's delays, which these tests are not about."""
 
 OK = Response(200, VOICE_ANSWER, 1.0)
 Reply = Callable[[int], Response | TransportFailure]
-"""What the n-th request is answered, from 0."""
+"""The response to the n-th request, from 0."""
 
 
 class Service:
@@ -92,7 +92,7 @@ def reference(values_ms: list[float], percentile: float) -> float:
 
 
 def assert_same_times(told: Mapping[str, Any], rows: list[dict[str, Any]], names: Iterable[str]) -> None:
-    """Hold the percentiles of a report against those of its lines."""
+    """Compare the percentiles of a report with those of its lines."""
     for name in names:
         values = [row[name] for row in rows]
         assert told[name]["max"] == max(values)
@@ -125,7 +125,7 @@ def measured(
     before: Metrics | None = None,
     unsent: int = 0,
 ) -> Metrics:
-    """Measure requests that are all the same, after those that were before, and some that never left."""
+    """Measure equal requests, after earlier ones and some that were never sent."""
     metrics = before or Metrics()
     for _ in range(unsent):
         metrics.add_unsent(latency_s)

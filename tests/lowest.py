@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 TOOLS = "test"
-"""The extra whose versions are those of constraints.txt: nobody who installs the package has them."""
+"""The extra with the versions of constraints.txt, which users of the package do not install."""
 
 
 def find_lowest(requirements: list[str]) -> dict[str, str]:

@@ -37,11 +37,11 @@ class Simulated:
     log: Path
 
     def requests(self) -> list[dict[str, Any]]:
-        """Return what has arrived so far, but for a line that is just being written."""
+        """Return the requests so far, except a line that is being written."""
         return [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def ids(self) -> list[str]:
-        """Return the campaign id of each request that names one; those of lists, of whatever test, do not."""
+        """Return the campaign id of each request that has one; list requests of other tests have none."""
         return [request["campaign_id"] for request in self.requests() if request["campaign_id"] is not None]
 
 
@@ -53,7 +53,7 @@ def environment(**more: str | None) -> dict[str, str]:
 
 
 def bulkstop(*args: str, cwd: Path, stdin: str | None = None, **variables: str | None) -> Ended:
-    """Run the command to its end; whatever it did, it showed neither a traceback nor the token."""
+    """Run the command until it ends, and check that it shows neither a traceback nor the token."""
     done = subprocess.run(
         [*COMMAND, *args],
         cwd=cwd,

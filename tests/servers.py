@@ -113,7 +113,7 @@ class Listener:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the server."""
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
     async def all_ended(self) -> None:
@@ -178,7 +178,7 @@ async def _accepted() -> None:
 
 @contextmanager
 def full_queue() -> Iterator[tuple[str, int]]:
-    """Have an address where a caller waiting: nobody is accepted there."""
+    """Yield an address with a full queue, where no connection is accepted."""
     with socket.socket() as busy, contextlib.ExitStack() as queue:
         busy.bind(("127.0.0.1", 0))
         busy.listen(0)
@@ -240,7 +240,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def authority(directory: Path) -> tuple[Path, ssl.SSLContext]:
-    """Make an authority nobody trusts yet; return its PEM file, and a context for a server that it has signed."""
+    """Create an untrusted authority; return its PEM file, and a context for a server that it has signed."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name.from_rfc4514_string("CN=An authority for tests")
     ca = _certificate(ca_name, ca_name, ca_key, ca_key, x509.BasicConstraints(ca=True, path_length=None))

@@ -1,4 +1,4 @@
-"""What every setting may be: a text, and the value that it means."""
+"""A text for every setting, and its value."""
 
 from typing import Any
 
@@ -78,4 +78,4 @@ BESIDE: dict[str, dict[str, str]] = {
     "client_secret_file": {"client_id": "cs-1"},
     "jti": {"client_id": "cs-1", "client_secret_file": "secret"},
 }
-"""What a setting needs beside it to make sense."""
+"""Other settings that a setting requires."""

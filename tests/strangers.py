@@ -1,4 +1,4 @@
-"""Files of another user: real ones where the tests run as root, else this user is taken for another."""
+"""Files of another user: real ones if the tests run as root, otherwise this user is treated as another."""
 
 import os
 from collections.abc import Callable

@@ -73,8 +73,10 @@ ONLY_IN = {
     **dict.fromkeys(("print", "click.echo", "click.secho"), ("cli/",)),
     **dict.fromkeys(("sys.exit", "os._exit", "exit", "quit", "SystemExit"), ("cli/",)),
 }
-"""Where what is used may stand: libraries, tasks, event loops, what prints or exits. (Ruff's banned names know one set
-of files for all of them, so that a command could make loops because it may exit.)"""
+"""Where certain things may be used: libraries, tasks, event loops, printing and exits.
+
+Ruff's banned names have one set of files for all of them, so that a command could make loops because it may exit.
+"""
 SERVERS_SIDE = {"aiohttp.web", "aiohttp.http_exceptions"}
 
 
@@ -238,7 +240,7 @@ def definitions(path: str) -> set[str]:
 
 
 def test_references() -> None:
-    """What ARCHITECTURE.md and CONTRIBUTING name, with its module behind it, stands there; so does every path."""
+    """Names in ARCHITECTURE.md and CONTRIBUTING with their modules exist; so does every path."""
     walked = re.findall(r"`([\w.]+)` \((\w[\w/]*\.py)\)", PICTURE)
     named = re.findall(r"`(\w+)` in `([\w/]+\.py)`", WHERE_TO_ADD)
     assert min(len(walked) - 15, len(named)) > 0

@@ -1,4 +1,4 @@
-"""A file of profiles that nobody named is obeyed only if it is the user's own."""
+"""An unnamed file of profiles is used only if it is the user's own."""
 
 import os
 import stat
@@ -55,7 +55,7 @@ def test_absent(config: Path) -> None:
 
 @as_root
 def test_foreign(config: Path) -> None:
-    """A file of somebody else is not obeyed and not passed over: it says whose it is, and what can be done."""
+    """A file of another user is refused: the message has its owner, and the remedies."""
     os.chown(config, FOREIGN, FOREIGN)
     assert "it belongs to user " in refusal()
     assert refusal().endswith(
@@ -69,7 +69,7 @@ def test_foreign(config: Path) -> None:
 
 @as_root
 def test_foreign_link(config: Path) -> None:
-    """A link of somebody else may not choose one of the user's files, at any step of the way."""
+    """Another user's link is not followed to the user's files, at any step of the path."""
     config.rename("real.toml")
     config.symlink_to("between")
     Path("between").symlink_to("real.toml")
@@ -120,7 +120,7 @@ def test_writable_by_a_group(config: Path) -> None:
 def test_own_group(
     group: str, members: tuple[str, ...], primary: tuple[str, ...], is_own: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A group is a user's own if it bears the name, is the first group of that user, and has nobody else."""
+    """A group is a user's own if it has the user's name, is the user's first group, and has no other members."""
     import grp
     import pwd
 
@@ -167,7 +167,7 @@ def test_access_list(config: Path) -> None:
 )
 @pytest.mark.parametrize("is_named", [True, False])
 def test_no_file_of_profiles(make: Callable[[str], object], fault: str, is_named: bool, config: Path) -> None:
-    """What is not a text file is refused at once and in words, named or not; nothing waits for a pipe."""
+    """A file that is not text is refused at once, named or not; no pipe is waited for."""
     config.unlink()
     make(str(config))
     with pytest.raises(SettingsError, match=r"^config bulkstop\.toml: ") as caught:

@@ -24,21 +24,21 @@ def follow(section: str) -> list[str]:
 
 
 def find_places(names: list[str]) -> set[str]:
-    """Return the modules in which one of these names stands as a word."""
+    """Return the modules that contain one of these names as a word."""
     word = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in names))
     return {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if word.search(path.read_text())}
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_where_to_add(heading: str) -> None:
-    """The numbered files of a section are exactly those in which the example to follow stands, each once."""
+    """The numbered files of a section are exactly those that contain the example to follow, each once."""
     steps = re.findall(r"^\d\. `([\w/]+\.py)`", SECTIONS[heading], re.MULTILINE)
     assert len(steps) == len(set(steps)) > 2
     assert set(steps) == find_places(follow(SECTIONS[heading]))
 
 
 def test_all_kinds() -> None:
-    """What people add is there."""
+    """Each usual kind of addition has a section."""
     assert list(SECTIONS) == [
         *("An input format", "An outcome", "An option", "A call of the API", "A metric", "A quota store")
     ]

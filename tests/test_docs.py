@@ -1,6 +1,6 @@
-"""What the pages say is so: their tables are those of the code, their links lead somewhere, their messages exist.
+"""The pages are true: their tables are those of the code, their links work, their messages exist.
 
-The commands in their blocks are run by tests/test_docs_commands.py, or by the test of a page of its own.
+The commands in their blocks are run by tests/test_docs_commands.py, or by the test of a page.
 """
 
 import ast
@@ -53,13 +53,13 @@ OPTIONS = set[str]().union(*FLAGS.values())
 
 
 def test_readme_is_short() -> None:
-    """The README has at most 200 lines, so that somebody reads it to its end."""
+    """The README has at most 200 lines, so that it can be read completely."""
     assert len(read(README).splitlines()) <= README_LINES
 
 
 @pytest.mark.parametrize("page", PAGES[1:])
 def test_generated(page: str) -> None:
-    """What pages show of the code is what the code says; `make docs` writes it."""
+    """The generated parts of pages agree with the code; `make docs` writes them."""
     assert render(read(page)) == read(page), "run `make docs`"
 
 
@@ -77,7 +77,7 @@ def test_links(page: str) -> None:
 
 
 def test_every_page_is_linked() -> None:
-    """Whoever reads the README is led to every page."""
+    """Every page is linked from the README, directly or not."""
     assert {f"docs/{path.name}" for path in DOCS.glob("*.md")} - set(links_of(README)) == set()
 
 
@@ -91,7 +91,7 @@ def test_languages(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_in_the_text(page: str) -> None:
-    """A command in the text of a page exists, and has the options that stand there."""
+    """A command in the text of a page exists, and has the options given there."""
     wrong = []
     for span in spans_of(page):
         words = span.split()
@@ -112,7 +112,7 @@ def test_options_in_the_text(page: str) -> None:
 
 
 def test_every_option_is_documented() -> None:
-    """Each option of each command, each variable and each key of a profile stands in a page."""
+    """Each option of each command, each variable and each key of a profile is on a page."""
     spans = {word for page in PAGES for span in spans_of(page) for word in span.split()}
     assert {flag for flag in OPTIONS if flag not in spans} == set()
     settings = read("docs/settings.md")
@@ -159,7 +159,7 @@ def test_messages(message: str) -> None:
 
 
 def has_in_order(text: str, parts: list[str]) -> bool:
-    """Tell whether the parts stand in a text one after the other; a regular expression takes seconds for that."""
+    """Tell whether a text contains the parts in this order; a regular expression would take seconds."""
     at = 0
     for part in parts:
         found = text.find(part, at)
@@ -170,7 +170,7 @@ def has_in_order(text: str, parts: list[str]) -> bool:
 
 
 def texts() -> list[str]:
-    """Return every text in the package; `…` stands where something is filled in."""
+    """Return every text in the package; `…` replaces inserted values."""
     if not _TEXTS:
         for path in sorted((ROOT / "bulkstop").rglob("*.py")):
             tree = ast.parse(path.read_text())
@@ -190,7 +190,7 @@ def _text_of(node: ast.AST) -> str | None:
 
 
 def test_promises() -> None:
-    """What the README names as the proof of a promise is there."""
+    """The proofs that the README names for its promises exist."""
     rows = table(README, "promise")
     names = [name for row in rows for name in re.findall(r"`([^`]+)`", row[1])]
     assert len(names) >= len(rows)
@@ -237,6 +237,6 @@ def test_shell_blocks_are_whole() -> None:
 
 
 def test_profiles_can_be_read() -> None:
-    """What a page shows of a file of profiles is TOML."""
+    """The files of profiles on pages are valid TOML."""
     shown = [block.text for page in PAGES for block in blocks_of(page) if block.language == "toml"]
     assert all(tomllib.loads(text)["profile"] for text in shown)

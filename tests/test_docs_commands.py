@@ -1,10 +1,10 @@
-"""Every command that a page shows works as it stands there, and brings what is printed below it.
+"""Every command on a page works unchanged, and prints what the page shows.
 
-The blocks of a page are typed in order into one shell, as by a reader, in a folder with a copy of `samples`. Four
-things differ: http://127.0.0.1:8080 is the address of a simulator on a free port, BULKSTOP_HOST is that address too (so
-that a profile's host is not called), the secret that a reader pastes comes from standard input, and a load test may be
-as late as a busy machine makes it. In a `console` block lines that begin with `$` are typed and the others must come
-out; `…` stands for anything, alone on a line for any lines. Blocks that are not run are in NOT_RUN, with the reason.
+The blocks of a page are typed in order into one shell, in a folder with a copy of `samples`. Four things differ:
+http://127.0.0.1:8080 is the address of a simulator on a free port, BULKSTOP_HOST is that address too (so that a
+profile's host is not called), the secret that a reader pastes comes from standard input, and a load test may be as late
+as a busy machine makes it. In a `console` block lines that begin with `$` are typed and the others must be printed; `…`
+stands for anything, alone on a line for any lines. Blocks that are not run are in NOT_RUN, with the reason.
 """
 
 import re
@@ -42,7 +42,7 @@ TYPED = [page for page in RUN if RUN[page]]
 
 @dataclass(frozen=True)
 class Session:
-    """What came of typing all the blocks of a page."""
+    """The result of typing all the blocks of a page."""
 
     folder: Path
     said: list[str]
@@ -50,7 +50,7 @@ class Session:
 
 
 def prepare(folder: Path, page: str) -> None:
-    """Have what a reader of a page has: whoever begins has the samples, the others a profile and a list as well."""
+    """Prepare what the reader of a page has: on the first page the samples, on others also a profile and a list."""
     shutil.copytree(ROOT / "samples", folder / "samples")
     if page == BEGIN:
         return
@@ -87,7 +87,7 @@ def type_all(page: str, folder: Path) -> Session:
 
 
 def check(blocks: list[Block], session: Session) -> None:
-    """Make sure that each block brought what it says, and that the last one came to its end."""
+    """Check the output of each block, and that the last one finished."""
     for number, (block, said) in enumerate(zip(blocks, session.said, strict=False), start=1):
         assert "Traceback" not in said
         if block.language == "console" and number < len(blocks):
@@ -103,13 +103,13 @@ def check(blocks: list[Block], session: Session) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("page", [pytest.param(page, marks=[pytest.mark.full]) for page in TYPED if page != BEGIN])
 def test_page(page: str, tmp_path: Path) -> None:
-    """Each block of the page works as it stands, and brings what is printed below it."""
+    """Each block of the page works unchanged, and prints what the page shows."""
     check(RUN[page], type_all(page, tmp_path))
 
 
 @pytest.mark.real
 def test_first_run(tmp_path: Path) -> None:
-    """Whoever follows the first page comes to the end of it: both samples are stopped, and the secret is private."""
+    """The first page works to its end: both samples are stopped, and the secret is private."""
     session = type_all(BEGIN, tmp_path)
     check(RUN[BEGIN], session)
     assert len(results(session.folder / "campaigns.csv.results.jsonl")) == 24

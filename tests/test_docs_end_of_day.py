@@ -1,4 +1,4 @@
-"""docs/end-of-day.md and samples/end-of-day walk through a set-up that works: each command is run as it stands."""
+"""docs/end-of-day.md and samples/end-of-day describe a working set-up: each command is run unchanged."""
 
 import re
 import shutil
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.full
 def test_commands(folder: Path) -> None:
-    """Each command of the page succeeds, and says what stands there."""
+    """Each command of the page succeeds, and prints what the page shows."""
     path = with_command(folder.parent / "bin")
     steps = [
         (command, block)

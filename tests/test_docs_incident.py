@@ -1,8 +1,8 @@
-"""What docs/incident.md says is so: its commands are run as they stand, against a disaster in four accounts.
+"""docs/incident.md is true: its commands run unchanged, against a disaster in four accounts.
 
 Each account is a service with an app of its own: 75 campaigns, of which 15 run. `prod` is a profile that names them
-all, as the page has it. In a `console` block lines that begin with `$` are typed and the others must come out; `…`
-stands for anything, and alone on a line for any lines.
+all, as on the page. In a `console` block lines that begin with `$` are typed and the others must be printed; `…` stands
+for anything, and alone on a line for any lines.
 """
 
 import os
@@ -33,7 +33,7 @@ QUESTION = re.compile(r"type (?P<plan>\d+) here|(?P<most>\d+) campaigns at most,
 
 @dataclass(frozen=True)
 class Disaster:
-    """Four services whose campaigns run, and the folder of whoever is to stop them."""
+    """Four services with running campaigns, and the folder of their operator."""
 
     services: tuple[Simulator, ...]
     folder: Path
@@ -45,7 +45,7 @@ class Disaster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a shell has that finds the command."""
+        """The environment of a shell that finds the command."""
         path = f"{self.folder.parent / 'bin'}:{os.environ['PATH']}"
         return environment(PATH=path, BULKSTOP_TOKEN=None, LC_ALL="C.UTF-8")
 
@@ -127,13 +127,13 @@ def disaster(tmp_path: Path) -> Iterator[Disaster]:
 
 
 def commands_of(block: str) -> list[tuple[str, str]]:
-    """Return the commands of a block, each with what must come out."""
+    """Return the commands of a block, each with its expected output."""
     parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:]
     return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 def pattern_of(expected: str) -> str:
-    """Return the expression of what must come out."""
+    """Return a pattern for the expected output."""
     lines = (r"(?:.*\n)*?" if line == "…" else f"{_pattern_of(line)}\n" for line in expected.splitlines())
     return "".join(lines)
 
@@ -164,7 +164,7 @@ def test_the_first_minute(disaster: Disaster) -> None:
 @pytest.mark.real
 @pytest.mark.full
 def test_what_it_looks_like(disaster: Disaster) -> None:
-    """Each command of the page does what stands there, and brings what is printed below it."""
+    """Each command of the page works, and prints what the page shows."""
     seen = [part for block in REST[2:] for part in commands_of(block)]
     assert len(seen) >= 6
     for command, expected in seen:
@@ -186,7 +186,7 @@ def test_hold_of_the_page(disaster: Disaster) -> None:
 
 
 def test_the_first_screen_is_one() -> None:
-    """What stops and proves stands on the first screen, with three commands at most."""
+    """The first screen has the commands that stop and prove, three at most."""
     assert len(FIRST_SCREEN.splitlines()) <= SCREEN_LINES
     assert FIRST_SCREEN.count("\n$ ") == 3
 

@@ -1,6 +1,6 @@
-"""What docs/load-testing.md says is so: its examples are run as they stand, at a simulator on a free port.
+"""docs/load-testing.md is true: its examples run unchanged, at a simulator on a free port.
 
-In a `console` block lines that begin with `$` are typed and the others must come out; `…` stands for anything, and
+In a `console` block lines that begin with `$` are typed and the others must be printed; `…` stands for anything, and
 alone on a line for any lines. The tables of exit codes and of the JSON are compared with the code.
 """
 

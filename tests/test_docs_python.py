@@ -1,4 +1,4 @@
-"""Every example of docs/python.md works as it stands, and is typed as strictly as its reader may want.
+"""Every example of docs/python.md works unchanged, and passes strict type checks.
 
 Only the address differs: http://127.0.0.1:8080 is that of a simulator on a free port.
 """
@@ -46,7 +46,7 @@ SCRIPTS = {
     "Many accounts": (r"Counter\({<Outcome.STOPPED: 'stopped'>: 2}\)", 2),
     "Load in a CI job": (r"{.*'p99'.*}", None),
 }
-"""What each script prints, and how many campaigns it stops, where that is known."""
+"""The output of each script, and the number of campaigns it stops, if known."""
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_script(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A script works as it stands, and stops what it says."""
+    """A script works unchanged, and stops the stated number of campaigns."""
     monkeypatch.chdir(tmp_path)
     with sqlite3.connect("campaigns.db") as database:
         database.execute("CREATE TABLE campaigns (id INTEGER PRIMARY KEY, campaign_id TEXT, type TEXT)")
@@ -96,7 +96,7 @@ def test_script(
 
 @pytest.mark.real
 async def test_web_handler(service: Simulator, tmp_path: Path) -> None:
-    """The web application begins a run when it is asked to, and shows how it stands."""
+    """The web application begins a run on request, and shows its state."""
     made = runpy.run_path(str(write(WEB, tmp_path, service.url)))["make_app"]()
     async with TestClient(TestServer(made)) as client:
         begun = await client.post("/stops", json=["cd-1", "cd-2"])

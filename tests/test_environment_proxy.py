@@ -33,7 +33,7 @@ from bulkstop.settings.environment_proxy import find_environment_proxy
     ],
 )
 def test_which(monkeypatch: pytest.MonkeyPatch, host: str, variables: dict[str, str], proxy: str | None) -> None:
-    """HTTPS_PROXY holds but for what NO_PROXY names, and for this machine never."""
+    """HTTPS_PROXY applies except for hosts in NO_PROXY, and never for this machine."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert find_environment_proxy(host) == proxy
@@ -52,7 +52,7 @@ def test_the_farthest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that cannot be gone through is named by its variable, without what may be a password."""
+    """An unusable proxy is named by its variable, without a possible password."""
     monkeypatch.setenv("HTTPS_PROXY", "socks5://u:pa55word@p:1")
     with pytest.raises(SettingsError, match=r"^HTTPS_PROXY: a SOCKS proxy is not supported; .*NO_PROXY") as caught:
         Settings.load(host="api.example")

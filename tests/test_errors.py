@@ -1,4 +1,4 @@
-"""What nobody foresaw is told in one line, without what it says."""
+"""Unforeseen errors are reported in one line, without their own words."""
 
 import asyncio
 import errno
@@ -36,13 +36,13 @@ def test_place() -> None:
 
 
 def test_without_a_place() -> None:
-    """One that was never raised has no line."""
+    """An exception that was never raised has no line."""
     assert unforeseen(KeyError(SECRET)) == "internal error, please report it: KeyError"
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
 def test_no_files(number: int) -> None:
-    """Where no more files can be opened it is that which is to be mended."""
+    """If no more files can be opened, the message says how to change that."""
     assert "(ulimit -n)" in unforeseen(caught(OSError(number, SECRET)))
     assert unforeseen(caught(OSError(errno.EIO, SECRET))).startswith("internal error, please report it: OSError at ")
 

@@ -1,4 +1,4 @@
-"""What others can read of what should stay secret is warned of."""
+"""A secret that others can read causes a warning."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from bulkstop.settings.exposure import find_exposures
 
 
 def exposures(*typed: str, **options: Any) -> list[str]:
-    """Return what is said of settings."""
+    """Return the warnings about settings."""
     return list(find_exposures(Settings(host="api.example", **options), typed))
 
 
@@ -59,7 +59,7 @@ def test_password_of_the_store(store: str, is_open: bool) -> None:
 @pytest.mark.parametrize("name", ["token_file", "client_secret_file", "proxy_password_file"])
 @pytest.mark.parametrize(("mode", "what"), [(0o600, ""), (0o640, ""), (0o644, "can read it"), (0o622, "can change it")])
 def test_secret_in_a_file(name: str, mode: int, what: str, tmp_path: Path) -> None:
-    """A file with a secret that everybody can read or change is warned of, with the way to mend that."""
+    """A file with a secret that everybody can read or change causes a warning, with the remedy."""
     path = tmp_path / "secret"
     path.touch()
     path.chmod(mode)
@@ -69,5 +69,5 @@ def test_secret_in_a_file(name: str, mode: int, what: str, tmp_path: Path) -> No
 
 
 def test_file_that_is_not_there() -> None:
-    """What is not a file is for whoever reads it to refuse."""
+    """A missing file is reported where it is read."""
     assert exposures(token_file="gone") == exposures(token_file="/dev/null") == []

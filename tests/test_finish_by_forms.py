@@ -87,7 +87,7 @@ def test_nights_with_another_hour(now: str, moment: str) -> None:
     ],
 )
 def test_what_cannot_be_read(text: str, why: str) -> None:
-    """What is not a time is refused in one line that repeats it and says what to write."""
+    """An invalid time is refused in one line that repeats it and shows the valid form."""
     with pytest.raises(ValueError, match=re.escape(why)) as caught:
         parse_finish_by(text)
     assert repr(text) in str(caught.value)

@@ -1,6 +1,6 @@
-"""Whatever comes in from outside is told in one line, or is a value: no input ends in a traceback.
+"""Any outside input is a value, or an error of one line: none ends in a traceback.
 
-`BULKSTOP_FUZZ=10000 pytest tests/test_fuzz.py` tries so many cases of each; without it there are 120.
+`BULKSTOP_FUZZ=10000 pytest tests/test_fuzz.py` tries that many cases of each; without it there are 120.
 """
 
 import asyncio
@@ -109,7 +109,7 @@ def mutations(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
 
 
 def is_one_line(text: str) -> bool:
-    """Tell whether a text may be shown as it is: one line, no escapes, nothing that writes backwards."""
+    """Tell whether a text is safe to show: one line, no escape sequences, no right-to-left override."""
     return bool(text) and not UNSHOWN.search(text)
 
 
@@ -373,7 +373,7 @@ WIRE = st.one_of(
 @fuzz
 @given(data=WIRE)
 def test_wire(runner: asyncio.Runner, data: bytes) -> None:
-    """Whatever bytes come over a connection, there is an answer or the reason why there is none, in time."""
+    """For any bytes on a connection, there is a response or the reason why there is none, in time."""
     answer = runner.run(exchange(data))
     if isinstance(answer, TransportFailure):
         assert answer.outcome in (Outcome.CONNECTION_ERROR, Outcome.TIMEOUT)
@@ -403,7 +403,7 @@ ENDS = st.sampled_from([outcome for outcome in Outcome if outcome is not Outcome
 
 @dataclass(frozen=True)
 class Left:
-    """What an interrupted run has left behind."""
+    """The files that an interrupted run has left."""
 
     name: str
     ledger: bytes
@@ -525,7 +525,7 @@ def lax(monkeypatch: pytest.MonkeyPatch) -> None:
 @fuzz
 @given(data=st.data())
 def test_result_files(left: Left, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """A result file with any bytes in it is refused with its line, or gone on with to its end."""
+    """A result file with any bytes is refused with the line, or continued to its end."""
     ledger = data.draw(
         mutations(st.just(left.ledger)) | st.just(left.ledger[: data.draw(st.integers(0, 2000))]) | st.binary()
     )
@@ -570,7 +570,7 @@ def test_results_of_any_kind(left: Left, tmp_path_factory: pytest.TempPathFactor
 @fuzz
 @given(data=st.data())
 def test_manifests(left: Left, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """A manifest that says anything is refused, or the run goes on with it."""
+    """Any manifest is refused, or the run continues with it."""
     documents = (
         changes(left.manifest).map(dump_json)
         | mutations(st.just(dump_json(left.manifest)))
@@ -774,7 +774,7 @@ VARIABLES = st.dictionaries(
 
 
 class NotSent:
-    """Stands for an engine by whose runs nothing is sent, and every row has its line."""
+    """An engine whose runs send nothing, and whose rows all have their line."""
 
     def __init__(self, settings: Settings) -> None:
         self.prepare: Callable[[str], AbstractAsyncContextManager[Prepared]]
@@ -789,10 +789,10 @@ class NotSent:
         """Count nothing, as nothing is sent."""
 
     def call_for(self, others: object) -> None:
-        """Call for nobody."""
+        """Do nothing."""
 
     def make_notices(self, run_id: str, **_: object) -> None:
-        """Tell nobody."""
+        """Return no notices."""
 
     def prepare_run(self, prepare: Callable[[str], AbstractAsyncContextManager[Prepared]], **_: object) -> Self:
         """Be the run, too."""
@@ -845,7 +845,7 @@ def quiet_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @fuzz
 @given(words=command_lines(), variables=VARIABLES, stdin=st.sampled_from([b"", b"cd-1\n", FILES["list.csv"]]))
 def test_command_lines(quiet_world: Path, words: list[str], variables: dict[str, str], stdin: bytes) -> None:
-    """Whatever is typed, the command ends with one of its exit codes, and what it says is plain text in whole lines."""
+    """Any command line ends with a documented exit code, and its output is plain text in complete lines."""
     with folders(quiet_world)() as folder, contextlib.chdir(folder):
         for name, data in FILES.items():
             Path(name).write_bytes(data)

@@ -25,7 +25,7 @@ def test_no_case_breaks_a_promise(fuzz: ModuleType, kind: str) -> None:
 
 
 def test_a_broken_promise_is_found(fuzz: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever goes wrong is told with the number of its case, and a case that takes long is a fault."""
+    """Any failure is reported with the number of its case, and a slow case is a failure."""
     monkeypatch.setattr(fuzz, "fold", lambda text: text + "x")
     (fault,) = {fault.split(" at ")[0] for _, fault in fuzz.find_faults("names", range(7, 8))}
     assert fault == "names 7: AssertionError"

@@ -46,7 +46,7 @@ def test_possible(value: str) -> None:
     ],
 )
 def test_not_possible(value: str, why: str) -> None:
-    """Anything else is not an id, and the reason names the character, also one that nobody can see."""
+    """Other texts are not ids, and the reason names the character, even an invisible one."""
     assert id_fault(value) == why
 
 
@@ -95,13 +95,13 @@ def test_any_id(value: str) -> None:
     ],
 )
 def test_never(value: str) -> None:
-    """What may become another path, where it is decoded and normalised on the way, is refused with any_id as well."""
+    """An id that may become another path when it is decoded and normalised is refused even with any_id."""
     assert id_fault(value, any_id=True)
 
 
 @pytest.mark.parametrize("value", ["é", "a b", "a\u00adb"])
 def test_in_a_header(value: str) -> None:
-    """What stands in a header as well is visible ASCII, whatever is allowed."""
+    """An id that is also in a header is visible ASCII, whatever else is allowed."""
     assert id_fault(value, any_id=True) is None
     assert "cannot stand in a header" in (id_fault(value, any_id=True, in_header=True) or "")
     assert id_fault("a:b&c", any_id=True, in_header=True) is None
@@ -110,7 +110,7 @@ def test_in_a_header(value: str) -> None:
 @given(CHARS | st.text())
 @example("..;/")
 def test_stays_one_segment(value: str) -> None:
-    """However often an allowed id is decoded and normalised, it is one segment of a path and no step of it."""
+    """However often an allowed id is decoded and normalised, it is one path segment, and no path step."""
     if id_fault(value) is None:
         assert re.fullmatch(r"[A-Za-z0-9_.~-]{1,256}", value)
         assert id_fault(value, any_id=True) is None

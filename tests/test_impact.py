@@ -1,4 +1,4 @@
-"""Which campaign harms most: the order of a run that goes by impact."""
+"""Which campaign does the most harm: the order of a run by impact."""
 
 from collections.abc import Mapping
 
@@ -32,7 +32,7 @@ def rank(kind: CampaignType, priority: int | None, row: Mapping[str, object]) ->
 
 
 def test_what_harms_most_is_first() -> None:
-    """By execution type, then dialing mode, priority and newest instance; what is not told may be the worst."""
+    """By execution type, then dialing mode, priority and newest instance; unknown values count as the worst."""
     ranks = [rank(*each) for each in IN_ORDER]
     assert ranks == sorted(set(ranks))
 
@@ -44,7 +44,7 @@ def test_what_harms_most_is_first() -> None:
     st.booleans(),
 )
 def test_any_row_has_a_place(kind: CampaignType, priority: int | None, row: Mapping[str, object], is_odd: bool) -> None:
-    """Whatever a row carries, its place is a number that fits into 63 bits."""
+    """For any row, its sort key fits into 63 bits."""
     campaign = Campaign("cd-1", kind, "a1", "st-1", priority=priority, row=row)
     assert 0 <= rank_impact(campaign, is_odd=is_odd) < 2**62
 
@@ -64,5 +64,5 @@ def test_columns_by_their_letters(row: Mapping[str, object]) -> None:
 
 
 def test_normal() -> None:
-    """NORMAL in any letter case, and what is not told, give no reason for a word."""
+    """NORMAL in any letter case, and a missing value, cause no warning."""
     assert [is_normal(kind) for kind in (None, "", "normal", "NORMAL", "EMERGENCY", "x")] == [*[True] * 4, False, False]

@@ -124,7 +124,7 @@ def test_twice(programs: dict[str, str], says: str, home: Home) -> None:
 
 @WAYS
 def test_path(programs: dict[str, str], says: str, home: Home) -> None:
-    """A folder that is not on the PATH is told with the line that puts it there; so is one that comes too late."""
+    """A folder that is not on the PATH, or too late on it, is reported with the line that adds it."""
     home.add(**programs)
     done = home.make("install")
     line = f'export PATH="{home.link.parent}:$PATH"'
@@ -139,7 +139,7 @@ def test_path(programs: dict[str, str], says: str, home: Home) -> None:
 
 
 def test_other_way(home: Home) -> None:
-    """Who gets pipx later has it take the place of the environment, and is left with one."""
+    """A later installation with pipx replaces the environment, so that only one is left."""
     assert home.make("install").returncode == 0
     home.add(pipx=PIPX)
     assert home.make("install").returncode == 0
@@ -147,14 +147,14 @@ def test_other_way(home: Home) -> None:
 
 
 def test_broken_off(home: Home) -> None:
-    """What could not be fetched leaves no command, and can be tried again or taken away."""
+    """A failed download leaves no command, and can be repeated or removed."""
     assert home.make("install", BROKEN="yes").returncode != 0
     assert not home.link.exists()
     assert (home.make("uninstall").stdout, home.left()) == ("bulkstop is removed\n", [])
 
 
 def test_foreign_command(home: Home) -> None:
-    """A command that is there already and not from here is left alone, both ways."""
+    """An existing command from elsewhere is not changed, in either way."""
     home.link.parent.mkdir(parents=True)
     home.link.write_text("somebody else's")
     done = home.make("install")

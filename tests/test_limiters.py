@@ -35,7 +35,7 @@ def test_at_once(name: str) -> None:
 @pytest.mark.parametrize("phase", [0.0, 0.3])
 @pytest.mark.parametrize("name", LIMITERS)
 def test_evenly(name: str, phase: float) -> None:
-    """What comes evenly is let through for an hour, if a counter is left a twentieth."""
+    """Evenly spaced calls are admitted for an hour, if a counter has a twentieth to spare."""
     limiter = LIMITERS[name](LIMIT, phase)
     step_s = LIMIT.window_s / LIMIT.calls * (20 / 19 if "counter" in name else 1)
     assert all(limiter.call(number * step_s) for number in range(int(3600 / step_s)))
@@ -65,7 +65,7 @@ def test_fastest(name: str, phase: float) -> None:
 
 
 def test_refused_calls_count() -> None:
-    """A counter that counts refused calls lets nothing through as long as somebody keeps trying."""
+    """A counter that counts refused calls admits nothing while a client keeps trying."""
     tried = [0.0] * 20 + [number * 0.1 for number in range(1, 300)]
     counters = [SlidingCounter(LIMIT, counts_refused=counts) for counts in (False, True)]
     let_through = [sum(counter.call(at) for at in tried) for counter in counters]
@@ -116,7 +116,7 @@ def make_run(times_s: list[float], refused: int = 0, client: str = DEFAULT, **ou
     ids=["reached", "slow", "refused", "over", "throttled", "a line short", "cut off"],
 )
 def test_verdict(run: Run, missed: list[str]) -> None:
-    """What is beyond a target is named."""
+    """Missed targets are named."""
     assert limiters.judge_limits([run]) == missed
 
 
@@ -130,7 +130,7 @@ def test_broken_backend_verdict() -> None:
 
 
 def test_run_is_written() -> None:
-    """A run is one line, with what the client told and each call that the server saw."""
+    """A run is one line, with the client's report and each call in the server's log."""
     told = json.loads(limiters.write_run(make_run([0.0, 5.5], stopped=2)))
     assert told["outcomes"] == {"stopped": 2}
     assert told["log"]["calls"] == [[0.0, 200], [5.5, 200]]
@@ -145,7 +145,7 @@ def test_late_lab_is_told() -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_gateway_models(name: str) -> None:
-    """What stands for a gateway takes as much at once as the gateway is set up to."""
+    """The model of a gateway admits the same burst as its configuration."""
     shape = SHAPES[name]
     model = shape.make_model(LIMIT, 0.0)
     assert sum(model.call(0.0) for _ in range(30)) == (20 if shape.program == "haproxy" else shape.burst + 1)
@@ -177,7 +177,7 @@ def test_lab() -> None:
 @pytest.mark.full
 @pytest.mark.parametrize("name", SHAPES)
 def test_gateways(name: str) -> None:
-    """A real gateway decides as the limiter that stands for it, but for calls at the very edge of a millisecond."""
+    """A real gateway decides like its model, except for calls at the very edge of a millisecond."""
     if SHAPES[name].program in list_missing():
         pytest.skip(f"{SHAPES[name].program} is not installed here; only the real one tells whether its model is right")
     limit = Limit(20, 2.0)

@@ -28,7 +28,7 @@ def write_profiles(text: str, path: str = "bulkstop.toml") -> None:
 
 @pytest.mark.parametrize("name", OPTION_SPECS)
 def test_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every setting is read from its variable, and an option in its place wins whatever the variable says."""
+    """Every setting is read from its variable, and an option overrides it."""
     text, value = FIRM[name]
     beside: dict[str, Any] = {"host": "api.example", **BESIDE.get(name, {})}
     beside.pop(name, None)
@@ -61,7 +61,7 @@ def test_profile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_protection_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a profile or a variable protects stays so whatever is given nearer."""
+    """What a profile or a variable protects remains protected, whatever has precedence."""
     write_profiles('[profile.default]\nhost = "api.example"\nprotect = ["a.txt"]')
     monkeypatch.setenv("BULKSTOP_PROTECT", "b.txt")
     assert Settings.load(protect=[Path("c.txt")]).protect == ("a.txt", "b.txt", "c.txt")
@@ -88,7 +88,7 @@ def test_one_way_to_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_quota(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quota has several limits, or is none, and an error says where it stands."""
+    """A quota has several limits, or none, and an error names its place."""
     monkeypatch.setenv("BULKSTOP_QUOTA", "60/60s 5/1s")
     assert Settings.load(host="h").quota == (Limit(60, 60.0), Limit(5, 1.0))
     assert Settings.load(host="h", quota="none").quota is NO_LIMIT
@@ -115,7 +115,7 @@ def test_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_fault(options: dict[str, Any], variables: dict[str, str], fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is wrong is refused with the place where it stands."""
+    """An invalid value is refused with its place."""
     for name, text in variables.items():
         monkeypatch.setenv(f"BULKSTOP_{name}", text)
     with pytest.raises(SettingsError, match=f"^{fault}"):

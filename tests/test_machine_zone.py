@@ -51,7 +51,7 @@ def test_zone(zone: str, hours: float, set_zone: SetZone) -> None:
 
 
 def test_file_of_a_zone(set_zone: SetZone) -> None:
-    """TZ may name a file; another one than that of a zone is none."""
+    """TZ may name a file, which must be that of a zone."""
     path = Path("/usr/share/zoneinfo/Europe/Berlin")
     if path.is_file():
         set_zone(f":{path}")
@@ -65,7 +65,7 @@ def test_file_of_a_zone(set_zone: SetZone) -> None:
     "zone", ["Europe/Berlln", "Foo/Bar", "../../etc/passwd", "/etc", "/dev/zero", "x" * 5000, "+2", "\udcff"]
 )
 def test_no_zone(zone: str, set_zone: SetZone) -> None:
-    """What is not a zone, of which the C library would make UTC, is refused where a time of the day is to be met."""
+    """An unknown zone, which the C library treats as UTC, is refused where a time of day is needed."""
     set_zone(zone)
     with pytest.raises(
         SettingsError, match=r"^finish_by 18:00: TZ '.{1,46}' is not a time zone that .*; give tz, or correct it$"

@@ -1,4 +1,4 @@
-"""Messages call a setting what whoever reads them calls it."""
+"""Messages name a setting as their readers do."""
 
 import asyncio
 import pickle
@@ -31,7 +31,7 @@ def test_names(name: str, value: str | bool | None, argument: str, option: str) 
 
 
 def test_variable() -> None:
-    """A variable is named to whoever is told of options."""
+    """In messages that name options, a setting without one is named by its variable."""
     assert name_variable("client_id") == "client_id"
     with spelling(spell_option):
         assert name_variable("client_id") == "BULKSTOP_CLIENT_ID"
@@ -53,7 +53,7 @@ def test_error() -> None:
 
 
 def test_tasks_and_threads() -> None:
-    """What a block starts names settings as the block does, and what is beside it does not."""
+    """Work started in a block names settings as the block does; concurrent work outside does not."""
 
     async def run() -> tuple[str, str]:
         with spelling(spell_option):

@@ -1,4 +1,4 @@
-"""What may be held up by its reader is written beside the event loop: real pipes, real threads."""
+"""Writes that a reader may block happen beside the event loop: real pipes, real threads."""
 
 import asyncio
 import fcntl
@@ -56,7 +56,7 @@ def test_order(pipe: tuple[int, int]) -> None:
 
 
 async def test_room(pipe: tuple[int, int]) -> None:
-    """Whoever makes more waits while it is full, and the event loop turns; a reader sets it going again."""
+    """Producers wait while it is full, and the event loop runs; a reader releases them."""
     reader, writer = pipe
     outbox = Outbox[int](writer, "there", room_bytes=1000)
     assert make_room([outbox]) is None
@@ -75,7 +75,7 @@ async def test_room(pipe: tuple[int, int]) -> None:
 
 
 async def test_hurry(pipe: tuple[int, int]) -> None:
-    """In a hurry a reader that takes nothing is given up; then nobody waits, and the unwritten is given back."""
+    """In a hurry a blocked reader is given up; no caller waits, and the unwritten data is returned."""
     reader, writer = pipe
     outbox = Outbox[int](writer, "there", room_bytes=1000)
     for number in range(200):
@@ -110,7 +110,7 @@ async def test_slow_reader_in_a_hurry(pipe: tuple[int, int]) -> None:
 
 
 def test_close_in_a_hurry(pipe: tuple[int, int]) -> None:
-    """`close` does not wait for ever for nobody."""
+    """`close` does not wait for ever without a reader."""
     _, writer = pipe
     outbox = Outbox[int](writer, "there")
     for number in range(100):
@@ -121,7 +121,7 @@ def test_close_in_a_hurry(pipe: tuple[int, int]) -> None:
 
 
 async def test_reader_gone() -> None:
-    """When the reader has gone, that is its fault, the rest is given back, and nobody waits."""
+    """When the reader has gone, that is its fault, the rest is returned, and no caller waits."""
     reader, writer = os.pipe()
     os.close(reader)
     outbox = Outbox[int](writer, "there", room_bytes=1)
@@ -134,7 +134,7 @@ async def test_reader_gone() -> None:
 
 
 def test_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system has no thread left, one line says so, and what helps."""
+    """If the system has no thread left, one line says so, with the remedy."""
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

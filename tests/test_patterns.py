@@ -1,6 +1,6 @@
-"""No text, whoever wrote it, takes longer to be matched than it is long: every pattern of the package, found and tried.
+"""Matching any text takes linear time: every pattern of the package is found and tested.
 
-A pattern that backtracks holds the only thread, and no signal ends it: one answer would freeze a run.
+A pattern that backtracks blocks the only thread, and no signal ends it: one response would freeze a run.
 """
 
 import ast
@@ -79,7 +79,7 @@ FREEZES = [
 
 @dataclass(frozen=True)
 class Found:
-    """A pattern of the package, where it stands, and the methods that are called on it."""
+    """A pattern of the package, its place, and the methods that are called on it."""
 
     where: str
     pattern: "re.Pattern[Any]"
@@ -217,7 +217,7 @@ def char_in(items: Any) -> str:
 
 
 class TooLongError(Exception):
-    """What is measured takes more processor time than it may."""
+    """The measured work takes more processor time than allowed."""
 
 
 @contextmanager
@@ -371,5 +371,5 @@ def said(text: str) -> Response:
     ids=["protect", "fnmatch", "secrets", "meaning", "text", "object", "masks", "line", "fold", "cell"],
 )
 def test_functions_are_linear(act: Callable[[str], object]) -> None:
-    """What reads names and answers with patterns of a user's, or with none, takes as long as the text is long."""
+    """Functions that match names and responses with a user's patterns, or none, take linear time."""
     assert [piece for piece in CORPUS if is_slow(act, "\0" + piece)] == []

@@ -1,4 +1,4 @@
-"""Where the keys of a profile stand, and what a profile is not."""
+"""The lines of profile keys, and what is not a profile."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_line_of(text: str, line: int | None) -> None:
 
 
 def test_line_ends(tmp_path: Path) -> None:
-    """Lines are counted as an editor counts them, whatever ends them."""
+    """Lines are counted as an editor does, with any line ends."""
     path = tmp_path / "bulkstop.toml"
     path.write_bytes(b'[profile.default]\r\nattempts = 1\r\nquota = ""\r\n')
     with pytest.raises(SettingsError, match=r"bulkstop\.toml line 3: quota is empty; write \"none\" for no limit"):
@@ -92,7 +92,7 @@ def test_line_ends(tmp_path: Path) -> None:
     ],
 )
 def test_no_profile(text: str, name: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands in no profile, or in what is none, is refused with its line and what may have been meant."""
+    """A value outside of a profile, or in something else, is refused with its line and a suggestion."""
     monkeypatch.chdir(tmp_path)
     Path("bulkstop.toml").write_text(text)
     with pytest.raises(SettingsError) as caught:
@@ -114,7 +114,7 @@ def test_name_near_default(name: str, tmp_path: Path) -> None:
 
 
 def test_other_profiles(tmp_path: Path) -> None:
-    """A file with other profiles than the default one is none where no profile is named."""
+    """A file without a default profile has no effect if no profile is named."""
     path = tmp_path / "bulkstop.toml"
     path.write_text("[profile.prod]\nattempts = 3\n[profile.sandbox]\n")
     assert read_profile(str(path), None).values is None

@@ -1,4 +1,4 @@
-"""What stands at the top of the package: fifteen names, lazily, known to whoever asks for them."""
+"""The top level of the package: fifteen lazy names, listed for `dir` and `help`."""
 
 import pydoc
 import subprocess
@@ -71,7 +71,7 @@ def test_hooks() -> None:
 
 @pytest.mark.real
 def test_import_is_lazy() -> None:
-    """`import bulkstop` imports nothing that takes long, and prints nothing when somebody logs a warning."""
+    """`import bulkstop` imports nothing slow, and prints nothing when a warning is logged."""
     script = (
         "import sys, bulkstop; print(*sorted(sys.modules)); bulkstop.stop;"
         "import logging; logging.getLogger('bulkstop.kore').warning('said to nobody')"
@@ -82,7 +82,7 @@ def test_import_is_lazy() -> None:
 
 
 def test_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it cannot work it says so, and what to do, when a name is asked for."""
+    """On an unsupported system, using a name says so, with the remedy."""
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(ImportError, match=r"^bulkstop needs Linux or another POSIX system; on Windows run it in WSL$"):
         _ = bulkstop.Engine

@@ -1,4 +1,4 @@
-"""What must not be shown is masked wherever it occurs."""
+"""Secrets are masked in every place."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ def test_a_secret_is_masked_however_it_is_written(shown: str) -> None:
 
 
 def test_a_key_is_masked_line_by_line() -> None:
-    """Of a key in several lines, none is shown by itself."""
+    """Each line of a multi-line key is masked."""
     secrets = Redactor(KEY)
     for line in KEY.splitlines():
         assert secrets.redact(f"at {line}!") == f"at {MASK}!"
@@ -62,7 +62,7 @@ def test_a_key_is_masked_line_by_line() -> None:
     ],
 )
 def test_whatever_looks_like_a_jwt_is_masked(text: str) -> None:
-    """A token that nobody has told of is masked by its looks, also one whose end was cut off."""
+    """An unknown token is masked by its shape, even with its end cut off."""
     masked = Redactor().redact(text)
     assert MASK in masked
     assert all(part not in masked for part in TOKEN.split("."))
@@ -89,7 +89,7 @@ CUT = [
     f"{TOKEN[:-30]}\n {TOKEN[-30:]}",
     f"{TOKEN[:60]} {TOKEN[60:]}",
 ]
-"""What may become of a token on its way: cut off, broken by blanks, of a JWT the parts alone."""
+"""Possible damage of a token: cut off, broken by blanks, or for a JWT its parts alone."""
 
 
 @pytest.mark.parametrize("text", CUT)
@@ -123,7 +123,7 @@ def test_a_secret_of_several_words() -> None:
     around=st.text(max_size=20),
 )
 def test_no_beginning_and_no_end_comes_out(secret: str, cut: int, blank: str, at: int, around: str) -> None:
-    """However long the part of a secret is and whatever stands around it, what is left of it is no 16 characters."""
+    """For any part of a secret in any text, at most 15 of its characters remain."""
     for part in (secret[:cut], secret[-cut:], secret[:at] + blank + secret[at:]):
         masked = Redactor(secret).redact(f"{around}\0{part}\0{around}")
         bare = "".join(masked.partition("\0")[2].rpartition("\0")[0].split())
@@ -221,7 +221,7 @@ WORDS = st.text(st.sampled_from("xyz01\"'\\%/\n é\x1b."), min_size=4, max_size=
 @given(secrets=st.lists(WORDS, min_size=1, max_size=3), around=st.lists(st.text(max_size=8), min_size=2, max_size=4))
 @example(secrets=["xxxx"], around=["xxx", "x"])
 def test_no_secret_comes_out(secrets: list[str], around: list[str]) -> None:
-    """Wherever secrets stand in a text, none of them stands in what comes out."""
+    """For any text with secrets, the result contains none of them."""
     assume(all(len(secret.strip()) >= 4 for secret in secrets))
     text = "".join(piece + secret for piece in around for secret in secrets)
     masked = Redactor(*secrets).redact(text)

@@ -1,4 +1,4 @@
-"""The samples work as they stand: lists, profile and demo."""
+"""The samples work unchanged: lists, profile and demo."""
 
 import os
 import re
@@ -67,7 +67,7 @@ class TestDemo:
         return tmp_path / "checkout"
 
     def demo(self, here: Path, **variables: str) -> "subprocess.Popen[str]":
-        """Start the demo in the environment of somebody who has set up bulkstop for real use."""
+        """Start the demo in the environment of a user who has configured bulkstop for real use."""
         (here.parent / "tmp").mkdir(exist_ok=True)
         own = {"BULKSTOP_HOST": "https://api.example", "BULKSTOP_TOKEN_FILE": "token", "BULKSTOP_QUOTA": "1/1h"}
         return subprocess.Popen(
@@ -92,7 +92,7 @@ class TestDemo:
             self.is_gone(here, said)
 
     def test_what_to_try_next(self, here: Path) -> None:
-        """Each command that it names in the end works as it stands; `make install` has tests of its own."""
+        """Each command that the demo suggests works unchanged; `make install` has its own tests."""
         path = with_command(here.parent / "bin")
         said = self.demo(here, PATH=path).communicate(timeout=WAIT_S)[0]
         commands = re.findall(
@@ -114,7 +114,7 @@ class TestDemo:
 
     @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_cut_short(self, signum: signal.Signals, here: Path) -> None:
-        """Whatever ends it, its simulator ends too."""
+        """However it ends, its simulator ends too."""
         process = self.demo(here, PATH=with_command(here.parent / "bin"))
         assert process.stdout is not None
         said = process.stdout.readline()
@@ -145,7 +145,7 @@ class TestDemo:
         assert list((here.parent / "tmp").iterdir()) == []
 
     def is_gone(self, here: Path, said: str) -> None:
-        """Make sure that nobody listens where the simulator did, and that its folder is gone."""
+        """Check that the simulator's port is closed, and that its folder is gone."""
         found = re.search(r"--host (\S+)", said)
         assert found is not None
         url = urlsplit(found[1])

@@ -1,4 +1,4 @@
-"""Settings as values: what cannot be made, and how no limit is said."""
+"""Settings as values: what is invalid, and how no limit is expressed."""
 
 import pickle
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from tests.settings import BESIDE, FIRM
 
 @pytest.mark.parametrize("name", ["account_id", "token", "token_file", "iid", "jwt_sub", "quota_store", "ca", "waves"])
 def test_empty_texts(name: str) -> None:
-    """A text that is given and holds nothing is refused with the name of its setting."""
+    """An empty text is refused with the name of its setting."""
     given: dict[str, Any] = {name: " "}
     with pytest.raises(SettingsError, match=f"^{name}: is empty; give it a value, or leave it out$"):
         Settings(host="api.example", **given)
@@ -122,7 +122,7 @@ WRONG_TYPES: list[object] = [object(), b"x", {"a": 1}, 1j, {1}, (object(),), [1.
 @pytest.mark.parametrize("value", WRONG_TYPES, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("name", OPTION_SPECS)
 def test_wrong_type(name: str, value: object) -> None:
-    """What no setting can be is refused in one line that names the setting, and does not repeat it."""
+    """A value of the wrong type is refused in one line that names the setting, and does not repeat it."""
     with pytest.raises(SettingsError) as caught:
         make(name, value)
     assert str(caught.value).startswith(f"{name}: is of type {type(value).__name__} and must be ") or (
@@ -133,7 +133,7 @@ def test_wrong_type(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("name", [name for name in OPTION_SPECS if default_of(name) is not None and name != "host"])
 def test_none(name: str) -> None:
-    """None is a value only where it is the default."""
+    """None is only valid where it is the default."""
     with pytest.raises(SettingsError, match=f"^{name}: is None and must be "):
         make(name, None)
 
@@ -173,7 +173,7 @@ def test_numbers(name: str, value: Any) -> None:
     ],
 )
 def test_read(name: str, value: object, read: object) -> None:
-    """What can be meant by only one value is taken for that."""
+    """A text with only one possible meaning is accepted."""
     assert getattr(make(name, value), name) == read
 
 
@@ -264,7 +264,7 @@ def test_size(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1GB", "4XB", "GB", "1e9", "4 G B", "\u0664GB", "9" * 15 + "TB", ""])
 def test_no_size(text: str) -> None:
-    """What is not a size above zero is refused with an example of one."""
+    """A size must be above zero; the error has an example."""
     with pytest.raises(ValueError, match="such as 4GB"):
         parse_size(text)
 
@@ -282,7 +282,7 @@ HOSTILE: list[object] = [endless(), "\ud800", "\0", "a\0b", "x" * 10**6, "\n", [
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
 @pytest.mark.parametrize("name", OPTION_SPECS)
 def test_hostile_value(name: str, value: object) -> None:
-    """Whatever is given is refused with the name of its setting, or taken."""
+    """Any value is accepted, or refused with the name of its setting."""
     try:
         make(name, value)
     except SettingsError as error:
@@ -300,7 +300,7 @@ def test_no_limit() -> None:
 @pytest.mark.parametrize("host", ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:8080"])
 @pytest.mark.parametrize("more", [{}, {"insecure_http": True}])
 def test_no_way_round_this_machine(host: str, more: dict[str, Any]) -> None:
-    """A token in clear for this machine goes through no proxy elsewhere, whatever is allowed beside."""
+    """An unencrypted token for this machine never goes through a remote proxy, whatever else is allowed."""
     for proxy in ("http://proxy:3128", "http://user@10.0.0.1:3128", "https://127.example:3128"):
         with pytest.raises(
             SettingsError, match=r"^proxy: http://.* is this machine, and plain http through a remote proxy"
@@ -312,7 +312,7 @@ def test_no_way_round_this_machine(host: str, more: dict[str, Any]) -> None:
 
 
 def test_plain_http_through_a_proxy() -> None:
-    """Whoever allows plain http to another machine allows it through a proxy as well."""
+    """Allowing plain http to another machine also allows it through a proxy."""
     assert Settings(host="http://api.example", proxy="http://proxy:3128", insecure_http=True).proxy
 
 
@@ -330,14 +330,14 @@ def test_password_without_its_user(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["token", "client_id", "client_secret", "proxy_password"])
 def test_secrets_as_they_come(name: str) -> None:
-    """What editors, shells and clipboards put around a secret or an id is not one of it; nothing else is an error."""
+    """Characters that editors, shells and clipboards add to a secret or an id are removed; nothing else changes."""
     assert getattr(make(name, "\ufeff\r\n s3cret \ufeff\r\n"), name) == "s3cret"
     with pytest.raises(SettingsError, match="is empty"):
         make(name, "\ufeff\r\n")
 
 
 def test_key_without_certificate() -> None:
-    """A key alone identifies nobody."""
+    """A key without a certificate is refused."""
     with pytest.raises(SettingsError, match=r"^key: is the key of a certificate; give cert="):
         Settings(host="api.example", key="cert.key")
 
@@ -347,7 +347,7 @@ PATH_SETTINGS = ("voice_path", "sms_path", "status_path", "get_path", "list_path
 
 @pytest.mark.parametrize("name", PATH_SETTINGS)
 def test_path_templates(name: str) -> None:
-    """Any path may hold the stream, the application and the account; the campaign stands in those of one alone."""
+    """Any path may contain the stream, the application and the account; only those of one campaign contain it."""
     of_campaign = name not in ("list_path", "schedule_path")
     campaign = "/{campaignId}" if of_campaign else ""
     good: dict[str, Any] = {name: f"/p/{{iid}}/{{streamId}}/{{accountId}}{campaign}"}

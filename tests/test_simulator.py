@@ -1,4 +1,4 @@
-"""The simulated service keeps to the documentation and to what it was asked for."""
+"""The simulated service follows the documentation and its options."""
 
 import asyncio
 import fcntl
@@ -53,7 +53,7 @@ type_names = pytest.mark.parametrize("kind", ["voice", "sms"])
 
 
 class Clock:
-    """A clock that stands still until it is set."""
+    """A clock that only changes when it is set."""
 
     def __init__(self) -> None:
         self.at_s = 0.0
@@ -230,7 +230,7 @@ async def test_other_paths_lead_nowhere(path: str) -> None:
 
 
 def test_calling_hours() -> None:
-    """Campaigns have calling hours of all documented kinds, or none; or those that were asked for, as they stand."""
+    """Campaigns have calling hours of all documented kinds, or none; or exactly the requested ones."""
     paths = [f"{V2}/cd-{number}" for number in range(200)]
     written = {"frequency": "DAILY", "timezone": "Mars/X", "days": [("MO", "9", "25:00 PM")]}
     for form, kinds in (("mixed", {None, "DAILY", "WEEKLY", "CUSTOM"}), ("none", {None}), ("9-25:00 PM Mars/X", None)):
@@ -390,7 +390,7 @@ async def test_schedule_is_disabled_by_name(call: Caller) -> None:
 
 
 async def test_unknown_name_is_a_new_campaign_where_any_id_exists(call: Caller) -> None:
-    """By default a name nobody heard of has a schedule to disable, each time that of the same campaign."""
+    """By default an unknown name has a schedule to disable, always of the same campaign."""
     async with Simulator(SimulatorOptions()) as sim:
         first = await call(sim, f"{V2}/schedule?enableSchedule=false&campaignName=spring")
         assert await call(sim, f"{V2}/schedule?enableSchedule=false&campaignName=spring") == first
@@ -425,7 +425,7 @@ async def read_pages(call: Caller, sim: Simulator, step: Callable[[int], dict[st
     ids=["page", "skip", "both"],
 )
 async def test_paging_loses_and_repeats_nothing(call: Caller, step: Callable[[int], dict[str, int]]) -> None:
-    """The pages of 120 campaigns hold each campaign of the type once, whichever way they are asked for."""
+    """The pages of 120 campaigns contain each campaign of the type once, with either paging field."""
     async with Simulator(SimulatorOptions(campaigns=120)) as sim:
         pages = await read_pages(call, sim, step)
         expected = [campaign.campaign_id for campaign in sim.campaigns.values() if campaign.campaign_type == "voice"]
@@ -487,7 +487,7 @@ async def test_filters_give_what_they_name(
 
 
 async def test_campaigns_change_after_each_list_call(call: Caller) -> None:
-    """As many campaigns as asked for move on after an answered list call, the same ones for the same seed."""
+    """After a list call the requested number of campaigns change status, the same ones for the same seed."""
     histories = []
     for _ in range(2):
         async with Simulator(SimulatorOptions(campaigns=100, seed=5, churn=8)) as sim:
@@ -630,7 +630,7 @@ async def test_without_a_secret_any_token_will_do(call: Caller) -> None:
 
 
 async def test_quota_holds_to_the_call_and_to_the_instant(call: Caller) -> None:
-    """Of 60 per 60 s the 61st call is throttled until the first is 60 s old, and not an instant longer."""
+    """With 60 per 60 s the 61st call is throttled until exactly 60 s after the first."""
     clock = Clock()
     async with Simulator(SimulatorOptions(quota=((60, 60.0),)), now=clock) as sim:
         assert [await call.stop(sim, f"cd-{number}") for number in range(61)] == [200] * 60 + [429]
@@ -641,7 +641,7 @@ async def test_quota_holds_to_the_call_and_to_the_instant(call: Caller) -> None:
 
 
 async def test_throttled_answer_is_as_asked_for(call: Caller) -> None:
-    """An answer over the limit has the documented text, the status asked for, and Retry-After only on demand."""
+    """A response over the limit has the documented text, the requested status, and optionally Retry-After."""
     for options, status, retry_after in (
         (SimulatorOptions(quota=((1, 60.0),)), 429, None),
         (SimulatorOptions(quota=((1, 60.0),), throttle_status=400, retry_after_s=7), 400, "7"),
@@ -664,7 +664,7 @@ async def test_throttled_answer_is_as_asked_for(call: Caller) -> None:
     ],
 )
 async def test_answers_say_what_is_left(call: Caller, form: RateLimitHeaders, wanted: list[Allowance | None]) -> None:
-    """Each answer says how many calls are left, and when there are more, in the form asked for; a refused one too."""
+    """Each response has the remaining calls and the reset, in the requested form, even when refused."""
     clock = Clock()
     async with Simulator(quota=((9, 60.0), (2, 5.0)), rate_limit_headers=form, now=clock) as sim:
         read = []
@@ -676,7 +676,7 @@ async def test_answers_say_what_is_left(call: Caller, form: RateLimitHeaders, wa
 
 
 async def test_quota_is_shared_by_the_calls_of_an_account_only(call: Caller) -> None:
-    """Every call of an account counts, of whatever kind; another account has a quota of its own."""
+    """Every call of an account counts, of any kind; another account has its own quota."""
     async with Simulator(SimulatorOptions(quota=((2, 60.0),)), now=Clock()) as sim:
         assert (await call(sim, LIST_PATH, {"type": "voice"}))[0] == 200
         assert (await call(sim, f"{V2}/schedule?enableSchedule=false&campaignName=a", accountid=ACCOUNT))[0] == 200
@@ -713,7 +713,7 @@ def test_quota_admits_exactly_what_every_window_allows(gaps: Sequence[int], wind
 
 @pytest.mark.parametrize("rate", [0.05, 0.5])
 def test_failure_rate_is_met(rate: float) -> None:
-    """Of 4,000 calls the asked share fails, within three standard deviations."""
+    """Of 4,000 calls the requested share fails, within three standard deviations."""
     target = service(failure_rate=rate, seed=3)
     answers = Counter(ask(target, stop_path("voice", f"cd-{number}")) for number in range(4000))
     assert answers.keys() == {200, 503}
@@ -721,7 +721,7 @@ def test_failure_rate_is_met(rate: float) -> None:
 
 
 def test_failures_depend_on_the_seed_not_on_the_order() -> None:
-    """The same seed fails the same campaigns in whatever order they come; another seed fails others."""
+    """The same seed fails the same campaigns in any order; another seed fails others."""
     ids = [f"cd-{number}" for number in range(300)]
     shuffled = random.Random(1).sample(ids, len(ids))
 
@@ -759,7 +759,7 @@ async def test_failure_on_demand_changes_nothing(call: Caller) -> None:
 
 
 async def test_answer_takes_the_fixed_latency(call: Caller) -> None:
-    """An answer comes no sooner than the latency asked for."""
+    """A response takes at least the requested latency."""
     async with Simulator(SimulatorOptions(latency_ms=40)) as sim:
         started = time.monotonic()
         await call.stop(sim, "cd-1")
@@ -824,7 +824,7 @@ async def test_log_is_appended_to(call: Caller, tmp_path: Path) -> None:
 
 
 async def test_request_that_was_cut_short_is_logged() -> None:
-    """A caller that leaves in mid-body leaves a line without a status, and nothing is stopped."""
+    """A caller that leaves within a body leaves a line without a status, and nothing is stopped."""
     wall = Arrivals()
     async with Simulator(SimulatorOptions(), wall=wall) as sim:
         host, port = sim.url.removeprefix("http://").split(":")
@@ -848,7 +848,7 @@ async def test_body_that_is_too_large_is_logged() -> None:
 
 
 async def test_log_that_nobody_reads(call: Caller, tmp_path: Path) -> None:
-    """A pipe that nobody reads holds up the calls that are to be logged, and neither the event loop nor the end."""
+    """An unread pipe delays the calls to be logged, but neither the event loop nor the end."""
     os.mkfifo(tmp_path / "log")
     reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
     fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
@@ -861,7 +861,7 @@ async def test_log_that_nobody_reads(call: Caller, tmp_path: Path) -> None:
 
 
 async def test_log_that_cannot_be_written_is_loud(call: Caller) -> None:
-    """Once a line cannot be written, the caller is answered 500: an incomplete log is never taken for a whole one."""
+    """Once a line cannot be written, calls get a 500, so that an incomplete log is never mistaken for a whole one."""
     async with Simulator(SimulatorOptions(log=Path("/dev/full"))) as sim:
         status, answer = await call(sim, stop_path("voice", "cd-1"))
     assert status == 500
@@ -879,7 +879,7 @@ asyncio.run(serve(simulator, ready=lambda url: print(url, flush=True), stop=asyn
 
 
 def test_killed_simulator_leaves_a_complete_log(tmp_path: Path) -> None:
-    """What was answered stands in the log, whole, though the process is killed right after the answer."""
+    """Answered requests are completely logged, even if the process is killed right after the response."""
     log = tmp_path / "log"
     with subprocess.Popen([sys.executable, "-c", SERVER, str(log)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -925,7 +925,7 @@ async def test_account_that_is_no_text_leaves_a_readable_line(tmp_path: Path) ->
 
 
 async def test_serve_tells_its_url_and_ends_when_told(call: Caller) -> None:
-    """`serve` listens by the time it is ready, on a free port, and is gone once stopped."""
+    """`serve` listens when it is ready, on a free port, and is gone once stopped."""
     stop, urls = asyncio.Event(), asyncio.Queue[str]()
     serving = asyncio.create_task(serve(Simulator(), ready=urls.put_nowait, stop=stop))
     host, port = (await urls.get()).removeprefix("http://").split(":")
@@ -938,7 +938,7 @@ async def test_serve_tells_its_url_and_ends_when_told(call: Caller) -> None:
 
 
 async def test_leaving_does_not_wait_for_slow_answers(tmp_path: Path) -> None:
-    """A simulator that owes an answer ends at once all the same; what took effect stands in the log."""
+    """A simulator with an outstanding response ends at once; requests that took effect are in the log."""
     log = tmp_path / "log"
     wall = Arrivals()
     async with asyncio.timeout(10):
@@ -1032,7 +1032,7 @@ def test_wrong_option_of_a_simulator(faults: dict[str, Any], match: str) -> None
 
 
 def test_keywords_are_the_options() -> None:
-    """What a simulator takes by name is what its options are, each with a default of a type that it takes."""
+    """The keywords of a simulator are its options, each with a default of an accepted type."""
     assert list(Faults.__annotations__) == [each.name for each in fields(SimulatorOptions)]
     assert (
         Simulator(SimulatorOptions(campaigns=3), seed=7).states.keys() == Simulator(campaigns=3, seed=7).states.keys()
@@ -1065,7 +1065,7 @@ def use_in_thread(faults: Faults | None = None, error: Exception | None = None) 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("within")])
 def test_simulator_in_a_thread(error: Exception | None) -> None:
-    """Plain `with` serves a caller without an event loop, and leaves nothing behind, nor after an error."""
+    """Plain `with` serves a caller without an event loop, and leaves nothing behind, even after an error."""
     before = left_over()
     with nullcontext() if error is None else pytest.raises(RuntimeError, match="within"):
         use_in_thread(error=error)
@@ -1082,7 +1082,7 @@ async def test_simulator_beside_a_running_loop(error: Exception | None) -> None:
 
 
 def test_simulator_that_cannot_listen() -> None:
-    """What keeps a thread's service from listening or logging is raised where it is entered, and leaves nothing."""
+    """An error that prevents listening or logging is raised on entry, and leaves nothing."""
     with Simulator() as sim:
         before = left_over()
         with (
@@ -1278,7 +1278,7 @@ async def test_an_account_that_refuses_and_one_that_is_slow(call: Caller) -> Non
 
 
 async def test_contacts_of_an_account(call: Caller) -> None:
-    """Contacts are those of the application that is asked for, and no others."""
+    """Contacts are only those of the requested application."""
     clock = Clock()
     clock.at_s = EIGHTEEN_S
     async with Simulator(campaigns=60, accounts=2, contacts_per_minute=1, wall=clock) as sim:

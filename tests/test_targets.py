@@ -83,7 +83,7 @@ def test_forms(text: str, tmp_path: Path) -> None:
     ],
 )
 def test_refused_with_the_line(text: str, why: str, tmp_path: Path) -> None:
-    """What makes no sense is refused with its line: a slip must not list another account, or none."""
+    """An invalid target is refused with its line, because a mistake must not list another account, or none."""
     path = tmp_path / "targets"
     path.write_text(text)
     with pytest.raises(SettingsError) as refused:
@@ -104,7 +104,7 @@ def test_tables_of_a_profile(tmp_path: Path) -> None:
 
 
 def test_lists_of_targets(profiles: Profiles) -> None:
-    """What a target does not say its profile says, else both types are meant; each list comes once."""
+    """Missing values of a target come from its profile, else both types are meant; each list occurs once."""
     targets = [*ROWS, Target("north", "a2", "st-2", type=CampaignType.VOICE), Target(stream_id="st-9")]
     voice, sms = CampaignType
     assert list_scopes(targets, profiles) == [
@@ -124,7 +124,7 @@ def test_lists_of_targets(profiles: Profiles) -> None:
     ],
 )
 def test_targets_that_cannot_be_listed(target: Target, why: str, profiles: Profiles) -> None:
-    """A target without profile, account or stream is refused with its place before anything is asked for."""
+    """A target without profile, account or stream is refused with its place before any call."""
     with pytest.raises(SettingsError) as refused:
         list_scopes([target], profiles)
     assert str(refused.value).startswith(why)
@@ -141,12 +141,12 @@ def test_credentials_are_never_mixed(profiles: Profiles) -> None:
 
 
 def test_an_option_counts_for_more(profiles: Profiles) -> None:
-    """Of what says neither where nor who a typed option counts for more than the profile that a target names."""
+    """For settings outside of accounts and credentials, a typed option overrides the target's profile."""
     assert profiles.settings("north").quota == OWN.quota
 
 
 def test_an_account_is_that_of_a_host() -> None:
-    """An account at another host has another name, whatever its id; profiles of one host, however spelt, share one."""
+    """An account at another host has another name; profiles of one host, in any spelling, share one."""
     hosts = {"same": "https://API.example:443/", "other": "https://other.example", "port": "https://api.example:8443"}
     profiles = Profiles(OWN)
     profiles.others |= {name: replace(OWN, host=parse_address(host)) for name, host in hosts.items()}
@@ -178,7 +178,7 @@ def test_a_profile_of_targets_alone(tables: str, values: dict[str, str], borrows
 
 
 def test_a_profile_of_targets_that_are_not_there(tmp_path: Path) -> None:
-    """That a profile is missing is said with the place of the target that names it."""
+    """A missing profile is reported with the place of the target that names it."""
     path = tmp_path / "bulkstop.toml"
     path.write_text('[[profile.all.target]]\nprofile = "nowhere"\n')
     path.chmod(0o600)

@@ -26,12 +26,12 @@ def test_nothing_steers_a_terminal(text: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters='"\\')))
 def test_escaped_as_json_does(text: str) -> None:
-    """What is escaped is a JSON string, so a log line's values can be read back."""
+    """An escaped text is a JSON string, so that a log line's values can be read back."""
     assert json.loads(f'"{escape(text)}"') == text
 
 
 def test_controls() -> None:
-    """Control characters and halves of pairs are told from all else, also from what does not print."""
+    """Control characters and lone surrogates are distinguished from other unprintable characters."""
     assert all(map(has_controls, ("a\x00", "\x1b[", "\n", "\x7f", "\x85", "\ud800")))
     assert not any(map(has_controls, ("", "a b", "\u00a0", "\u202e", "\N{GRINNING FACE}")))
 
@@ -48,7 +48,7 @@ def test_a_line_of_json_has_the_same_values(text: str) -> None:
 @example("\\u202e\u202e")
 @example("'a'")
 def test_a_cell_is_read_as_what_was_written(text: str) -> None:
-    """Whatever a text is, its cell is that text again, and safe: for a terminal, and for a spreadsheet."""
+    """For any text, its cell is read back as that text, and is safe in a terminal and a spreadsheet."""
     cell = to_cell(text)
     assert from_cell(cell) == text
     assert all(map(is_kept, cell))
@@ -66,7 +66,7 @@ def test_cells_that_others_write(cell: str, text: str) -> None:
 @example("\u0345\u0300")
 @example("e\u200b\u0301")
 def test_folded_again_a_text_stays(text: str) -> None:
-    """What is folded is the same when it is folded again, so any two ways to it lead to one text."""
+    """Folding twice equals folding once, so that any two ways lead to one text."""
     once = fold(text)
     assert fold(once) == once
 
@@ -95,7 +95,7 @@ def test_sizes(size: int, text: str) -> None:
 
 
 def test_a_pattern_matches_as_it_is_or_folded() -> None:
-    """A character that only folds to a wildcard is none."""
+    """A character that only folds to a wildcard is not one."""
     assert compile_pattern("Promo*")("\u200bPROMO x")
     assert compile_pattern("Stra?e")("Stra\u00dfe")
     assert compile_pattern("\uff0a")("*")

@@ -1,4 +1,4 @@
-"""What parsers say is never shown: each of their errors has words of its own, with the place."""
+"""Parser messages are never shown: each of their errors has our own words, with the place."""
 
 import csv
 import json
@@ -78,7 +78,7 @@ def test_csv(text: str, why: str) -> None:
     ],
 )
 def test_toml(text: str, why: str, tmp_path: Path) -> None:
-    """A file of profiles names the line, and does not repeat it: a secret may stand there."""
+    """A file of profiles names the line, and does not repeat it, because it may contain a secret."""
     path = tmp_path / "my.toml"
     path.write_text(f"[profile.default]\n{text}")
     with pytest.raises(SettingsError) as caught:
@@ -87,7 +87,7 @@ def test_toml(text: str, why: str, tmp_path: Path) -> None:
 
 
 def test_other_words() -> None:
-    """What is not known to be said is told as what it is, and nothing of it is repeated."""
+    """An unknown error is reported as such, without repeating its text."""
     assert explain_toml(tomllib.TOMLDecodeError("Odd s3cret (at line 3, column 9)"), "") == (
         "line 3: it is not written as TOML has it"
     )
@@ -110,6 +110,6 @@ def test_packed(error: Exception, why: str) -> None:
 
 
 def test_names() -> None:
-    """The system's own words stand for an error of the system; a name that it cannot take is none."""
+    """The system's own words describe its errors; a name that it cannot accept is not one of them."""
     assert explain_os(OSError(2, "No such file or directory", "x")) == "No such file or directory"
     assert explain_os(ValueError("embedded null byte")) == "there can be no file of this name"

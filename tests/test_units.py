@@ -1,4 +1,4 @@
-"""Units: what stands behind a number is read in one place."""
+"""Units: the text after a number is read in one place."""
 
 import pytest
 

@@ -12,7 +12,7 @@ NEEDED = [
     *PROJECT["dependencies"],
     *(item for extra, items in PROJECT["optional-dependencies"].items() if extra != TOOLS for item in items),
 ]
-"""What the package itself needs, with its extras for users."""
+"""The requirements of the package itself, with its extras for users."""
 
 
 def name_of(requirement: str) -> str:

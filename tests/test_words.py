@@ -36,7 +36,7 @@ BANNED = {
     r"\bno regular\b": "not a regular",
     r"\baway for\b|\bstore is away\b": "does not answer",
 }
-"""What no message says, and what it says instead."""
+"""Words that no message contains, and their replacements."""
 
 
 @cache
@@ -67,7 +67,7 @@ def read_texts(path: Path) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize("pattern", BANNED)
 def test_no_message_says_it(pattern: str) -> None:
-    """No message has a word that the glossary, or plain English, has a better one for."""
+    """No message has a word for which the glossary, or plain English, has a better one."""
     banned = re.compile(pattern, re.IGNORECASE)
     assert [f"{where}: {text}" for where, text in list_messages() if banned.search(text)] == []
 

@@ -58,9 +58,9 @@ class _Jumping(selectors.SelectSelector):
 
 
 def run(main: Coroutine[Any, Any, T], *, loop: VirtualLoop | None = None) -> tuple[T, float]:
-    """Run a coroutine in virtual time and give its result and the virtual seconds it took.
+    """Run a coroutine in virtual time; return its result and the virtual seconds.
 
-    Raises what `main` raises; fails when `main` leaves a task, a timer or an exception that nobody looked at behind.
+    Raises the error of `main`; fails when `main` leaves a task, a timer or an unretrieved exception behind.
     """
     virtual = loop or VirtualLoop()
     with asyncio.Runner(loop_factory=lambda: virtual) as runner:

@@ -1,4 +1,4 @@
-"""Words to a call, a call to an exit code; nothing outside this package prints or exits."""
+"""Turns the words of a command line into calls, the result into an exit code; no other package prints or exits."""
 
 import os
 import signal
@@ -40,22 +40,22 @@ COMMANDS = {
 }
 
 SYNONYMS = dict.fromkeys(("list", "ls", "running"), "discover") | dict.fromkeys(("doctor", "ping", "test"), "check")
-"""What other tools call a command that looks like none of ours."""
+"""Names that other tools use for a command, where ours is spelt quite differently."""
 
 MODULES = {"hold": "hold.command", "load": "load.command", "schedule": "schedule.command", "stop": "stop.entry"}
-"""Where a command is that is not a module of its own name."""
+"""Modules of the commands whose module has another name."""
 
 WIDEST = 1_000
-"""Columns of a help page at most: as wide as the terminal is."""
+"""Maximum width of a help page in columns; a help page is as wide as the terminal up to this."""
 PACKAGES = {"jwt": "pyjwt[crypto]", "hdrh": "hdrhistogram"}
-"""Packages whose modules have other names."""
+"""Packages whose module has another name."""
 
 
 class Commands(click.Group):
-    """Commands that are imported when they are run: `--help` must not pay for what the others need."""
+    """A command group that imports a command only when it runs: `--help` does not pay for what the others need."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the order of the help page."""
+        """Return the names of the commands in the order of the help page."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -64,13 +64,13 @@ class Commands(click.Group):
             return None
         with freeze_imports():
             command = import_module(f"bulkstop.cli.{MODULES.get(cmd_name, cmd_name)}").command
-        assert isinstance(command, click.Command)  # noqa: S101 - a slip in the module
+        assert isinstance(command, click.Command)  # noqa: S101 - only a mistake in our module fails this
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; of one that does not exist, name what may have been meant."""
+        """Find a command; for an unknown name, suggest commands with a similar name."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             from bulkstop.text.likeness import find_near  # only a mistake needs it
 
@@ -80,9 +80,9 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command, whose messages name options.
+        """Run a command whose messages name options.
 
-        Of a ^C click would say something at once, and wait for ever where nobody reads it.
+        click's own handling of Ctrl-C prints at once, and blocks for ever if nobody reads standard error.
         """
         try:
             with spelling(spell_option):
@@ -106,7 +106,7 @@ def commands() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line and exit; whatever goes wrong is one line on standard error."""
+    """Run the command line and exit; every error is one line on standard error."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see bulkstop/__main__.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _fill_closed_streams()
@@ -121,7 +121,7 @@ def main() -> NoReturn:
 
 
 def _run(process: Process) -> int:
-    """Run the command line and give its exit code."""
+    """Run the command line and return its exit code."""
     try:
         code = commands(standalone_mode=False, prog_name="bulkstop")
     except click.exceptions.NoArgsIsHelpError as error:
@@ -133,7 +133,7 @@ def _run(process: Process) -> int:
         process.signum = process.signum or signal.SIGINT
         code = 128 + process.signum
         _exit_at_next_signal(code)
-        drop_unread(1, 2)  # else the rest of what could not be said would hold up the end
+        drop_unread(1, 2)  # unread output that is still buffered would delay the exit
         when = " after the work was done" if process.has_worked else process.before_work
         print_err(f"\nbulkstop: ended{when} ({signal.Signals(process.signum).name})")
     except BulkstopError as error:
@@ -144,14 +144,14 @@ def _run(process: Process) -> int:
     except ModuleNotFoundError as error:
         code = 3
         print_err(f"bulkstop: {_name_missing_package(error) or unforeseen(error)}")
-    except Exception as error:  # noqa: BLE001 - the border: a traceback is not for a user
+    except Exception as error:  # noqa: BLE001 - the last resort: users see no traceback
         code = 3
         print_err(f"bulkstop: {unforeseen(error)}")
     return code if isinstance(code, int) else 0
 
 
 def _exit_now(code: int) -> NoReturn:
-    """Exit without what Python does then: it waits for threads, and another signal would take the exit code away."""
+    """Exit without Python's shutdown, which waits for threads and lets another signal replace the exit code."""
     with suppress(OSError, ValueError):
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
@@ -159,8 +159,8 @@ def _exit_now(code: int) -> NoReturn:
 
 
 def _exit_at_next_signal(code: int) -> None:
-    """Have another signal end the process there and then, whatever it still waits for."""
-    from bulkstop.model import SIGNALS  # here, because `--help` has no need of the nouns
+    """Make the next signal end the process immediately, whatever it waits for."""
+    from bulkstop.model import SIGNALS  # imported here because `--help` does not need the nouns
 
     for signum in SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:
@@ -168,7 +168,7 @@ def _exit_at_next_signal(code: int) -> None:
 
 
 def _fill_closed_streams() -> None:
-    """Put /dev/null where a standard stream is closed; else the next file opened would take its number."""
+    """Open /dev/null for each closed standard stream; otherwise the next file that is opened would take its number."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
@@ -177,10 +177,10 @@ def _fill_closed_streams() -> None:
 
 
 def _write_out_whole() -> None:
-    """Have standard output raise an error for what it cannot take.
+    """Make standard output raise an error when it cannot take all that is written.
 
-    Where PYTHONUNBUFFERED is set, as in many containers, Python writes once and drops, unsaid, what a full disk or a
-    reader that is gone has not taken.
+    With PYTHONUNBUFFERED, as in many containers, Python writes once and silently drops what a full disk or a closed
+    reader has not taken.
     """
     out = sys.stdout
     if isinstance(getattr(out, "buffer", None), RawIOBase):
@@ -188,8 +188,8 @@ def _write_out_whole() -> None:
 
 
 def _keep_to_oneself() -> None:
-    """Leave nothing for others, of children neither: no core, which would hold the token, no folder they can write."""
-    import resource  # here: whoever imports this module may have no need of it
+    """Forbid core dumps, which would hold the token, and files that others can write; child processes do the same."""
+    import resource  # imported here because not every import of this module needs it
 
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -202,9 +202,9 @@ def _refuse(text: str) -> int:
 
 
 def _name_missing_package(error: ModuleNotFoundError) -> str:
-    """Say which package is to be installed; empty for a module of our own."""
+    """Return which package to install; an empty text if the missing module is our own."""
     module = (error.name or "bulkstop").partition(".")[0]
     package = PACKAGES.get(module, module)
-    from bulkstop.text import write_install  # most runs lack nothing
+    from bulkstop.text import write_install  # imported here because most runs lack no package
 
     return "" if module == "bulkstop" else f"the package {package} is not installed: {write_install(package)}"

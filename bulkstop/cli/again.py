@@ -1,4 +1,4 @@
-"""The command that was typed, put together again as one that can be pasted."""
+"""Rebuilds the command that was typed, as one that can be pasted into a shell."""
 
 import os
 import shlex
@@ -18,18 +18,18 @@ from bulkstop.settings import OPTION_SPECS
 from bulkstop.settings.exposure import may_hold_secret
 
 TYPED = "bulkstop.typed"
-"""Where a context has the words behind the name of its command."""
+"""Key of a click context: the words that followed the name of its command."""
 SHARED = frozenset({"profile", "config"})
-"""Options beside the settings that mean the same for every command."""
+"""Options that mean the same for every command, besides the settings."""
 WAY_ON = "bulkstop.way_on"
-"""Where a context has the command that goes on in the place of its own: that of a schedule, up to its last option."""
+"""Key of a click context: the `schedule run` command, without its last option, that is suggested instead of `stop`."""
 FOUND = "bulkstop.found"
-"""Where a context has what is given the verification that `verify` has made, if anybody asks for it."""
+"""Key of a click context: the function that receives the result of `verify`, if a caller wants it."""
 STDIN = Path("/proc/self/fd/0")
 
 
 class TypedWord(NamedTuple):
-    """An option with its value, or an argument, as it was typed; `flag` is empty for an argument."""
+    """An option with its value, or an argument, as it was typed; an argument has an empty `flag`."""
 
     name: str
     flag: str
@@ -39,11 +39,11 @@ class TypedWord(NamedTuple):
 
 
 OF_DEADLINE = frozenset({"finish_by", "tz"})
-"""Options that say which moment to finish by."""
+"""Options that set the time to finish by."""
 
 
 class CarriedDeadline(NamedTuple):
-    """What becomes of the time to finish by in a command that goes on, and the words that say so before it."""
+    """How a suggested command carries over the time to finish by, with the words about it that precede the command."""
 
     drop: Set[str] = frozenset()
     add: Sequence[str] = ()
@@ -54,7 +54,7 @@ NO_DEADLINE = CarriedDeadline()
 
 
 def name_way_on(option: str) -> str | None:
-    """Return the command that goes on with what a schedule has begun; None for what was typed as it stands."""
+    """Return the `schedule run` command that continues a firing; None outside a schedule."""
     way: str | None = click.get_current_context().meta.get(WAY_ON)
     return None if way is None else f"{way} {option}"
 
@@ -68,8 +68,8 @@ def rebuild_command(
 ) -> str:
     """Return the running command as a line for the shell: what was typed, without `drop`, with `add` at the end.
 
-    Settings that came from the environment become options, since another shell does not have them. What may hold a
-    secret is left to its variable. With `command` it is that one, which takes over the settings that it has.
+    Settings from the environment become options, because another shell does not have them; possible secrets stay in
+    their variables. With `command`, the line runs that command instead, with the settings that it accepts.
     """
     ctx = click.get_current_context()
     typed = [*_split(ctx.command, ctx.meta.get(TYPED, ())), *_from_environment(ctx)]
@@ -82,7 +82,7 @@ def rebuild_command(
 
 
 def _list_settings(ctx: click.Context, command: str) -> Collection[str]:
-    """Name the settings that another command takes."""
+    """Return the names of the settings that another command accepts."""
     root = ctx.find_root()
     other = root.command.get_command(root, command) if isinstance(root.command, click.Group) else None
     names = OPTION_SPECS.keys() if other is None else {param.name or "" for param in other.params}
@@ -97,9 +97,9 @@ def rebuild_recorded(
     add: Sequence[str] = (),
     inputs: Sequence[str] | None = None,
 ) -> str:
-    """Return a command as a manifest has it, the program's name first, as a line for the shell; see `rebuild_command`.
+    """Return the shell line of a command in a manifest, whose words begin with the program; see `rebuild_command`.
 
-    With other `inputs` it takes over the settings alone. What it had from its environment is not known.
+    With other `inputs`, only the settings are kept. Settings that came from its environment are not known.
     """
     typed = list(_split(command, words[2:]))
     if inputs is not None:
@@ -108,14 +108,14 @@ def rebuild_recorded(
 
 
 def find_typed(words: Sequence[str], command: click.Command, name: str) -> str | None:
-    """Return what was typed for an option in a command as a manifest has it; None if that does not have it."""
+    """Return the value that was typed for an option of a command in a manifest; None if it was not typed."""
     return next((each.value for each in reversed([*_split(command, words[2:])]) if each.name == name), None)
 
 
 def carry_moment(given: str, moment: datetime) -> CarriedDeadline:
-    """Return what becomes of a time to finish by that was typed: one that has passed is left out.
+    """Return how a typed time to finish by is carried over; one that has passed is dropped.
 
-    One that counts from now on is the moment that it was: read once more, it would be a later one.
+    A relative time such as +2h becomes its fixed moment; read once more, it would be later.
     """
     if moment <= datetime.now(UTC):
         return CarriedDeadline(OF_DEADLINE, (), f", without --finish-by {given}, which has passed; give a new one")
@@ -126,7 +126,7 @@ def carry_moment(given: str, moment: datetime) -> CarriedDeadline:
 
 
 def names_service(words: Sequence[str], command: click.Command) -> bool:
-    """Tell whether a command as a manifest has it says which service is called, itself or by a profile."""
+    """Tell whether a command in a manifest names the service, by --host or --profile."""
     return any(each.name in ("host", "profile") for each in _split(command, words[2:]))
 
 
@@ -144,7 +144,7 @@ def _compose(
 
 
 def name_program() -> str:
-    """Return what the shell finds this program by: its name, its path, or the interpreter with its module."""
+    """Return how the shell finds this program: its name, its path, or the interpreter with `-m bulkstop`."""
     script = Path(sys.argv[0])
     if script.name == "__main__.py":
         return f"{shlex.quote(sys.executable)} -m bulkstop"
@@ -156,7 +156,7 @@ def name_program() -> str:
 
 
 def find_redirected() -> str | None:
-    """Return the file that standard input is read from, where it is one that has a name."""
+    """Return the file that standard input is redirected from; None if it has no name."""
     with suppress(OSError):
         path = STDIN.readlink()
         if path.is_file() and path.samefile(STDIN):
@@ -165,7 +165,7 @@ def find_redirected() -> str | None:
 
 
 def needs_stdin(inputs: Iterable[str]) -> bool:
-    """Tell whether a command that is pasted waits for somebody to give it the list again."""
+    """Tell whether a pasted command would wait for its list on standard input."""
     return "-" in inputs and find_redirected() is None
 
 
@@ -188,7 +188,7 @@ def _split(command: click.Command, words: Iterable[str]) -> Iterator[TypedWord]:
 
 
 def _from_environment(ctx: click.Context) -> Iterator[TypedWord]:
-    """Yield what the command has from variables, but for what may hold a secret."""
+    """Yield the options that the command takes from variables, except possible secrets."""
     for param in ctx.command.params:
         name, variable = param.name or "", param.envvar
         is_meant = ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT and isinstance(variable, str)
@@ -211,7 +211,7 @@ def _write(typed: TypedWord) -> list[str]:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    """Tell whether a value may hold a secret, or was hidden by a manifest as it might."""
+    """Tell whether a value may hold a secret, or is one that a manifest has hidden."""
     return value == HIDDEN or may_hold_secret(name, value)
 
 
@@ -220,5 +220,5 @@ def _is_variable(word: str) -> bool:
 
 
 def _guard(argument: str) -> str:
-    """Keep a name that begins as options do from being taken for one."""
+    """Prefix a file name that begins with a dash with `./`, so that it is not read as an option."""
     return f"./{argument}" if argument.startswith("-") and argument != "-" else argument

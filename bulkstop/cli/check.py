@@ -1,4 +1,4 @@
-"""`bulkstop check`: what a profile reaches, without stopping anything."""
+"""`bulkstop check`: shows what a profile can reach, and stops nothing."""
 
 import json
 from collections.abc import Sequence
@@ -82,14 +82,14 @@ def command(ctx: click.Context, /, inputs: tuple[str, ...], fmt: str | None, *, 
 def _read_inputs(
     facts: CheckFacts, inputs: Sequence[str], fmt: str | None, settings: Settings, config: str, faults: list[str]
 ) -> tuple[CheckFacts, list[Scope]]:
-    """Return the facts with those of the inputs, and their lists; add to the faults what `stop` would refuse them for.
+    """Return the facts with those of the inputs, and the scopes of their lists; append faults that `stop` would raise.
 
-    Raises a BulkstopError for what cannot be read completely.
+    Raises a BulkstopError for an input that cannot be read completely.
     """
     options, profiles = usual_options(inputs, fmt), read_profiles(click.get_current_context())
     try:
         read_protection(settings.protect)
-    except BulkstopError:  # which is among the faults already
+    except BulkstopError:  # it is among the faults already
         settings = replace(settings, protect=())
     journal = RunJournal(options.target, mode=options.mode)
     with journal, journal.plan(inputs, settings, fmt=fmt, profiles=profiles) as plan:
@@ -100,7 +100,7 @@ def _read_inputs(
 
 
 def _find_targets(ctx: click.Context, scopes: Sequence[Scope]) -> ListedTargets | None:
-    """Return the lists of an input whose rows name profiles; None where they name none."""
+    """Return the lists of an input whose rows name profiles; None if they name none."""
     profiles = read_profiles(ctx)
     return ListedTargets(scopes, choose_others(profiles, scopes)) if profiles.others else None
 

@@ -1,4 +1,4 @@
-"""`bulkstop discover`: the campaigns that run now, as a list for `stop`."""
+"""`bulkstop discover`: writes the campaigns that run now as a list for `stop`."""
 
 import json
 import sys
@@ -58,7 +58,7 @@ STATUS_HELP = (
     f"{ANY_STATUS}: any state."
 )
 SHORT_REST_S = 2.0
-"""A wait that nobody needs to be told of."""
+"""Waits up to this length, in seconds, are not reported."""
 MAIN_OPTIONS = ("profile", "output", "overwrite", "wanted", "kinds", "priority", "name", "targets", "expect", "as_json")
 EXAMPLE = """\b
 Examples:
@@ -209,7 +209,7 @@ def command(
 
 
 def note_odd_statuses(wanted: Iterable[str]) -> None:
-    """Say which of the states that are asked for nobody documented: they may be slips."""
+    """Print a note for each --status that is undocumented, because it may be a typing mistake."""
     for status in wanted:
         if status not in (*STATUSES, RUNNING, ANY_STATUS):
             known = f"is not one of {', '.join(STATUSES)}{suggest_near(status, STATUSES) or ';'}"
@@ -221,14 +221,14 @@ def _print_json(discovery: Discovery, output: str, code: int) -> int:
 
 
 def command_to_stop(output: str, form: str, fmt: str | None, count: int) -> str:
-    """Write the command that stops what is in the list that was written."""
+    """Return the command that stops the campaigns of the list just written."""
     form_of_it = [] if fmt is None else ["--format", form]
     add = [*form_of_it, *name_profile(), *name_free_results(output), "--expect", str(count)]
     return rebuild_command(command="stop", inputs=[output], drop={"targets"}, add=add)
 
 
 def choose_format(output: str, fmt: str | None, remedy: str = ", or give --format") -> str:
-    """Tell the form of a list by its name; raises SettingsError for a name that `stop` could not read either."""
+    """Return the format that a list's name tells; raises SettingsError for a name that `stop` could not read either."""
     form = ENDINGS.get(Path(output.lower()).suffix)
     if output != "-" and not output.startswith("/dev/") and form is None and fmt is None:
         raise SettingsError(f"-o {output}: the format is unknown: name it {', '.join(ENDINGS)}{remedy}")
@@ -247,9 +247,9 @@ def open_output(output: str, *, overwrite: bool, is_derived: bool = False) -> At
 
 
 def write_list(output: str, data: bytes, file: AtomicFile | None = None, *, overwrite: bool = False) -> bool:
-    """Write the finished list, or say why it cannot be written and return False.
+    """Write the finished list; if that fails, print why and return False.
 
-    One that was not opened by a name that was given goes into a file of its own.
+    Without an open `file`, the list goes to a new one, whose name was derived from another file's.
     """
     try:
         if output == "-":
@@ -273,11 +273,11 @@ def _write_out(data: bytes) -> None:
 
 
 def print_cost(cost: HoursCost) -> None:
-    """Say what calling hours take, before they are asked for."""
+    """Print how many calls the calling hours need, before they are made."""
     print_err(cost.describe())
 
 
 def print_rest(seconds: float, why: str) -> None:
-    """Say that nothing happens for a while, and why."""
+    """Print that nothing happens for some seconds, and why."""
     if seconds > SHORT_REST_S:
         print_err(f"waiting {format_duration(seconds)}: {why}")

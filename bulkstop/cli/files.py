@@ -1,4 +1,4 @@
-"""Files to be written, held against those that are read, by the names of their options."""
+"""Checks that files to be written are none of those that are read, with messages that name the options."""
 
 import os
 from collections.abc import Iterable
@@ -9,23 +9,23 @@ from bulkstop.errors import SettingsError
 from bulkstop.settings import Settings
 
 RESULTS = ".results.jsonl"
-"""How the name of a result file ends, unless it is said."""
+"""Ending of the default name of a result file."""
 
 
 def use_store(settings: Settings) -> Settings:
-    """Have calls remembered in the user's state, unless the settings say where; raises SettingsError without a home."""
+    """Return settings whose quota store is the user's own unless they name one; raises SettingsError without a home."""
     return _name_store(settings) if settings.quota else settings
 
 
 def check_results(path: str, inputs: Iterable[str], settings: Settings, *, more: Iterable[str] = ()) -> None:
-    """Refuse results in the place of a file that is read or named, and what stands beside them too."""
-    from bulkstop.runs.stop import input_files  # a help page needs no more of this module than a name
+    """Raise SettingsError if the result file, or a file beside it, is one that is read or named."""
+    from bulkstop.runs.stop import input_files  # imported here because a help page needs only a name of this module
 
     input_files.check_results(path, inputs, _with_usual_store(settings), more=more)
 
 
 def check_written(written: Iterable[tuple[str, str | None]], settings: Settings, config: str) -> None:
-    """Refuse to write over a file that the settings name, or stand in: raises SettingsError before any is opened."""
+    """Raise SettingsError before any file is opened, if one to be written is named by the settings or holds them."""
     from bulkstop.runs.stop import input_files
 
     read = [("the file that --config names", config), *input_files.files_of(_with_usual_store(settings))]
@@ -33,7 +33,7 @@ def check_written(written: Iterable[tuple[str, str | None]], settings: Settings,
 
 
 def name_free_results(listed: str) -> list[str]:
-    """Return the options with which a list is stopped: a result file of a name that is free, where it needs one."""
+    """Return the option -o with a free name for the results of a list; no option if the usual name is free."""
     from bulkstop.files.whole import beside, find_free_name
 
     stem, dot, form = RESULTS.rpartition(".")
@@ -48,6 +48,6 @@ def _name_store(settings: Settings) -> Settings:
 
 
 def _with_usual_store(settings: Settings) -> Settings:
-    with suppress(SettingsError):  # the store itself says that there is no home
+    with suppress(SettingsError):  # the store reports a missing home itself
         return _name_store(settings)
     return settings

@@ -1,4 +1,4 @@
-"""What is imported late, kept off the garbage collector."""
+"""Imports modules late, and keeps the garbage collector from scanning them."""
 
 import gc
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def freeze_imports() -> Iterator[None]:
-    """Keep the garbage collector off what is imported meanwhile, now and at the exit: it lives as long as the process.
+    """Keep the garbage collector off modules imported in the block, now and at exit: they live as long as the process.
 
-    Of the 215 ms of `import aiohttp` alone this saves 40.
+    This saves 40 of the 215 ms that `import aiohttp` takes.
     """
     gc.disable()
     try:

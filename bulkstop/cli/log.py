@@ -1,4 +1,4 @@
-"""`--log-level` and `--log-json`: what is logged goes to standard error, a line a record."""
+"""`--log-level` and `--log-json`: write log records to standard error, one record a line."""
 
 import logging
 import sys
@@ -20,7 +20,7 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 def with_log(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add to a command the options `--log-level` and `--log-json`, as the parameters `log_level` and `log_json`."""
+    """Add the options `--log-level` and `--log-json` to a command, as the parameters `log_level` and `log_json`."""
     command = click.option(
         "--log-json",
         is_flag=True,
@@ -39,9 +39,9 @@ def with_log(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def log_to_stderr(level: str, *, as_json: bool, secrets: Iterable[str] = ()) -> Iterator[None]:
-    """Write what is logged meanwhile to standard error, without these secrets; of libraries only what is amiss.
+    """Log to standard error within the block, without these secrets; libraries log only warnings and errors.
 
-    What Python itself would say of an error that reaches nobody is logged too.
+    Unhandled errors of threads and destructors, which Python would print itself, are logged too.
     """
     for secret in secrets:
         REDACTOR.add(secret)
@@ -70,12 +70,12 @@ def log_to_stderr(level: str, *, as_json: bool, secrets: Iterable[str] = ()) -> 
 
 
 def say(text: str) -> None:
-    """Say how a run is about to end: to a person as it is, to a machine as what is logged."""
+    """Print a text about how a run is about to end; with --log-json, log it."""
     log_event(Warned(text)) if is_json() else print_err(text)
 
 
 def is_json() -> bool:
-    """Tell whether standard error is written in JSON."""
+    """Tell whether standard error has JSON lines."""
     return any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
 
 
@@ -86,10 +86,10 @@ def _log_unraised(found: "threading.ExceptHookArgs | sys.UnraisableHookArgs") ->
 
 
 class _StderrHandler(logging.Handler):
-    """Says each record as everything else is said, so that a bar on the terminal and a log do not tear each other."""
+    """Writes each record through `print_err`, so that log lines do not break a progress bar on the terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno < logging.WARNING and record.name.partition(".")[0] != LOG.name:
-            return  # a library that sets a level of its own
-        with suppress(Exception):  # the standard library would print a traceback, arguments included
+            return  # a library has set its own level
+        with suppress(Exception):  # the standard library would print a traceback with arguments
             print_err(self.format(record))

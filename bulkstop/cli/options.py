@@ -1,4 +1,4 @@
-"""Settings as options: flag, else environment, else profile, else default."""
+"""Settings as command-line options; an option overrides a variable, which overrides a profile, then the default."""
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ from bulkstop.settings.targets import (
 from bulkstop.text.likeness import find_near
 
 SECRETS = tuple(name for name, spec in OPTION_SPECS.items() if spec.secret)
-"""Settings that have a variable and no option."""
+"""Settings that have a variable but no option."""
 MAIN = "Main options"
 HEADINGS = {
     MAIN: (),
@@ -61,20 +61,20 @@ HEADINGS = {
     "Logging": ("quiet", "log_level", "log_json", "log"),
     "Other": (),
 }
-"""The headings of help pages in their order, and the parameters of commands below them.
+"""The headings of help pages in their order, and the command parameters below each.
 
-A setting is below the heading of its group, and an option that nobody else claims below the last.
+A setting is below the heading of its group; an option that is listed nowhere is below the last heading.
 """
 FLAGS_WIDTH = 26
-"""The room for flags in a help page: clauses begin in one column, below a flag that takes more."""
+"""Width of the column of flags in a help page; the help of a longer flag begins on the next line."""
 
 
-_PROFILE = "bulkstop.profile"  # where a context has the profile of its command
-_PROFILES = "bulkstop.profiles"  # and those that its targets and rows may name
+_PROFILE = "bulkstop.profile"  # key of a click context: the profile of its command
+_PROFILES = "bulkstop.profiles"  # key of a click context: the profiles that targets and rows may name
 
 
 class Origin(NamedTuple):
-    """The file that settings were taken from, and the profile in it; None for none."""
+    """The file that settings were read from, and the profile in it; None where there is none."""
 
     config: str | None
     profile: str | None
@@ -87,18 +87,18 @@ if TYPE_CHECKING:
 
     _ParamType = click.ParamType[Any]
 else:
-    _ParamType = click.ParamType  # generic from click 8.4 on only
+    _ParamType = click.ParamType  # generic only from click 8.4 on
 
 
 class ParsedText(_ParamType):
-    """An option whose text is read by a function that raises ValueError with the reason."""
+    """An option type whose text is read by a function that raises ValueError with the reason."""
 
     def __init__(self, read: Callable[[str], Any], metavar: str) -> None:
         self.name = metavar
         self._read = read
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read the text; a default is a value already."""
+        """Return the value of a text; a default already is a value."""
         if not isinstance(value, str):
             return value
         if is_empty(value):
@@ -110,14 +110,14 @@ class ParsedText(_ParamType):
             self.fail(f"{error}{name_source(param, ctx)}", param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
-        """Offer files or words, as the metavar has them."""
+        """Offer the files or words that the metavar names."""
         return complete_by(self.name, incomplete)
 
 
 class GroupedCommand(click.Command):
-    """A command whose help page has its options below headings; it remembers what was typed.
+    """A command that groups its options below headings, and remembers what was typed.
 
-    `main` names the parameters that most users need: they come first.
+    `main` names the parameters that most users need; they come first.
     """
 
     def __init__(self, *args: Any, main: Sequence[str] = (), **attributes: Any) -> None:
@@ -128,7 +128,7 @@ class GroupedCommand(click.Command):
                 param.type = FileName()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the words, and keep them for those who hand out the command once more."""
+        """Parse the words, and keep them so that the command can be suggested again."""
         ctx.meta[TYPED] = words = tuple(args)
         try:
             return super().parse_args(ctx, args)
@@ -138,7 +138,7 @@ class GroupedCommand(click.Command):
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, each below its heading, those that matter first before all others."""
+        """Write the options below their headings, the most important ones first."""
         params = {param.name or "": param for param in self.get_params(ctx) if isinstance(param, click.Option)}
         rows = {name: row for name, param in params.items() if (row := param.get_help_record(ctx))}
         sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS}
@@ -153,13 +153,13 @@ class GroupedCommand(click.Command):
 
 
 def _write_flags(flags: str) -> str:
-    """Return the flags of an option with one word for both of a switch, as wide as their column is."""
+    """Return the flags of an option, padded to their column; a switch and its opposite become --[no-]NAME."""
     on, _, off = flags.partition(" / --no-")
     return (f"--[no-]{off}" if off and on == f"--{off}" else flags).ljust(FLAGS_WIDTH)
 
 
 def _find_long_option(command: click.Command, words: Iterable[str], name: str) -> tuple[str, str] | None:
-    """Return a word with one dash that was read as several letters, and the option that it may have been."""
+    """Return a long option that was typed with one dash, and the option that was probably meant; else None."""
     if name.startswith("--"):
         return None
     for word in words:
@@ -198,23 +198,23 @@ _PROFILE_OPTIONS = (
 
 
 def with_options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add options to a command, in this order."""
+    """Add options to a command in this order."""
     return lambda command: reduce(lambda built, option: option(built), reversed(options), command)
 
 
 def with_settings(*groups: Group) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add to a command the options of the profile, and one for every setting of these groups that may have one."""
+    """Add the options of the profile to a command, and those of all settings of these groups except secrets."""
     names = [name for name, spec in OPTION_SPECS.items() if spec.group in groups and not spec.secret]
     return with_options(*_PROFILE_OPTIONS, *map(_make_option, names))
 
 
 def read_settings(ctx: click.Context) -> Settings:
-    """Put the settings of a command together; raises SettingsError, which names the option.
+    """Return the settings of a command; raises SettingsError, which names the option.
 
-    A profile is shared by all commands, so it may have what this one has no option for.
-    Until the command has ended, messages name options, and warnings are logged without what is secret in its settings.
+    A profile may have settings that this command has no option for, because all commands share it. Until the command
+    ends, messages name options, and logged warnings contain none of its secrets.
     """
-    with freeze_imports():  # a help page need not wait for these
+    with freeze_imports():  # a help page does not wait for these
         from bulkstop.cli.log import log_to_stderr
         from bulkstop.runs.wiring import list_secrets
         from bulkstop.settings.machine_zone import explain_offset
@@ -228,7 +228,7 @@ def read_settings(ctx: click.Context) -> Settings:
     variables = _get_values(ctx, ParameterSource.ENVIRONMENT)
     secrets = {name: variable_of(name) for name in SECRETS}
     variables |= {name: os.environ[variable] for name, variable in secrets.items() if variable in os.environ}
-    if "protect" in options:  # files that are typed do not replace those of the variable
+    if "protect" in options:  # typed files are added to those of the variable
         variables["protect"] = tuple(os.environ.get(variable_of("protect"), "").split())
     is_named = ctx.get_parameter_source("config") is not ParameterSource.DEFAULT
     config = ctx.params["config"] if is_named else None
@@ -240,18 +240,18 @@ def read_settings(ctx: click.Context) -> Settings:
     if "targets" in ctx.params:
         values |= borrow_reach(profile, values, config)
     if "host" not in ctx.params:
-        values["host"] = "localhost"  # nobody is called, so nobody need be named
+        values["host"] = "localhost"  # the command makes no call, so it needs no host
     ctx.obj = settings = Settings(**values)
     load_other = partial(load_other_profile, own=settings, options=options, variables=variables, config=config)
     ctx.meta[_PROFILES] = Profiles(settings, None if profile.values is None else profile.name, load_other)
     _warn_of_exposures(ctx, settings, options)
-    if "log_level" not in ctx.params:  # else the command says itself what is logged
+    if "log_level" not in ctx.params:  # otherwise the command sets up its own log
         ctx.with_resource(log_to_stderr("warning", as_json=False, secrets=list_secrets(settings)))
     return settings
 
 
 def _open_first_profile(options: Mapping[str, Any], variables: Mapping[str, Any], config: str | None) -> Profile | None:
-    """Return the profile of the first target that names one: without one of its own a command takes that."""
+    """Return the profile of the first target that names one; a command without a profile of its own uses it."""
     path = options.get("targets") or variables.get("targets")
     target = next((each for each in read_targets(path) if each.profile), None) if path else None
     if target is None or target.profile is None:
@@ -263,7 +263,7 @@ def _open_first_profile(options: Mapping[str, Any], variables: Mapping[str, Any]
 
 
 def read_profiles(ctx: click.Context) -> Profiles:
-    """Return the profiles that the targets and the rows of a command may name, once its settings are read."""
+    """Return the profiles that targets and rows of a command may name; call `read_settings` first."""
     profiles: Profiles = ctx.meta[_PROFILES]
     return profiles
 
@@ -271,10 +271,10 @@ def read_profiles(ctx: click.Context) -> Profiles:
 def read_listed_targets(
     ctx: click.Context, settings: Settings, types: Sequence[CampaignType] | None = None
 ) -> "ListedTargets | None":
-    """Return the lists of the targets of a command; None where it has none, so that it is about one account.
+    """Return the lists of a command's targets; None for a command about one account, without targets.
 
-    They are those of the file, or of its profile unless an account or a stream was typed. Raises SettingsError for one
-    that makes no sense.
+    Targets come from the file of --targets, or from the profile unless an account or a stream was typed. Raises
+    SettingsError for an invalid target.
     """
     from bulkstop.runs.clients import ListedTargets, choose_others
 
@@ -306,14 +306,14 @@ def _warn_of_exposures(ctx: click.Context, settings: Settings, typed: Iterable[s
 
 
 def read_origin(ctx: click.Context) -> Origin:
-    """Return where the settings of a command were taken from, once they are read."""
+    """Return where the settings of a command came from; call `read_settings` first."""
     profile: Profile = ctx.meta[_PROFILE]
     is_there = bool(profile.text) or profile.values is not None
     return Origin(profile.path if is_there else None, None if profile.values is None else profile.name)
 
 
 def name_profile() -> list[str]:
-    """Return the option for the profile of the command, where that was taken from its targets."""
+    """Return the option --profile for a profile that was taken from the targets; else no option."""
     ctx = click.get_current_context()
     name = read_origin(ctx).profile
     is_said = ctx.params["profile"] is not None or name in (None, "default")
@@ -321,13 +321,13 @@ def name_profile() -> list[str]:
 
 
 def read_profile_keys(ctx: click.Context) -> Collection[str]:
-    """Return the settings that the profile of a command says, once they are read."""
+    """Return the settings that the command's profile contains; call `read_settings` first."""
     profile: Profile = ctx.meta[_PROFILE]
     return frozenset(profile.settings)
 
 
 def describe_way(settings: Settings) -> list[tuple[str, str]]:
-    """Return rows of a plan that say where the settings of the command come from, and what stands before the host."""
+    """Return the rows of a plan that name the source of the settings, the proxy and the certificates."""
     from bulkstop.redact import hide_password
     from bulkstop.report.stop.plan import format_way
 
@@ -336,7 +336,7 @@ def describe_way(settings: Settings) -> list[tuple[str, str]]:
 
 
 def _get_values(ctx: click.Context, source: ParameterSource) -> dict[str, Any]:
-    """Return the settings of a command that come from its options, or from variables."""
+    """Return the settings of a command that came from this source, such as options or variables."""
     return {name: ctx.params[name] for name in OPTION_SPECS if ctx.get_parameter_source(name) is source}
 
 
@@ -363,7 +363,7 @@ def _make_option(name: str) -> Callable[[Any], Any]:
 
 
 def refuse_empty_variables(ctx: click.Context, secrets: Iterable[str] = SECRETS) -> None:
-    """Raise SettingsError for a variable of the command that is empty: that may be a slip."""
+    """Raise SettingsError for an empty variable of the command, which may be a mistake."""
     options = {name: param.envvar for param in ctx.command.params if (name := param.name) and param.envvar}
     variables = {name: variable for name, variable in options.items() if isinstance(variable, str)}
     load.refuse_empty_variables(variables | {name: variable_of(name) for name in secrets})

@@ -1,4 +1,4 @@
-"""`bulkstop report`: a result file summed up and checked, or what it says in the end as a file of its own."""
+"""`bulkstop report`: sums up and checks result files, or writes their latest or failed rows to a file."""
 
 import os
 import shlex
@@ -59,7 +59,7 @@ Exit codes:
 
 
 class ReportOptions(NamedTuple):
-    """What was given to `report`."""
+    """The options of `report`."""
 
     paths: tuple[str, ...]
     check: bool
@@ -71,7 +71,7 @@ class ReportOptions(NamedTuple):
 
     @property
     def target(self) -> str:
-        """Where what is written goes: to standard output, unless it is said."""
+        """The file to write; without -o it is standard output."""
         return "-" if self.output is None else self.output
 
 
@@ -103,7 +103,7 @@ def command(**given: object) -> int:
 
     With --latest or --failed, write rows of them to one file instead.
     """
-    options = ReportOptions(**given)  # type: ignore[arg-type]  # as click has read them
+    options = ReportOptions(**given)  # type: ignore[arg-type]  # click has read them
     check_usage(options)
     if not (options.latest or options.failed):
         reviews = [review_results(path, check=options.check) for path in options.paths]
@@ -119,7 +119,7 @@ def command(**given: object) -> int:
 
 
 class SignalError(Exception):
-    """A signal has ended the command."""
+    """A signal ended the command."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -128,7 +128,7 @@ class SignalError(Exception):
 
 @contextmanager
 def raise_signals() -> Iterator[None]:
-    """Have a signal raise SignalError, once: what is written in the block can be cleared away."""
+    """Make the first signal raise SignalError, so that the block can remove what it has written."""
 
     def end(signum: int, _: object) -> None:
         for each in SIGNALS:
@@ -138,7 +138,7 @@ def raise_signals() -> Iterator[None]:
     heard = {each: signal.getsignal(each) for each in SIGNALS}
     try:
         for each, before in heard.items():
-            if before is not signal.SIG_IGN:  # nohup has it so
+            if before is not signal.SIG_IGN:  # set by nohup
                 signal.signal(each, end)
         yield
     finally:
@@ -147,7 +147,7 @@ def raise_signals() -> Iterator[None]:
 
 
 def export(options: ReportOptions) -> int:
-    """Write the file that is asked for; returns the exit code."""
+    """Write the requested file; return the exit code."""
     target = open_target(options)
     if target is not None:
         click.get_current_context().call_on_close(target.close)
@@ -160,7 +160,7 @@ def export(options: ReportOptions) -> int:
 
 
 def check_usage(options: ReportOptions) -> None:
-    """Refuse options that mean nothing together: raises SettingsError."""
+    """Raise SettingsError for options that conflict."""
     if options.latest and options.failed:
         raise SettingsError("--latest and --failed: write different files; use one at a time")
     if options.retry and not options.failed:
@@ -175,12 +175,12 @@ def check_usage(options: ReportOptions) -> None:
 
 
 def find_code(reviews: Iterable[Review], options: ReportOptions) -> int:
-    """Return the exit code of what was found."""
+    """Return the exit code of the reviews."""
     return 1 if options.check and any(each.flaws for each in reviews) else 0
 
 
 def open_target(options: ReportOptions) -> AtomicFile | None:
-    """Open what is to be written, None for standard output; raises SettingsError or OutputError."""
+    """Open the file to write, or return None for standard output; raises SettingsError or OutputError."""
     target = options.target
     read = [pair for path in options.paths for pair in files_read(path)]
     if target != "-":
@@ -194,7 +194,7 @@ def open_target(options: ReportOptions) -> AtomicFile | None:
 
 
 def _is_stdout(path: str) -> bool:
-    """Tell whether standard output goes to a file."""
+    """Tell whether standard output is redirected to this file."""
     try:
         out = os.fstat(1)
         return stat.S_ISREG(out.st_mode) and os.path.samestat(out, Path(path).stat())
@@ -203,7 +203,7 @@ def _is_stdout(path: str) -> bool:
 
 
 def export_latest(options: ReportOptions, target: AtomicFile | None) -> int:
-    """Write the latest line of each row, in the form that the name tells, else in that of the results."""
+    """Write the latest line of each row, as CSV or JSON by the name of -o, otherwise as in the results."""
     indexes = read_indexes(options.paths)
     is_named = options.target != "-" and not is_device(options.target)
     blocks = write_latest(indexes, as_csv=is_csv(options.target if is_named else options.paths[0]))
@@ -216,8 +216,8 @@ def export_latest(options: ReportOptions, target: AtomicFile | None) -> int:
 
 
 def export_failed(options: ReportOptions, target: AtomicFile | None) -> int:
-    """Write the list of what is to be tried again, and say what is in it, what is not, and which command stops it."""
-    from bulkstop.cli.discover import choose_format  # here, as a report needs nothing of what calls a service
+    """Write the list of rows to send again; print its contents, what it leaves out, and the command that stops it."""
+    from bulkstop.cli.discover import choose_format  # imported here because a report makes no calls
 
     form = choose_format(options.target, None, remedy="")
     retry = outcomes_to_retry(options.retry, retry_failed=True)
@@ -229,7 +229,7 @@ def export_failed(options: ReportOptions, target: AtomicFile | None) -> int:
 
 
 def write_blocks(blocks: Iterable[bytes], target: AtomicFile | None) -> bool:
-    """Write what was made, or say why it cannot be written and return False."""
+    """Write the blocks; if that fails, print why and return False."""
     try:
         target.save_blocks(blocks) if target is not None else _write_out(blocks)
     except OutputError as error:
@@ -249,7 +249,7 @@ def _write_out(blocks: Iterable[bytes]) -> None:
 
 
 def describe_remainder(remainder: Remainder, options: ReportOptions) -> Iterator[str]:
-    """Write what is in a list, what is left out of it and why, and the command that goes on."""
+    """Return lines that tell what a list has, what it leaves out and why, and the command that continues."""
     count = sum(remainder.outcomes.values())
     where = "standard output" if options.target == "-" else options.target
     counts = format_outcome_counts(remainder.outcomes, Outcome)
@@ -277,20 +277,20 @@ def describe_remainder(remainder: Remainder, options: ReportOptions) -> Iterator
 
 
 def describe_unlisted(path: str, count: int) -> str:
-    """Say that rows of the run have no line, so that no list has them, and how they are sent."""
+    """Return a line about rows without a result line, which no list contains, and how they are sent."""
     rows = f"{format_count(count, 'row')} of its list {'has' if count == 1 else 'have'} no line yet"
     run = read_last_run(path)
-    way = write_way_on(run, {}) if run else ""  # what is open otherwise stands in the list
+    way = write_way_on(run, {}) if run else ""  # the list has the other rows that are still open
     go_on = f"; to go on{find_deadline(run).words}: {way}" if run and way else ""
     return f"NOT IN THE LIST: {path}: {rows}, because its run was killed or still runs{go_on}"
 
 
 def command_to_stop(run: RunSection | None, options: ReportOptions, remainder: Remainder, count: int) -> str:
-    """Write the command that stops what is in the list, with the settings of the last run as it was typed."""
-    from bulkstop.cli.files import name_free_results  # here, because most results have ended
+    """Return the command that stops the campaigns of the list, with the options of the last run."""
+    from bulkstop.cli.files import name_free_results  # imported here because most results need no further command
     from bulkstop.cli.stop.entry import command as stop
 
-    is_one = len(set(options.paths)) == 1  # a campaign may stand in several files, and is sent once
+    is_one = len(set(options.paths)) == 1  # a campaign may occur in several files, but is sent once
     add = ["--disable-schedule"] * remainder.has_schedules + ["--expect", str(count)] * is_one
     words = find_words(run) or ["bulkstop", "stop", *(find_words(run, "hold") or ())[2:]]
     host = run.settings.get("host") if run else None
@@ -305,7 +305,7 @@ def command_to_stop(run: RunSection | None, options: ReportOptions, remainder: R
 
 
 def format_review(of: Review) -> list[str]:
-    """Write what a result file says."""
+    """Return the table of one result file."""
     rows = [*format_counts(of.outcomes), ("rows", f"{of.rows:,} in {format_count(of.lines, 'line')}")]
     if of.campaigns is not None:
         rows.append(("campaigns", format_campaigns(of.campaigns)))
@@ -327,16 +327,16 @@ def _format_run(run: RunSection) -> str:
 
 
 def write_way_on(run: RunSection, outcomes: Mapping[Outcome, int]) -> str:
-    """Write the command that goes on with a result file, as its last run was typed; empty where nothing says it."""
+    """Return the command that continues a result file, with the options of its last run; empty if they are unknown."""
     if (words := find_words(run, "hold")) is not None:
-        from bulkstop.cli.hold.command import command as hold  # seldom wanted
+        from bulkstop.cli.hold.command import command as hold  # few result files come from it
 
         drop = {"overwrite", "resume", "expect"}
         return go_to_folder(run) + rebuild_recorded(words, hold, drop=drop, add=["--resume"])
     words = find_words(run)
     if words is None:
         return ""
-    from bulkstop.cli.stop.entry import command as stop  # here, because most results have ended
+    from bulkstop.cli.stop.entry import command as stop  # imported here because most results need no further command
 
     deadline = find_deadline(run)
     drop = {"overwrite", "resume", "retry", "retry_failed"} | deadline.drop
@@ -346,21 +346,21 @@ def write_way_on(run: RunSection, outcomes: Mapping[Outcome, int]) -> str:
 
 
 def find_deadline(run: RunSection) -> CarriedDeadline:
-    """Return what becomes of the time to finish by that was typed for a run, in a command that goes on from it."""
-    from bulkstop.cli.stop.entry import command as stop  # here, because most results have ended
+    """Return how the typed time to finish by is carried over to a command that continues the run."""
+    from bulkstop.cli.stop.entry import command as stop  # imported here because most results need no further command
     from bulkstop.settings.finish_by import find_moment
 
     given = find_typed(find_words(run) or (), stop, "finish_by")
     text, zone = run.settings.get("finish_by"), run.settings.get("tz")
     if given is None or not isinstance(text, str) or not isinstance(zone, str | None):
         return NO_DEADLINE
-    with suppress(ValueError):  # of a run that another version has written
+    with suppress(ValueError):  # another version wrote this run
         return carry_moment(given, find_moment(text, zone, datetime.fromisoformat(run.began_at)))
     return CarriedDeadline(OF_DEADLINE)
 
 
 def find_words(run: RunSection | None, command: str = "stop") -> Sequence[str] | None:
-    """Return the words with which a run of a command was typed; None where that is not known."""
+    """Return the words that were typed for a run of this command; None if they are unknown."""
     words = run.facts.get("command") if run else None
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or words[1:2] != [command]:
         return None
@@ -368,9 +368,9 @@ def find_words(run: RunSection | None, command: str = "stop") -> Sequence[str] |
 
 
 def go_to_folder(run: RunSection) -> str:
-    """Write the command that goes to the folder in which a run was typed; empty where that is this one.
+    """Return the command that changes to the folder of the run; empty if that is the current one.
 
-    One whose name cannot be shown is named as far as it can.
+    A name that cannot be printed is described instead.
     """
     folder = run.facts.get("folder")
     if not isinstance(folder, str) or folder == str(Path.cwd()):

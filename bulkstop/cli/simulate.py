@@ -1,4 +1,4 @@
-"""`bulkstop simulate`: the API, imitated, until it is told to end."""
+"""`bulkstop simulate`: runs a simulator of the API until a signal ends it."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ Exit codes:
 
 
 def parse_share(text: str) -> float:
-    """Read a share: `5%` or `0.05`."""
+    """Return a share between 0 and 1, from a text such as `5%` or `0.05`."""
     share = parse_percentage(text)
     try:
         value = float(text) if share is None else share
@@ -57,7 +57,7 @@ def parse_share(text: str) -> float:
 
 
 def parse_app(text: str) -> App:
-    """Read an app, and its secret from the file: `CLIENT_ID:SECRET_FILE` or `CLIENT_ID:SECRET_FILE:ACCOUNT,…`."""
+    """Return an app with the secret read from its file, from `CLIENT_ID:SECRET_FILE[:ACCOUNT,…]`."""
     client_id, _, rest = text.partition(":")
     path, _, accounts = rest.partition(":")
     if not client_id or not path:
@@ -72,7 +72,7 @@ def parse_app(text: str) -> App:
 
 
 def parse_slow(text: str) -> tuple[str, float]:
-    """Read an account and the latency of its calls in milliseconds: `ACCOUNT:TIME`."""
+    """Return an account and the latency of its calls in milliseconds, from `ACCOUNT:TIME`."""
     account_id, _, time = text.rpartition(":")
     if not account_id:
         raise ValueError(f"{text!r} is not an account with a time such as account-01:2s")
@@ -80,7 +80,7 @@ def parse_slow(text: str) -> tuple[str, float]:
 
 
 def parse_milliseconds(text: str) -> float:
-    """Read a time as other options do, but in milliseconds where no unit stands."""
+    """Return a time in milliseconds, which is also the unit of a number without one."""
     return parse_pause(f"{text.strip()}ms" if text.strip()[-1:].isdigit() else text) * 1e3
 
 
@@ -235,7 +235,7 @@ def command(
         contacts_per_minute=contacts * 60,
         **options | {"slow": dict(options["slow"])},
     )
-    simulator = Simulator(chosen)  # a service of many campaigns takes a while to make, in which no loop could turn
+    simulator = Simulator(chosen)  # made before the loop runs, because many campaigns take a while and would block it
     try:
         host.run(_serve(simulator), fast=False)
     except OSError as error:

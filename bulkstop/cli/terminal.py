@@ -1,4 +1,4 @@
-"""What is said to a person, and asked."""
+"""Prints messages for a person, and asks questions."""
 
 import io
 import os
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STDERR = "standard error"
 QUIET_S, EVERY_S = 1.0, 0.25
-"""After how long, and how often, it is shown how far a reading has come."""
+"""Seconds until the progress of reading a list is shown, and seconds between two updates."""
 
 
 def _echo(text: str) -> None:
@@ -32,12 +32,12 @@ def _echo(text: str) -> None:
 
 _writers: list[Callable[[str], None]] = [_echo]
 _streams: "list[ErrStream]" = []
-"""What standard error goes through while an event loop runs."""
+"""The streams that replace standard error while an event loop runs, the current one last."""
 
 
 @contextmanager
 def end_at_signals(before_work: str) -> Iterator[None]:
-    """End what only asks at SIGTERM and SIGHUP as at Ctrl-C, with a line that says so; nohup stays in force."""
+    """Treat SIGTERM and SIGHUP in the block as Ctrl-C, with a line that says so; ignored signals stay ignored."""
 
     def end(signum: int, _: object) -> None:
         if (process := owned()) is not None:
@@ -56,19 +56,19 @@ def end_at_signals(before_work: str) -> Iterator[None]:
 
 
 def print_err(text: str) -> None:
-    """Write a line, or several, to standard error; a terminal that is gone must not end a run.
+    """Write lines to standard error; a closed terminal does not end the run.
 
-    Whatever does not print is escaped, as in JSON: an id or a file name may hold what steers a terminal.
+    Unprintable characters are escaped as in JSON: an id or a file name may contain terminal control sequences.
     """
     with suppress(OSError, ValueError):
         _writers[-1]("\n".join(map(escape, text.split("\n"))))
 
 
 def say_at_once(text: str) -> None:
-    """Write a line to standard error if it takes one right now; nothing is waited for, nor written later."""
+    """Write a line to standard error if it can take one right now; otherwise drop it."""
     with suppress(OSError):
         if _takes_more(2):
-            # A bar may have hidden the cursor, and nobody will show it again.
+            # A progress bar may have hidden the cursor; show it again.
             begin = "\r\x1b[2K\x1b[?25h" if os.isatty(2) and not _is_dumb() else ""
             os.write(2, f"{begin}{text.replace('{time}', _now(text))}\n".encode())
 
@@ -76,13 +76,13 @@ def say_at_once(text: str) -> None:
 def _now(text: str) -> str:
     if "{time}" not in text:
         return ""
-    from bulkstop.model import utc_text  # here, because `--help` has no need of the nouns
+    from bulkstop.model import utc_text  # imported here because `--help` does not need the nouns
 
     return utc_text(time.time())
 
 
 def unblock_err() -> None:
-    """Let standard error go nowhere from now on if nobody reads it; whoever waits for its reader goes on."""
+    """If nobody reads standard error, redirect it to /dev/null and release writers that wait for its reader."""
     if not _takes_more(2):
         _drop(2)
         for stream in _streams:
@@ -90,7 +90,7 @@ def unblock_err() -> None:
 
 
 def drop_unread(*fds: int) -> None:
-    """Let each of these go nowhere from now on that takes nothing right now; a write that waits goes there too."""
+    """Redirect each descriptor that takes no data right now to /dev/null, including writes that wait."""
     for fd in fds:
         if not _takes_more(fd):
             _drop(fd)
@@ -104,9 +104,9 @@ def _takes_more(fd: int) -> bool:
 
 @contextmanager
 def write_err_beside() -> Iterator[None]:
-    """Write what is said meanwhile on a thread: an event loop must not wait for whoever reads it.
+    """Write standard error on a thread within the block, so that its reader cannot block the event loop.
 
-    A file is written to as ever: nobody reads it meanwhile. So is all where there can be no thread.
+    A regular file is written directly, since it has no reader to wait for; so is everything if no thread can start.
     """
     stream = _open_err_stream()
     if stream is None:
@@ -118,7 +118,7 @@ def write_err_beside() -> Iterator[None]:
             yield
     finally:
         if (process := owned()) is not None and process.signum is not None:
-            stream.outbox.hurry()  # whoever ends it does not wait for a reader that takes nothing
+            stream.outbox.hurry()  # do not wait for a blocked reader after a signal
         stream.outbox.close()
         if stream.outbox.is_over:
             _drop(2)
@@ -126,17 +126,17 @@ def write_err_beside() -> Iterator[None]:
 
 
 def err_stream() -> "ErrStream | None":
-    """Return what standard error goes through right now, if it goes beside an event loop."""
+    """Return the stream that writes standard error on a thread; None outside an event loop."""
     return _streams[-1] if _streams else None
 
 
 def err_outboxes() -> "Sequence[Outbox[None]]":
-    """Return the outbox of what is said right now, if there is one."""
+    """Return the outbox of standard error, if it is written on a thread."""
     return [stream.outbox for stream in _streams[-1:]]
 
 
 async def flush_err(within_s: float) -> None:
-    """Wait until all that was said is written, but no longer than so many seconds."""
+    """Wait until all messages are written, at most `within_s` seconds."""
     for outbox in err_outboxes():
         await outbox.flush_within(within_s)
 
@@ -151,10 +151,10 @@ def _open_err_stream() -> "ErrStream | None":
 
 
 class ErrStream(io.TextIOBase):
-    """Standard error as a stream whose writes never wait; raises OutputError when there can be no thread for it."""
+    """Standard error as a stream whose writes never block; raises OutputError if its thread cannot start."""
 
     def __init__(self) -> None:
-        from bulkstop.outbox import Outbox  # here, because `--help` needs none
+        from bulkstop.outbox import Outbox  # imported here because `--help` does not need it
 
         self.outbox: Outbox[None] = Outbox(os.dup(2), STDERR)
 
@@ -164,12 +164,12 @@ class ErrStream(io.TextIOBase):
         return sys.__stderr__.encoding if sys.__stderr__ else "utf-8"
 
     def write(self, text: str) -> int:
-        """Have a text written."""
+        """Queue a text for writing."""
         self.outbox.put(text.encode(self.encoding, "backslashreplace"), None)
         return len(text)
 
     def write_line(self, text: str) -> None:
-        """Have a line, or several, written."""
+        """Queue one or more lines for writing."""
         self.write(f"{text}\n")
 
     def isatty(self) -> bool:
@@ -177,13 +177,13 @@ class ErrStream(io.TextIOBase):
         return is_shown()
 
     def fileno(self) -> int:
-        """Return the number of standard error, for whoever asks a terminal for its size."""
+        """Return the descriptor of standard error, so that the size of its terminal can be read."""
         return 2
 
 
 @contextmanager
 def redirect_err(write: Callable[[str], None]) -> Iterator[None]:
-    """Let `write` write what is said meanwhile: a bar that stands below it on the terminal."""
+    """Send messages to `write` within the block, for example to keep them above a progress bar."""
     _writers.append(write)
     try:
         yield
@@ -193,11 +193,11 @@ def redirect_err(write: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def show_reading(*, is_quiet: bool) -> Iterator[None]:
-    """Show on a terminal how far the reading of a list has come, once that takes a while."""
+    """Show on a terminal how much of a list has been read, once it takes more than a second."""
     if is_quiet or not can_redraw():
         yield
         return
-    from bulkstop.source import watch_reading  # most who print have nothing to do with it
+    from bulkstop.source import watch_reading  # most callers of this module do not read a list
 
     shown_at, is_dirty = time.monotonic() + QUIET_S, False
 
@@ -221,20 +221,20 @@ def _format_lines(number: int) -> str:
 
 
 def _write_over(text: str) -> None:
-    """Replace the line of the terminal."""
+    """Replace the current line of the terminal."""
     with suppress(OSError, ValueError):
         click.echo(f"\r\x1b[2K{text}", err=True, nl=False)
 
 
 def print_out(text: str) -> None:
-    """Write to standard output; raises BrokenPipeError when its reader is gone."""
+    """Write to standard output; raises BrokenPipeError if its reader has closed it."""
     click.echo(text)
 
 
 def print_last(text: str, code: int, *, is_for_a_person: bool = False) -> int:
-    """Write what is left to tell after the work is done; returns the exit code, which is 3 if that cannot be written.
+    """Write the final output after the work is done; return the exit code, 3 if the output cannot be written.
 
-    Raises BrokenPipeError when a person has seen enough of it; a machine needs all.
+    Raises BrokenPipeError only for output for a person, who may stop reading; a machine needs all of it.
     """
     try:
         print_out(text)
@@ -248,12 +248,12 @@ def print_last(text: str, code: int, *, is_for_a_person: bool = False) -> int:
 
 
 def drop_output() -> None:
-    """Let standard output go nowhere from now on: Python would complain once more while it shuts down."""
+    """Redirect standard output to /dev/null, so that Python does not report the same error again at exit."""
     _drop(1)
 
 
 def flush_out() -> None:
-    """Write what is left; what cannot be written is dropped, or Python would exit with 120 in place of our code."""
+    """Flush the standard streams; drop what cannot be written, because Python would replace our exit code with 120."""
     for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             if stream is not None:
@@ -279,7 +279,7 @@ def is_shown() -> bool:
 
 
 def can_redraw() -> bool:
-    """Tell whether standard error is a terminal on which a line can be written over."""
+    """Tell whether standard error is a terminal on which a line can be overwritten."""
     return is_shown() and not _is_dumb()
 
 

@@ -1,4 +1,4 @@
-"""`bulkstop token`: what the credentials in use say of themselves."""
+"""`bulkstop token`: shows what the token in use contains."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""`bulkstop verify`: what still runs of what was to be stopped."""
+"""`bulkstop verify`: checks which of the campaigns that were to be stopped still run."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ from bulkstop.source.inputs import STDIN
 from bulkstop.text import printable
 
 LIST = ".running.csv"
-"""How the name ends of a list of what still runs, after that of the file that was looked at."""
+"""Suffix of a list of campaigns that still run, after the name of the file that was checked."""
 MAIN_OPTIONS = (
     "profile",
     "output",
@@ -171,7 +171,7 @@ def command(
 
 
 def print_whole(text: str, write: Callable[[str], object], *, as_json: bool) -> bool:
-    """Print what was found; where it cannot be written that is said. A person who reads no more has seen enough."""
+    """Print the findings, or why that fails; return whether it worked. Raises BrokenPipeError unless `as_json`."""
     try:
         write(text)
     except BrokenPipeError:
@@ -188,13 +188,13 @@ def print_whole(text: str, write: Callable[[str], object], *, as_json: bool) -> 
 
 
 def name_list(path: str, *, overwrite: bool) -> str:
-    """Name the list after a file that was looked at; unless it is to be overwritten, one that is there stays."""
+    """Return the name of the list, after the file that was checked; it is a free name unless `overwrite` is set."""
     stem = "stdin" if path == STDIN else path
     return beside(stem, LIST) if overwrite else find_free_name(f"{stem}{LIST.removesuffix('.csv')}", ".csv")
 
 
 def open_output(target: str, paths: Iterable[str], *, overwrite: bool, as_json: bool) -> AtomicFile | None:
-    """Open the list, None for standard output; raises SettingsError or OutputError before any call is made."""
+    """Open the list, or return None for standard output; raises SettingsError or OutputError before any call."""
     if target == "-" and as_json:
         raise SettingsError("-o -: standard output already takes --json; give -o FILE")
     choose_format(target, None, remedy="")
@@ -212,7 +212,7 @@ def read_back(
     others_count: bool = False,
     quiet: bool,
 ) -> Verification:
-    """Ask the service."""
+    """Ask the service for the states of the targets."""
     try:
         return verify(
             targets,
@@ -224,16 +224,16 @@ def read_back(
             say=(lambda text: None) if quiet else (lambda text: print_err(printable(text))),
             rests=ignore_rest if quiet else print_rest,
         )
-    except asyncio.CancelledError:  # told to end when all was over
+    except asyncio.CancelledError:  # a signal came after the work was done
         raise click.Abort from None
 
 
 def write_list(
     verification: Verification, target: str, file: AtomicFile | None = None, *, overwrite: bool, quiet: bool
 ) -> str | None:
-    """Write what is worth another stop and give the name of the list; None when there is none.
+    """Write the campaigns that still need a stop, and return the list's name; None if there are none.
 
-    With `overwrite` an older list is never left in its place: with nothing to stop it becomes an empty one.
+    With `overwrite` and nothing to stop, an older list is replaced by an empty one.
     """
     is_stale = overwrite and target != "-" and Path(target).is_file()
     if verification.exit_code not in (0, 1) or not (verification.to_stop or is_stale):
@@ -246,11 +246,11 @@ def write_list(
 
 
 def command_to_stop(verification: Verification, written: str, deadline: CarriedDeadline = NO_DEADLINE) -> str:
-    """Write the command that stops what is in the list that was written, and ends what starts it again."""
+    """Return the command that stops the campaigns of the list, and disables schedules that would start them again."""
     add = ["--disable-schedule"] * bool(verification.to_disable) + ["--expect", str(len(verification.to_stop))]
     return rebuild_command(
         command="stop",
         inputs=[written],
-        drop={"disable_schedule", "targets"} | deadline.drop,  # each row names its profile, but for that of the command
+        drop={"disable_schedule", "targets"} | deadline.drop,  # each row names its profile, unless that is ours
         add=[*name_profile(), *name_free_results(written), *deadline.add, *add],
     )

@@ -1,1 +1,1 @@
-"""Recipes: each plugs source, engine, kore, report together into one command."""
+"""Recipes: each combines source, engine, kore, report into one command."""

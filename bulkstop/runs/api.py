@@ -1,4 +1,4 @@
-"""A whole run in one call, sync or async."""
+"""Runs a complete stop in one call, sync or async."""
 
 from collections.abc import Mapping
 from typing import Unpack
@@ -20,10 +20,9 @@ def stop(
     profiles: Mapping[str, Settings] | None = None,
     **options: Unpack[RunOptions],
 ) -> StopSummary:
-    """Stop campaigns and return how that went; it takes what `Engine.run` takes, and the `profiles` of an `Engine`.
+    """Stop campaigns and return the summary; it takes the arguments of `Engine.run`, and the `profiles` of an `Engine`.
 
-    Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary, and
-    `check()` raises it.
+    Raises a BulkstopError if the run cannot start. A later fault is in the summary, and its `check()` raises it.
     """
     return host.run(stop_async(source, settings, on_result=on_result, profiles=profiles, **options))
 
@@ -36,8 +35,8 @@ async def stop_async(
     profiles: Mapping[str, Settings] | None = None,
     **options: Unpack[RunOptions],
 ) -> StopSummary:
-    """Do what `stop` does in a running event loop; when it is cancelled every row still has its result."""
+    """Do what `stop` does, in a running event loop; a cancelled run still has a result for every row."""
     engine = Engine(settings, profiles=profiles)
-    read_destination(source, settings, options)  # first: nothing is opened for a run that cannot be
+    read_destination(source, settings, options)  # checked first, so that nothing is opened for a run that cannot start
     async with engine:
         return await engine.run(source, on_result, **options)

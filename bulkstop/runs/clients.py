@@ -1,8 +1,8 @@
-"""The profiles of a run: what makes the calls of each, with its own tokens, and which account belongs to which.
+"""The profiles of a run: the client that makes the calls of each, and the accounts that each reaches.
 
-What is per profile is a client: its settings, its transport, its tokens, its paths. What is per account is in
-`Accounts` (wiring.py): its quota, its rest, its claim, its lane. A call says by its profile which client makes it, so
-that whoever has a campaign or a list to ask for need not know that there are several.
+A client belongs to a profile: its settings, transport, tokens and paths. Quota, back-off, claim and lane belong to an
+account, in `Accounts` (wiring.py). Each call names its profile, and so its client; code that has a campaign or a list
+to call for need not know that there are several.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,27 +33,27 @@ from bulkstop.source.plan import Plan
 
 T = TypeVar("T")
 Connect = Callable[[Settings], Transport]
-"""Makes a transport with as many connections as `settings.concurrency` says."""
+"""Makes a transport with `settings.concurrency` connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """The profiles of a run beside its own, by name."""
+    """The profiles of a run besides its own, by name."""
 
     profiles: Mapping[str, Settings] = field(default_factory=dict)
     is_own_used: bool = True
-    """Whether any call is made with the credentials of the run's own profile."""
+    """Whether any call uses the credentials of the run's own profile."""
 
 
 class ListedTargets(NamedTuple):
-    """The lists of all targets of a command, and the profiles beside its own with whose credentials they are read."""
+    """The lists of a command's targets, and the profiles besides its own that read them."""
 
     scopes: Sequence[Scope]
     others: Others
 
 
 class Client(NamedTuple):
-    """What makes the calls of one profile."""
+    """Makes the calls of one profile."""
 
     settings: Settings
     tokens: Tokens
@@ -61,14 +61,14 @@ class Client(NamedTuple):
 
 
 def choose_others(profiles: Profiles, where: Iterable[HasScope]) -> Others:
-    """Return the profiles of these calls beside the command's own."""
+    """Return the profiles of these scopes that are not the command's own."""
     used = {each.profile for each in where}
     others = {name: settings for name, settings in profiles.others.items() if name in used}
     return Others(others, is_own_used=any(name not in others for name in used))
 
 
 def plan_others(profiles: Profiles, plan: Plan) -> Others | None:
-    """Return the profiles that the campaigns of a plan name; None where it is the command's own alone."""
+    """Return the profiles that the campaigns of a plan name; None if they name only the command's own."""
     if not profiles.others:
         return None
     first = map(plan.first, plan.accounts)
@@ -78,9 +78,9 @@ def plan_others(profiles: Profiles, plan: Plan) -> Others | None:
 async def open_clients(
     others: Others, settings: Settings, connect: Connect, observe: Observe, opened: AsyncExitStack
 ) -> Mapping[str, "Client | SettingsError | CredentialsError"]:
-    """Open what each of the other profiles calls with; profiles that go the same way share their connections.
+    """Open a client for each other profile; profiles with the same connection settings share a transport.
 
-    One whose credentials cannot be had is kept as what is wrong: it stops no other.
+    A profile without usable credentials maps to its error, so that it does not stop the others.
     """
     transports: dict[object, Transport] = {}
     clients: dict[str, Client | SettingsError | CredentialsError] = {}
@@ -104,7 +104,7 @@ async def open_clients(
 async def open_terms(
     others: Others, settings: Settings, observe: Observe, opened: AsyncExitStack
 ) -> Mapping[str, Terms]:
-    """Open what binds the calls of the other profiles, by their names; those of one service share one store."""
+    """Open the limits of the other profiles, by name; profiles of the same service share one store."""
     by_service: dict[object, Terms] = {}
     terms: dict[str, Terms] = {}
     for name, its in others.profiles.items():
@@ -118,7 +118,7 @@ async def open_terms(
 
 
 def route_calls(own: Perform, clients: Mapping[str, "Client | SettingsError | CredentialsError"]) -> Perform:
-    """Return what has each call made by the client of its profile; one that has no token ends nothing but its calls."""
+    """Return a function that sends each call through its profile's client; without a token only these calls fail."""
 
     async def perform(call: Call[T], /) -> T | Attempt:
         name = call.where.profile
@@ -130,7 +130,7 @@ def route_calls(own: Perform, clients: Mapping[str, "Client | SettingsError | Cr
         except (CredentialsError, SettingsError) as fault:
             whose = f"profile {name}: " if client is not None else ""
             return Attempt(Outcome.UNAUTHORIZED, error=f"{whose}{fault}", has_left=False)
-        if isinstance(answer, Attempt) and answer.again is RetryHint.NEVER:  # for one service, and there may be others
+        if isinstance(answer, Attempt) and answer.again is RetryHint.NEVER:  # others may have a token
             return answer._replace(again=RetryHint.NO)
         return answer
 

@@ -1,4 +1,4 @@
-"""An engine: what runs share, and the runs themselves."""
+"""An engine: the runs of a process, and the connections, token and quotas that they share."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 class Engine:
     """Stops campaigns in any number of runs, which share its connections, its token and its quotas.
 
-    Use it as an async context manager, in one event loop. `token` gives a token each time it is awaited, in place of
-    the credentials in the settings; `transport` carries the calls; `around` is given the function that sends one
-    attempt, and returns another in its place; `classify` says what the response to a stop means, or None to leave that
-    to the engine. `profiles` are the settings with which campaigns are stopped that name a profile, each with its own
-    credentials, connections and quota; the hooks are not for these.
-    Leaving the block aborts the runs that have not ended, and waits for them.
+    Use it as an async context manager, in one event loop. `token` returns a token each time it is awaited, and replaces
+    the credentials in the settings; `transport` carries the calls; `around` gets the function that sends one attempt,
+    and returns a function that replaces it; `classify` interprets the response to a stop, or returns None to leave that
+    to the engine. `profiles` are the settings for campaigns that name a profile, each with its own credentials,
+    connections and quota; the hooks do not apply to them. Leaving the block aborts the runs that have not ended, and
+    waits for them.
 
-    Raises a BulkstopError, when the block is entered, for settings that cannot work.
+    Raises a BulkstopError on entry for settings that cannot work.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Engine:
         self._notifier: Notifier | None = None
 
     async def __aenter__(self) -> Self:
-        """Open what runs share; raises SettingsError for an engine that is open."""
+        """Open the shared parts; raises SettingsError for an engine that is already open."""
         if self._parts is not None:
             raise SettingsError("the engine is open already: what uses it runs in one block")
         self._parts = await self._open.enter_async_context(open_parts(self.settings, self._hooks))
@@ -80,9 +80,9 @@ class Engine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Abort the runs that have not ended, wait for them, and close what they shared."""
+        """Abort the runs that have not ended, wait for them, and close the shared parts."""
         parts, self._parts = self.parts, None
-        parts.loop = None  # so that no run begins any more
+        parts.loop = None  # no run can begin any more
         try:
             await _end_all(list(parts.runs))
         finally:
@@ -94,25 +94,25 @@ class Engine:
             await self._open.aclose()
 
     def count_before(self, accounts: Accounts) -> None:
-        """Count the calls that this process made for these accounts before; to be said before the engine is opened."""
+        """Count calls that this process has already made for these accounts; call it before the engine is opened."""
         self._hooks = replace(self._hooks, accounts=accounts)
 
     def call_for(self, others: Others) -> None:
-        """Have calls of other profiles made with their own credentials; to be said before the engine is opened."""
+        """Use the credentials of other profiles for their calls; call it before the engine is opened."""
         self._hooks = replace(self._hooks, others=others)
 
     @property
     def parts(self) -> Parts:
-        """What runs share; raises SettingsError outside the block."""
+        """The shared parts; raises SettingsError outside the block."""
         if self._parts is None:
             raise SettingsError("the engine is not open: use it in `async with`")
         return self._parts
 
     async def plan(self, source: Source, *, format: str | None = None, strict: bool = False) -> Plan:  # noqa: A002 - the word of its option
-        """Read a source to its end and plan a run; nothing is sent.
+        """Read a source completely and plan a run; nothing is sent.
 
-        `format` (csv, jsonl or txt) is the form of files whose name does not tell it. Raises InputError for a source
-        that cannot be read, and with `strict` when any row cannot be used.
+        `format` (csv, jsonl or txt) is the format of files whose name does not tell it. Raises InputError for a source
+        that cannot be read, and with `strict` for any row that cannot be used.
         """
         self.parts.check_usable()
         check_options({"format": format})
@@ -127,14 +127,14 @@ class Engine:
         return plan
 
     def run(self, source: Source | Plan, on_result: OnResult | None = None, **options: Unpack[RunOptions]) -> Run:
-        """Return a run of a source or a plan; it starts when it is awaited, iterated over or told to.
+        """Return a run of a source or a plan; it starts when it is awaited, iterated over, or by `start()`.
 
-        Each result goes to `on_result`, which may be asynchronous, and as a line into the file `output`, which must be
-        new unless `overwrite` or `resume` is given. A resumed run goes on with that file: what ended in it is not sent
-        again, unless it ended in one of the outcomes `retry`, or with `retry_failed` in one that is worth it. With
-        `trust_results` it goes on with one that its manifest does not prove, or that others can write. `format`
-        is the form of files whose name does not tell it, `expect` the fewest and the most campaigns to stop. Asks
-        nobody: starting it is the confirmation. Raises SettingsError for options that do not go together.
+        Each result goes to `on_result`, which may be asynchronous, and as a line to the file `output`. That file must
+        not exist, unless `overwrite` replaces it or `resume` continues it. A resumed run skips the rows that have
+        ended, except those with an outcome in `retry`, or with `retry_failed` those worth another attempt.
+        `trust_results` continues a file that its manifest does not prove, or that others can write. `format` is the
+        format of files whose name does not tell it, `expect` the fewest and the most campaigns to stop. Starting the
+        run is the confirmation. Raises SettingsError for options that conflict.
         """
         check_callable(on_result=on_result)
         destination = read_destination(source, self.settings, options)
@@ -157,11 +157,11 @@ class Engine:
         ending: EarlyEnd | None = None,
         make_notices: "Callable[[str], RunNotices | None] | None" = None,
     ) -> Run:
-        """Return a run whose plan and results somebody else prepares; nobody is told of it without notices."""
+        """Return a run whose plan and results come from `prepare`; without `make_notices` no receiver is notified."""
         return Run(self.parts, prepare, on_result, run_id=run_id, ending=ending, make_notices=make_notices)
 
     def make_notices(self, run_id: str, *, profile: str | None = None, tells_end: bool = True) -> RunNotices | None:
-        """Return what tells others of a run; None where the settings name nobody."""
+        """Return the sender of a run's notices; None if the settings name no receivers."""
         if self._notifier is None:
             return None
         return RunNotices(self._notifier, self.settings, run_id, profile=profile, tells_end=tells_end)
@@ -174,15 +174,15 @@ class Engine:
         statuses: str | Iterable[str] = "running",
         priorities: str | int | Iterable[int] = (),
     ) -> AsyncIterator[Campaign]:
-        """Give the campaigns that run now in the settings' account and stream; it is a source of a run.
+        """Yield the campaigns that run now in the settings' account and stream, as a source for a run.
 
-        Those of the settings' type, else of both, unless `types` (`voice,sms`) says which; whose names match the
-        pattern `name` (`Promo*`); in one of the `statuses` (`Active,Scheduled`; `running` is Active, Preparing and any
-        that nobody documented, for which the whole list is read; `all`, or empty, is any), with one of the `priorities`
-        (`1,2`). What the list tells of harm is in the `row` of each. Raises a BulkstopError when a list cannot be read
-        to its end.
+        `types` (`voice,sms`) selects types, by default that of the settings or both. `name` is a pattern (`Promo*`).
+        `statuses` is a list (`Active,Scheduled`) or one word: `running` is Active, Preparing and every undocumented
+        status, for which the whole list is read; `all`, or empty, is any. `priorities` is a list (`1,2`). The facts of
+        the list that show a campaign's impact are in its `row`. Raises a BulkstopError if a list cannot be read
+        completely.
         """
-        from bulkstop.runs.lists.discover import find_campaigns  # seldom wanted
+        from bulkstop.runs.lists.discover import find_campaigns  # most programs need no discovery
 
         if name is not None:
             check_kind("name", name, "a pattern", "casefold")
@@ -192,16 +192,16 @@ class Engine:
             yield campaign
 
     async def load(self, source: Source | None = None, **options: "Unpack[LoadOptions]") -> "LoadSummary":
-        """Load-test the service: requests leave on a schedule, each a real stop, and are measured from when due.
+        """Load-test the service: each request is a real stop, sent on a schedule and measured from its due time.
 
-        They are for the campaigns of a source, again and again, or for made-up ones. One of `rate` ("50/s"), `ramp`
-        ("10..1000/s"), `steps` ("100,200/s", each held for `step`) and `closed` says when they leave, `duration`
-        ("30s") or `count` how long; `spike` ("2000/s:5s") is a jump in the middle. At most `max_in_flight` are
-        under way. `require` is what must hold, such as ["p99<250ms", "errors<1%"]; unless it does, and the schedule was
-        kept within `max_late`, `check()` of what is returned raises. Each is sent once: no retries, no quota. Made-up
-        ids begin with `id_prefix`. The vendor's own hosts are refused unless `allow_host` names them.
+        Requests are for the campaigns of a source, repeatedly, or for made-up ones, whose ids begin with `id_prefix`.
+        One of `rate` ("50/s"), `ramp` ("10..1000/s"), `steps` ("100,200/s", each held for `step`) and `closed` sets the
+        schedule, `duration` ("30s") or `count` its length; `spike` ("2000/s:5s") is a jump in the middle. At most
+        `max_in_flight` are in flight. `require` lists conditions, such as ["p99<250ms", "errors<1%"]; `check()` of the
+        summary raises unless all hold and the schedule was kept within `max_late`. Each request is sent once: no
+        retries, no quota. The vendor's own hosts are refused unless `allow_host` names them.
         """
-        from bulkstop.runs.load.prepare import LoadOptions, load_source  # seldom wanted
+        from bulkstop.runs.load.prepare import LoadOptions, load_source  # most programs make no load test
 
         check_names(options, LoadOptions.__annotations__)
         return await load_source(self.settings, source, options, self._hooks, self.parts)
@@ -210,24 +210,23 @@ class Engine:
         self,
         source: Source,
         *,
-        format: str | None = None,  # noqa: A002 - as above
+        format: str | None = None,  # noqa: A002 - as in `plan`
         singly: bool = False,
         calls: bool = False,
     ) -> "Verification":
-        """Read back whether what a run was to stop still runs, is scheduled, or will run again; nothing is stopped.
+        """Check whether the campaigns of a source still run, are scheduled, or will run again; nothing is stopped.
 
-        The source is files of results, or whatever a run takes. `singly` asks for each campaign by itself instead of
-        reading lists. With `calls` the contacts of stopped campaigns are looked at, too: whether any started after the
-        stop, or lasts. Raises a BulkstopError for a source that cannot be used; what ends the reading later stands in
-        what is returned, and `check()` raises it.
+        The source is result files, or any source of a run. `singly` makes a call for each campaign instead of reading
+        lists. `calls` also looks for contacts of stopped campaigns that started after the stop, or last. Raises a
+        BulkstopError for a source that cannot be used; a later fault is in the result, and its `check()` raises it.
         """
-        from bulkstop.runs.lists.verify import verify_source  # seldom wanted
+        from bulkstop.runs.lists.verify import verify_source  # most programs verify nothing
 
         return await verify_source(self.parts, source, fmt=format, singly=singly, calls=calls, profiles=self._profiles)
 
 
 def make_profiles(settings: Settings, profiles: Mapping[str, Settings] | None) -> Profiles | None:
-    """Return the profiles that campaigns may name; None where there are none. Raises SettingsError for what is none."""
+    """Return the profiles that campaigns may name, None for none; raises SettingsError for an invalid one."""
     if profiles is None:
         return None
     check_kind("profiles", profiles, "a mapping of names to Settings", "items")
@@ -239,7 +238,7 @@ def make_profiles(settings: Settings, profiles: Mapping[str, Settings] | None) -
 
 
 async def _end_all(runs: Sequence[Run]) -> None:
-    """Abort runs, and wait for all of them, also when this task is cancelled meanwhile."""
+    """Abort runs, and wait for all of them even if this task is cancelled."""
     cancelled: asyncio.CancelledError | None = None
     for run in runs:
         run.abort()

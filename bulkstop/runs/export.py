@@ -1,4 +1,4 @@
-"""What a result file says of each row in the end, written as a file of its own."""
+"""Exports the latest state of each row of a result file, as a file of its own."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -17,14 +17,14 @@ from bulkstop.source import read
 from bulkstop.source.rows import ColumnChoice, field_of
 
 MOST_OTHERS = 200
-"""Most columns of the input lists that are kept: each takes room in every row."""
+"""Most other columns of the input lists that are kept, because each takes memory in every row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remainder:
-    """The rows of result files that are to be tried again, as a list: its `blocks`, and what a person must know of it.
+    """The rows of result files to send again, as a list: its `blocks`, and the facts about it for a person.
 
-    `left_out` are rows that failed and are not in the list, `unlisted` those of which no line tells, by their file.
+    `left_out` counts failed rows that are not in the list, `unlisted` rows without a result line, by file.
     """
 
     blocks: Iterable[bytes]
@@ -32,26 +32,26 @@ class Remainder:
     left_out: Mapping[Outcome, int]
     unlisted: Mapping[str, int] = field(default_factory=dict)
     without_list: tuple[str, ...] = ()
-    """Result files whose rows are as their lines have them, as their list is not there as it was."""
+    """Result files whose rows come from result lines, because their input list has changed or is gone."""
     has_schedules: bool = False
-    """Some are stopped, and only their schedule is still to be disabled."""
+    """Whether some campaigns are stopped, and only their schedules are still to be disabled."""
 
 
 def read_indexes(paths: Iterable[str]) -> list[ResumeIndex]:
-    """Read result files, each once, for what follows; raises OutputError."""
+    """Read each result file once; raises OutputError."""
     return [ResumeIndex(path, keeps_places=True) for path in dict.fromkeys(paths)]
 
 
 def write_latest(indexes: Sequence[ResumeIndex], *, as_csv: bool) -> Iterator[bytes]:
-    """Yield the latest line of each row, as bytes of a result file; raises OutputError."""
+    """Yield the latest line of each row as blocks of a result file; raises OutputError."""
     return format_latest(indexes, as_csv=as_csv)
 
 
 def collect_remainder(indexes: Sequence[ResumeIndex], retry: Set[Outcome], *, form: str) -> Remainder:
-    """Collect the rows that have not ended, and those that ended in one of the outcomes in `retry`, as a list.
+    """Collect as a list the rows that have not ended, or that ended with an outcome in `retry`.
 
-    A row is as the list of the run has it, where that is there as it was; else as its result line has it. Raises
-    OutputError for a file that cannot be read, or whose manifest cannot.
+    A row comes from the run's input list if that is unchanged, else from its result line. Raises OutputError if a file
+    or its manifest cannot be read.
     """
 
     def is_wanted(state: RowState) -> bool:
@@ -73,13 +73,13 @@ def collect_remainder(indexes: Sequence[ResumeIndex], retry: Set[Outcome], *, fo
 
 
 Entry = tuple[RowState, dict[str, object]]
-"""How a row stands, and what it has, by the names of columns."""
+"""The state of a row, and its values by column."""
 Wanted = Callable[[RowState], bool]
 
 
 @dataclass(slots=True)
 class _Part:
-    """The rows of one result file that are to be tried again, which `read` yields each time anew."""
+    """The rows of one result file that are to be sent again; each call of `read` yields them."""
 
     path: str
     read: Callable[[], Iterator[Entry]]
@@ -89,7 +89,7 @@ class _Part:
     has_schedules: bool = False
 
     def count(self) -> "_Part":
-        """Read all of them once: how they stand, and what they have beside what means something."""
+        """Read all rows once, and count their outcomes and other columns."""
         for state, row in self.read():
             self.outcomes[state.outcome] += 1
             self.has_schedules |= state.outcome in DONE
@@ -99,10 +99,10 @@ class _Part:
 
 
 def _choose_origin(index: ResumeIndex, is_wanted: Wanted) -> _Part:
-    """Take the rows from the list of the run, if that has them all, and each as it was; else from the result lines."""
+    """Read the rows from the run's input list if it is complete and unchanged, else from the result lines."""
     run = read_last_run(index.path)
     if run is not None:
-        with suppress(BulkstopError, ValueError):  # a list that is gone, has changed, or needs its options
+        with suppress(BulkstopError, ValueError):  # the list is gone, has changed, or needs its options
             part = _Part(index.path, partial(_read_list, index, run, is_wanted), is_of_list=True).count()
             if part.outcomes.total() == index.mark_latest(is_wanted).count(1):
                 return part
@@ -110,7 +110,7 @@ def _choose_origin(index: ResumeIndex, is_wanted: Wanted) -> _Part:
 
 
 def _read_list(index: ResumeIndex, run: RunSection, is_wanted: Wanted) -> Iterator[Entry]:
-    """Yield the rows from the files that a run had as its input; raises InputError, or ValueError for its settings."""
+    """Yield the rows from a run's inputs; raises InputError, or ValueError for its settings."""
     was = run.settings
     kind = was.get("type")
     ids = (_text(was.get(name)) for name in ("account_id", "stream_id", "iid"))
@@ -125,7 +125,8 @@ def _read_list(index: ResumeIndex, run: RunSection, is_wanted: Wanted) -> Iterat
             encoding=_text(was.get("encoding")),
             choice=_choose_columns(was),
             sheet=_text(was.get("sheet")),
-            # What a profile gave its rows is not known here; where it is missed the lines of the results are read.
+            # The defaults of other profiles are unknown here; a row that needs them makes the caller read the result
+            # lines.
             find_defaults=lambda _: defaults,
         )
         for row in rows:
@@ -135,7 +136,7 @@ def _read_list(index: ResumeIndex, run: RunSection, is_wanted: Wanted) -> Iterat
 
 
 def _choose_columns(was: Mapping[str, object]) -> ColumnChoice:
-    """Return which columns were meant in a run with these settings."""
+    """Return the choice of columns in a run with these settings."""
     columns = was.get("column")
     texts = (each for each in columns if isinstance(each, str)) if isinstance(columns, list | tuple) else ()
     return ColumnChoice.of(_text(was.get("id_column")), texts, has_header=not was.get("no_header"))
@@ -147,7 +148,7 @@ def _read_lines(index: ResumeIndex, is_wanted: Wanted) -> Iterator[Entry]:
 
 
 def _find_lists(run: RunSection) -> Iterator[tuple[str, str]]:
-    """Yield each input of a run as its lines name it, and where it is."""
+    """Yield each input of a run: its name in the result lines, and its path."""
     folder = run.facts.get("folder")
     here = Path(folder) if isinstance(folder, str) and folder != str(Path.cwd()) else Path()
     for name in run.inputs:
@@ -166,13 +167,13 @@ def _describe_campaign(campaign: Campaign) -> dict[str, object]:
 
 
 def make_row(result: Result) -> dict[str, object]:
-    """Return the row of a list as a result line has it: the ids, and what was carried along."""
+    """Return the list row of a result line: its ids, and the values carried along."""
     ids = (result.campaign_id, result.campaign_type, result.account_id, result.stream_id)
     return _carry(dict(zip(COLUMNS, ids, strict=False)), result.row)
 
 
 def _carry(row: dict[str, object], carried: Mapping[str, object] | None) -> dict[str, object]:
-    """Add what was carried along to a row, but for what would be taken for something that it has."""
+    """Add carried values to a row, except those under the name of a column that means something."""
     for name, value in (carried or {}).items():
         meaning = field_of(name)
         if meaning is None or (meaning == "campaign_id" and name.strip().lower() != meaning):
@@ -183,22 +184,22 @@ def _carry(row: dict[str, object], carried: Mapping[str, object] | None) -> dict
 
 
 def files_read(path: str) -> Iterator[tuple[str, str]]:
-    """Name the files that what is written must not take the place of: the results, and what their last run needs."""
+    """Yield the files that an export must not replace: the results, and the files that their last run needs."""
     yield "a result file", path
     yield "a manifest", manifest_path(path)
-    with suppress(OutputError):  # of one that cannot be read nothing is known
+    with suppress(OutputError):  # a file that cannot be read names no others
         if run := read_last_run(path):
             yield from ((f"a list that {path} is about", where) for _, where in _find_lists(run))
 
 
 def read_last_run(path: str) -> RunSection | None:
-    """Return what is known of the last run that wrote a result file; None where nothing is."""
+    """Return what is recorded of the last run of a result file; None if nothing is."""
     manifest = Manifest.read(manifest_path(path))
     return manifest.last if manifest else None
 
 
 def _count_unlisted(indexes: Iterable[ResumeIndex]) -> dict[str, int]:
-    """Count the rows of each file that its last run had planned and that have no line: it was killed, or still runs."""
+    """Count by file the planned rows without a line; their run was killed, or still runs."""
     planned = ((each, read_last_run(each.path)) for each in indexes)
     missing = {each.path: run.rows - each.rows for each, run in planned if run is not None}
     return {path: count for path, count in missing.items() if count > 0}

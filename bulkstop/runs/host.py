@@ -1,4 +1,4 @@
-"""What a run needs of its process: an event loop, room for open files."""
+"""What a run needs of its process: an event loop, a garbage collector that rarely runs, and enough open files."""
 
 import asyncio
 import gc
@@ -18,17 +18,17 @@ T = TypeVar("T")
 
 _COLLECTOR = threading.Lock()
 _usual: list[tuple[int, int, int]] = []
-"""The collector's thresholds before the first run that goes on, once for each of these."""
+"""The collector's thresholds before the first current run, once for each current run."""
 LOOK_AT_CLOCK_S = 1.0
-"""How soon to look at the wall clock again: it may be set, and timers stand still while the machine sleeps."""
+"""Seconds between two looks at the wall clock, which may be set; timers stop while the machine sleeps."""
 COLLECT_EVERY = 50_000
-"""New objects between two collections; Python's own default is 700."""
+"""New objects between two collections; Python's default is 700."""
 
 
 def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
-    """Do a job on an event loop of its own, past which goes what is said meanwhile in a process of our own.
+    """Run a job on its own event loop; in a process of our own, standard error is written beside the loop.
 
-    Raises BulkstopError in a thread that runs an event loop already.
+    Raises BulkstopError in a thread that already runs an event loop.
     """
     try:
         make_loop = fast_loop() if fast else None
@@ -38,16 +38,16 @@ def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
             few_collections(),
             _files_for_loop(),
             process.beside() if (process := owned()) else nullcontext(),
-            asyncio.Runner(loop_factory=make_loop or asyncio.new_event_loop) as runner,  # is not made the thread's own
+            asyncio.Runner(loop_factory=make_loop or asyncio.new_event_loop) as runner,  # not the thread's own
         ):
             return runner.run(job)
     finally:
-        job.close()  # after a Ctrl-C before it began Python would warn of a job that nobody awaited
+        job.close()  # else Python warns of a job never awaited after an early Ctrl-C
 
 
 @contextmanager
 def _files_for_loop() -> Iterator[None]:
-    """Raise OSError when there are too few files for a loop: one that is half made would complain when it goes."""
+    """Raise OSError if too few files can be opened for a loop; a half-made loop would print errors at its end."""
     files: list[int] = []
     try:
         while len(files) < LOOP_FILES:
@@ -69,9 +69,9 @@ def is_in_loop() -> bool:
 
 @contextmanager
 def few_collections() -> Iterator[None]:
-    """Let the garbage collector look rarely: a run leaves hardly any cycles, and looking cost 8 % of a long one.
+    """Collect garbage rarely in the block: a run leaves hardly any cycles, and collections took 8 % of a long run.
 
-    It is as it was before once the last of several runs in different threads has ended.
+    The thresholds are restored when the last of several runs in different threads has ended.
     """
     with _COLLECTOR:
         _usual.append(_usual[-1] if _usual else gc.get_threshold())
@@ -86,17 +86,17 @@ def few_collections() -> Iterator[None]:
 
 
 def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the fast loop; None where there is none."""
+    """Return the factory of uvloop's event loop; None without uvloop."""
     try:
         import uvloop
     except ImportError:
-        return None  # not on every platform, and never needed
+        return None  # uvloop is optional, and not available on every platform
     return uvloop.new_event_loop
 
 
 @contextmanager
 def every(do: Callable[[], float], first_s: float) -> Iterator[None]:
-    """Do something meanwhile: first in so many seconds, then again in as many as it gives each time."""
+    """Call a function within the block after `first_s` seconds, then each time after the seconds that it returned."""
     loop = asyncio.get_running_loop()
     timer = loop.call_later(first_s, lambda: tick())
 
@@ -112,7 +112,7 @@ def every(do: Callable[[], float], first_s: float) -> Iterator[None]:
 
 @asynccontextmanager
 async def until(ends_at: float) -> AsyncIterator[None]:
-    """Raise TimeoutError out of the block once the wall clock says `ends_at`, in unix seconds."""
+    """Raise TimeoutError in the block once the wall clock reaches `ends_at`, in unix seconds."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as block:
 
@@ -127,20 +127,23 @@ async def until(ends_at: float) -> AsyncIterator[None]:
 
 
 LOOP_FILES = 4
-"""Files that an event loop opens, and the one that standard error goes through."""
+"""Files that an event loop and the writer of standard error open."""
 RESERVE = 27
-"""Files that a run opens besides its connections: the pipes of a token command 7, the quota store 3, to look a name up
-3, to import a module 3, what stands beside the result file 2, to hear signals 6, standard error 1; and two to spare."""
+"""Files that a run opens besides its connections, and two to spare.
+
+The pipes of a token command 7, the quota store 3, a name lookup 3, an import 3, files beside the results 2, signals 6,
+standard error 1.
+"""
 
 
 OPEN_AT_FIRST = 16
-"""How many files are taken to be open where the system does not list them."""
+"""Assumed number of open files where the system does not list them."""
 
 
 def fit_open_files(concurrency: int) -> int:
     """Return how many of `concurrency` connections can be open at once, at least 1.
 
-    In a process of our own (`own_process`) a low soft limit is raised.
+    In a process of our own (`own_process`), a low soft limit is raised.
     """
     used = _count_open_files() + RESERVE
     limit = _raise_limit(used + concurrency if owned() else 0)
@@ -149,17 +152,17 @@ def fit_open_files(concurrency: int) -> int:
 
 def _count_open_files() -> int:
     try:
-        return len(list(Path("/dev/fd").iterdir())) - 1  # one of them is the listing's own
+        return len(list(Path("/dev/fd").iterdir())) - 1  # one of them is the listing itself
     except OSError:
         return OPEN_AT_FIRST
 
 
 def _raise_limit(wanted: int) -> int | None:
-    """Have the soft limit be `wanted`, as far as the hard one lets it; return what it is then, None for no limit."""
+    """Raise the soft limit to `wanted`, at most to the hard limit; return the soft limit, None if there is none."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         higher = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(OSError, ValueError):  # some systems have a lower limit than the one they tell
+        with suppress(OSError, ValueError):  # some systems have a lower limit than they report
             resource.setrlimit(resource.RLIMIT_NOFILE, (higher, hard))
             soft = higher
     return None if soft == resource.RLIM_INFINITY else soft

@@ -1,7 +1,7 @@
-"""Tell others how a run goes: webhooks at its turns, and calls for dead man's switches at its end.
+"""Sends notices of a run: to webhooks at its events, and to dead man's switches at its end.
 
-Nothing here holds a run up, or ends it: notices leave beside it, and one that does not arrive is a warning. No secret
-is in them, and of a URL, which may be one, no message shows more than its host.
+Notices never delay or end a run: they are sent beside it, and one that does not arrive is a warning. They contain no
+secrets. A URL may be a secret, so messages show only its host.
 """
 
 import asyncio
@@ -29,20 +29,20 @@ from bulkstop.text import format_count, printable
 from bulkstop.text.clock import format_clock
 
 VERSION = 1
-"""Of what a webhook is given; keys may be added to it, none is taken away."""
+"""Version of the JSON that a webhook gets; keys may be added, but none is removed."""
 TIMEOUT_S = 10.0
-"""How long one try may take."""
+"""Timeout of one attempt in seconds."""
 PAUSES_S = (1.0, 3.0, 9.0)
-"""The waits between the tries of one notice."""
+"""Seconds between the attempts of one notice."""
 CLOSE_S = 10.0
-"""How long the end of a run waits for notices that are under way."""
+"""Seconds that the end of a run waits for notices on their way."""
 ANSWER_BYTES = 1024
 WORTH_A_RETRY = frozenset({408, 425, 429})
-"""Answers beside those from 500 on after which another try may help."""
+"""Statuses below 500 after which another attempt may help."""
 
 
 class NoticeEvent(StrEnum):
-    """What a notice is about; the values are public (docs/notifications.md)."""
+    """The subject of a notice; the values are public (docs/notifications.md)."""
 
     START = "start"
     BEHIND = "behind"
@@ -50,12 +50,12 @@ class NoticeEvent(StrEnum):
     END = "end"
     PREFLIGHT_FAILED = "preflight_failed"
     MISSED = "missed"
-    """A firing of a schedule that did not run."""
+    """A firing of a schedule did not run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """What others are told: an event, a line of text, and the facts behind it; `finish_by` is UTC, as in result lines.
+    """The content of a notice: an event, a line of text, and its facts; `finish_by` is UTC, as in result lines.
 
     `counts` are rows: `rows` and `to_send` at the start, every outcome that occurred at the end.
     """
@@ -72,14 +72,14 @@ class Notice:
 
     @property
     def is_failure(self) -> bool | None:
-        """Whether somebody has to look; None while that is not decided."""
+        """Whether a person must act; None while that is not known."""
         if self.event in (NoticeEvent.PREFLIGHT_FAILED, NoticeEvent.MISSED):
             return True
         return self.exit_code != 0 if self.event is NoticeEvent.END else None
 
 
 def notice_to_json(notice: Notice, at: float) -> dict[str, Any]:
-    """Return what a webhook is given of a notice that was made at this unix time."""
+    """Return the JSON object of a notice that was made `at` this unix time."""
     return {
         "version": VERSION,
         "event": notice.event.value,
@@ -96,12 +96,12 @@ def notice_to_json(notice: Notice, at: float) -> dict[str, Any]:
 
 
 def has_receivers(settings: Settings) -> bool:
-    """Tell whether anybody is to be told of anything."""
+    """Tell whether the settings name any receiver."""
     return bool(settings.notify or settings.on_success or settings.on_failure)
 
 
 def show_url(url: str) -> str:
-    """Return a URL without what may be secret in it: `https://hooks.example/...`."""
+    """Return a URL without possible secrets: `https://hooks.example/...`."""
     parts = urlsplit(url)
     port = "" if parts.port is None else f":{parts.port}"
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -109,17 +109,17 @@ def show_url(url: str) -> str:
 
 
 def find_finish_by(settings: Settings) -> str | None:
-    """Return the moment to finish by as result lines write times."""
+    """Return the moment to finish by in the format of result lines."""
     if settings.finish_by is None:
         return None
     return utc_text(find_moment(settings.finish_by, settings.tz, datetime.now(UTC)).timestamp())
 
 
 class Notifier:
-    """Sends notices to those whom the settings name, beside whatever else goes on in its event loop.
+    """Sends notices to the receivers in the settings, concurrently with other work of its event loop.
 
-    A webhook is sent each notice, a URL for success or for failure is called at the end. Each is tried some times, by
-    itself, so that one which is down holds up no other; `observe` is given a warning of one that could not be told.
+    A webhook gets each notice; a URL for success or failure is called at the end. Each receiver has its own attempts,
+    so that one that is down does not delay the others; `observe` gets a warning for a notice that failed.
     """
 
     def __init__(
@@ -138,11 +138,11 @@ class Notifier:
         self._running: dict[asyncio.Task[None], tuple[str, Notice]] = {}
 
     async def send(self, notice: Notice) -> None:
-        """Let a notice leave; this does not wait for it, and raises nothing."""
+        """Send a notice without waiting for it; raises nothing."""
         self.post(notice)
 
     def post(self, notice: Notice) -> None:
-        """Let a notice leave, from within the event loop; nobody waits for it but `close`."""
+        """Send a notice from within the event loop; only `close` waits for it."""
         body = self._write(notice)
         for url in self._settings.notify:
             self._start(url, notice, body)
@@ -151,7 +151,7 @@ class Notifier:
                 self._start(url, notice, b"")
 
     async def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Wait for what is under way, so long and no longer; what has not arrived then is a warning."""
+        """Wait at most `timeout_s` for notices on their way; a notice that has not arrived by then is a warning."""
         if self._running:
             await asyncio.wait(self._running, timeout=timeout_s)
         late = dict(self._running)
@@ -173,15 +173,15 @@ class Notifier:
     async def _deliver(self, url: str, notice: Notice, body: bytes) -> None:
         try:
             fault = await self._try(url, body)
-        except BulkstopError as error:  # a file of TLS, or a proxy that lets nobody through
+        except BulkstopError as error:  # a TLS file, or a proxy that refuses
             fault = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
+        except Exception as error:  # noqa: BLE001 - a notice never ends the run
             fault = unforeseen(error)
         if fault is not None:
             self._warn(url, notice, fault)
 
     async def _try(self, url: str, body: bytes) -> str | None:
-        """Make one exchange, and some more until one succeeds; return what was wrong with the last, None if nothing."""
+        """Make an exchange, with some more attempts until one succeeds; return the last error, or None."""
         parts = urlsplit(url)
         target = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
         headers = {"Content-Type": "application/json"} if body else {}
@@ -199,7 +199,7 @@ class Notifier:
         return None
 
     def _settings_for(self, url: str) -> Settings:
-        """Return what reaches a receiver: the authorities and the proxy of the run, never its own certificate."""
+        """Return the settings for a receiver: the run's authorities and proxy, but never its client certificate."""
         parts = urlsplit(url)
         return replace(
             self._settings,
@@ -217,7 +217,7 @@ class Notifier:
 
 
 def _judge(answer: Response | TransportFailure) -> tuple[str | None, bool]:
-    """Return what is wrong with an answer, None if nothing is, and whether another try may help."""
+    """Return the error in a response, or None, and whether another attempt may help."""
     if isinstance(answer, TransportFailure):
         return answer.error, answer.again is not RetryHint.NEVER
     if 200 <= answer.status < 300:
@@ -226,7 +226,7 @@ def _judge(answer: Response | TransportFailure) -> tuple[str | None, bool]:
 
 
 async def tell(settings: Settings, *notices: Notice, observe: Observe = log_event) -> None:
-    """Send notices, and wait for them, for so long as the end of a run may."""
+    """Send notices, and wait for them up to CLOSE_S."""
     notifier = Notifier(settings, observe=observe)
     for notice in notices:
         await notifier.send(notice)
@@ -234,7 +234,7 @@ async def tell(settings: Settings, *notices: Notice, observe: Observe = log_even
 
 
 class HasSize(Protocol):
-    """What a run begins with."""
+    """The size of a run at its start."""
 
     @property
     def rows(self) -> int:
@@ -248,9 +248,9 @@ class HasSize(Protocol):
 
 
 class RunNotices:
-    """Makes notices of what happens in a run of stops: of its start, of its delay, of its guards, of its end.
+    """Sends notices of the events of a run: its start, its delay, its guards, its end.
 
-    A command that looks at what runs afterwards has not ended with its run: without `tells_end` the end is left to it.
+    Without `tells_end` the end is left to the command, which may still verify the run.
     """
 
     def __init__(
@@ -274,7 +274,7 @@ class RunNotices:
         )
 
     def observe(self, event: Event) -> None:
-        """Tell what is worth it."""
+        """Send a notice if receivers are notified of this event."""
         match event:
             case RunBegan():
                 self.begin(f"a run begins: {format_count(event.to_send, 'campaign')} to stop at {event.host}", event)
@@ -287,11 +287,11 @@ class RunNotices:
                 pass
 
     def begin(self, text: str, size: HasSize) -> None:
-        """Tell that it begins."""
+        """Send the notice of the start."""
         self._post(NoticeEvent.START, text, counts={"rows": size.rows, "to_send": size.to_send})
 
     def refuse(self, fault: BaseException) -> None:
-        """Tell that the run could not begin."""
+        """Send the notice that the run could not begin."""
         if self._tells_end:
             why = str(fault) if isinstance(fault, BulkstopError) else type(fault).__name__
             self._post(NoticeEvent.END, f"a run could not begin: {why}", exit_code=2)
@@ -307,7 +307,7 @@ class RunNotices:
 
 
 def describe_delay(event: FellBehind, now: float) -> str:
-    """Say in one line that a run will not be done in time."""
+    """Return one line saying that a run will miss its time to finish by."""
     ends, by = format_clock(event.ends_at, now, UTC), format_clock(event.finish_by, now, UTC)
     left = format_count(event.left, "campaign")
     return f"a run is behind: it would end at {ends}, and is to finish by {by}; {left} left"

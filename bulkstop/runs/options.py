@@ -1,4 +1,4 @@
-"""What can be given with a source, checked before anything is opened; which outcomes are sent again."""
+"""Checks the options of a run before anything is opened, and names the outcomes that are sent again."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -15,11 +15,11 @@ from bulkstop.text.likeness import suggest_near
 
 CAN_BE_RETRIED = frozenset(Outcome) - DONE - HELD_BACK - {Outcome.INVALID}
 NEEDS_A_CHOICE = FAILED - WORTH_A_RETRY - {Outcome.INVALID}
-"""What can be sent again, but no other try is likely to change; a row that is invalid can never be sent as it is."""
+"""Outcomes that can be sent again, but that another attempt hardly changes; an invalid row cannot be sent unchanged."""
 
 
 class RunOptions(TypedDict, total=False):
-    """What can be given with a source; see `Engine.run`."""
+    """The options of a run; see `Engine.run`."""
 
     output: str | PathLike[str] | None
     overwrite: bool
@@ -32,7 +32,7 @@ class RunOptions(TypedDict, total=False):
 
 
 def check_options(options: Mapping[str, object]) -> None:
-    """Raise SettingsError, which names it, for an option that does not exist or has a value of another kind."""
+    """Raise SettingsError, which names the option, for one that is unknown or has a value of another type."""
     check_names(options, _READERS)
     for name, value in options.items():
         try:
@@ -42,19 +42,19 @@ def check_options(options: Mapping[str, object]) -> None:
 
 
 def check_names(options: Iterable[str], known: Iterable[str]) -> None:
-    """Raise SettingsError, with the nearest name, for an option that does not exist."""
+    """Raise SettingsError, with the nearest name, for an unknown option."""
     for name in options:
         if name not in (names := list(known)):
             raise SettingsError(f"{name}: there is no such option{suggest_near(name, names)}")
 
 
 def read_output(value: object) -> str | None:
-    """Return the path of a result file; raises ValueError for what can be none."""
+    """Return the path of a result file; raises ValueError for a value that cannot be one."""
     if value is None:
         return None
     path = fspath(value) if isinstance(value, str | PathLike) else value
     if not isinstance(path, str):
-        raise ValueError(explain_kind(value, "the path of a file"))  # noqa: TRY004 - as the readers of texts do
+        raise ValueError(explain_kind(value, "the path of a file"))  # noqa: TRY004 - like the readers of texts
     if not path.strip():
         raise ValueError("is empty; give the path of a file")
     if Path(parse_path(path)).is_dir():
@@ -63,7 +63,7 @@ def read_output(value: object) -> str | None:
 
 
 def read_expected(value: object) -> tuple[int, int] | None:
-    """Return the fewest and the most campaigns to stop: of `20`, `20..30` or a pair; raises ValueError."""
+    """Return the fewest and the most campaigns to stop, from `20`, `20..30` or a pair; raises ValueError."""
     if isinstance(value, str):
         return parse_expected(value)
     bounds = (value, value) if isinstance(value, int) else value
@@ -77,7 +77,7 @@ def read_expected(value: object) -> tuple[int, int] | None:
 
 
 def parse_expected(text: str) -> tuple[int, int]:
-    """Read `N` or `A..B`: how many campaigns are to be sent."""
+    """Return the fewest and the most campaigns, from `N` or `A..B`."""
     match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", text.strip(), re.ASCII)
     low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if low > high:
@@ -86,7 +86,7 @@ def parse_expected(text: str) -> tuple[int, int]:
 
 
 def read_rate(value: object) -> Limit | None:
-    """Return a limit given as a value or as a text, None for no limit; raises ValueError."""
+    """Return a limit from a Limit or a text, None for no limit; raises ValueError."""
     if value is None or isinstance(value, Limit):
         return value
     if not isinstance(value, str):
@@ -95,9 +95,9 @@ def read_rate(value: object) -> Limit | None:
 
 
 def outcomes_to_retry(names: Iterable[str], *, retry_failed: bool) -> frozenset[Outcome]:
-    """Return the outcomes that are sent again, besides what has not ended; a text may name several, with commas.
+    """Return the outcomes that are sent again, besides rows that have not ended; a text may list several.
 
-    Raises SettingsError for a name that is not an outcome, and for one that is never sent again.
+    Raises SettingsError for an unknown outcome, and for one that is never sent again.
     """
     texts = [names] if isinstance(names, str) else names
     chosen = frozenset(_outcome(name.strip()) for text in texts for name in text.split(","))
@@ -105,23 +105,23 @@ def outcomes_to_retry(names: Iterable[str], *, retry_failed: bool) -> frozenset[
 
 
 def format_outcomes(outcomes: Iterable[Outcome], separator: str = ", ") -> str:
-    """Write the names of outcomes in their usual order."""
+    """Return the names of outcomes in their usual order."""
     chosen = frozenset(outcomes)
     return separator.join(outcome.value for outcome in Outcome if outcome in chosen)
 
 
 def format_outcome_counts(counts: Mapping[Outcome, int], outcomes: Iterable[Outcome]) -> str:
-    """Write how many rows ended in each of these outcomes; empty when none did."""
+    """Return how many rows ended in each of these outcomes; empty if none did."""
     return ", ".join(f"{counts[each]:,} {each}" for each in Outcome if each in frozenset(outcomes) and counts.get(each))
 
 
 def retry_option(outcomes: Iterable[Outcome]) -> str:
-    """Write the option that sends what ended in one of these outcomes again."""
+    """Return the option that sends rows with these outcomes again."""
     return name_setting("retry", format_outcomes(outcomes, ","))
 
 
 def options_to_go_on(outcomes: Mapping[Outcome, int]) -> list[str]:
-    """Return the options that go on with a result file whose rows ended so: claims that nobody read back are open."""
+    """Return the options that continue a file with rows of these outcomes; unverified claims count as open."""
     return ["--resume", *(["--retry", Outcome.UNCONFIRMED.value] if outcomes.get(Outcome.UNCONFIRMED) else [])]
 
 
@@ -144,27 +144,27 @@ def _nearest(name: str) -> str:
 
 
 def check_callable(**functions: object) -> None:
-    """Raise SettingsError for what is neither None nor can be called."""
+    """Raise SettingsError for a function that is neither None nor callable."""
     for name, value in functions.items():
         if value is not None and not callable(value):
             raise SettingsError(f": {explain_kind(value, 'a function')}", setting=name)
 
 
 def check_kind(name: str, value: object, kind: str, *members: str) -> None:
-    """Raise SettingsError for a value that lacks what its kind has."""
+    """Raise SettingsError for a value that lacks a member of its protocol."""
     if isinstance(value, type) or not all(hasattr(value, member) for member in members):
         raise SettingsError(f": {explain_kind(value, kind)}", setting=name)
 
 
 def explain_kind(value: object, must_be: str) -> str:
-    """Say of which kind a value is, and of which it must be."""
+    """Return a message with the type of a value and the one it must have."""
     kind = "None" if value is None else f"of type {type(value).__name__}"
     return f"is {kind} and must be {must_be}"
 
 
 def _check_flag(value: object) -> None:
     if not isinstance(value, bool):
-        raise ValueError(explain_kind(value, "True or False"))  # noqa: TRY004 - as the readers of texts do
+        raise ValueError(explain_kind(value, "True or False"))  # noqa: TRY004 - like the readers of texts
 
 
 def _check_outcomes(value: object) -> None:

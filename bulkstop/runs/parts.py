@@ -1,4 +1,4 @@
-"""What all calls of an engine share: its token, its connections, what each account may do."""
+"""The parts that all calls of an engine share: its token, its connections, its accounts."""
 
 import asyncio
 import logging
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from bulkstop.runs.stop.run import Run
 
 GetToken = Callable[[], Awaitable[str]]
-"""Gives a token; it is awaited at the start, before one ends and after a 401."""
+"""Returns a token; it is awaited at the start, before a token expires, and after a 401."""
 Around = Callable[[Send], Send]
-"""Returns a function that sends one attempt, given the one that does."""
+"""Gets the function that sends one attempt, and returns one that replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What takes the place of a part: of the token's source, of the transport, of how an attempt is sent and read.
+    """Replacements for parts: the source of tokens, the transport, how an attempt is sent and interpreted.
 
-    `accounts` are those of calls that this process made before, so that their calls count. `others` are the profiles
-    beside that of the settings whose credentials are used.
+    `accounts` have the calls that this process made before, so that they count. `others` are the profiles besides that
+    of the settings.
     """
 
     token: GetToken | None = None
@@ -58,7 +58,7 @@ class Hooks:
 
 @dataclass(slots=True)
 class Parts:
-    """What the runs of an engine share while it is open, in one event loop; `runs` are those that go on."""
+    """The parts that the runs of an open engine share, in one event loop; `runs` are those in progress."""
 
     settings: Settings
     tokens: Tokens
@@ -68,12 +68,12 @@ class Parts:
     loop: asyncio.AbstractEventLoop | None
     runs: "set[Run]" = field(default_factory=set)
     clients: Mapping[str, Client | SettingsError | CredentialsError] = field(default_factory=dict)
-    """What makes the calls of the other profiles, or what keeps it from that."""
+    """The client of each other profile, or the error that prevents it."""
     begin: Begin | None = None
-    """What begins an exchange without a task, where all calls go over one transport that can."""
+    """Begins an exchange without a task, if all calls go over one transport that can."""
 
     async def check_credentials(self) -> None:
-        """Raise a BulkstopError when no token can be had: without any there is nothing to begin with."""
+        """Raise a BulkstopError if no profile has a token; a run would then send nothing."""
         others = self.hooks.others
         faults: list[BulkstopError] = []
         for client in (self, *self.clients.values()) if others is None or others.is_own_used else self.clients.values():
@@ -88,7 +88,7 @@ class Parts:
         raise faults[0]
 
     def check_usable(self) -> None:
-        """Raise SettingsError when the engine is not open any more, or belongs to another event loop."""
+        """Raise SettingsError if the engine is closed, or belongs to another event loop."""
         if self.loop is None:
             raise SettingsError("the engine is not open: use it in `async with`")
         if self.loop is not asyncio.get_running_loop():
@@ -104,7 +104,7 @@ async def open_parts(
     connect: Connect = make_transport,
     observe: Observe = log_event,
 ) -> AsyncIterator[Parts]:
-    """Open what calls need while the block runs, but for tokens that are there already.
+    """Open the parts for calls within the block; `tokens` replaces those of the settings.
 
     Raises a BulkstopError for settings that cannot work.
     """
@@ -132,13 +132,13 @@ async def open_parts(
 
 
 def make_stop_send(parts: Parts) -> Send:
-    """Make what stops a campaign, once a try, with what the hooks put around it."""
+    """Return the function that sends one attempt to stop a campaign, wrapped by the hooks."""
     send = make_send(parts.perform, classify=parts.hooks.classify)
     return send if parts.hooks.around is None else parts.hooks.around(send)
 
 
 def make_stop_at_once(parts: Parts, *, is_brief: bool = False) -> AtOnce:
-    """Make what stops a campaign without a task, for what neither a hook nor a log is to see; none for other calls."""
+    """Return the function that stops a campaign without a task; it declines if a hook or a log must see the call."""
     if parts.begin is None or parts.hooks.around is not None or LOG.isEnabledFor(logging.DEBUG):
         return never_at_once
     paths, classify = make_paths(parts.settings), parts.hooks.classify
@@ -154,14 +154,14 @@ async def open_load_parts(
     shared: Parts | None = None,
     connect: Connect = make_transport,
 ) -> AsyncIterator[Parts]:
-    """Open what a load test needs: as many connections as requests may be in flight, and no memory of calls.
+    """Open the parts of a load test: a connection for each request in flight, and no quota store.
 
-    Calls go over the wire, unless the settings name another transport.
-    With the parts of an engine (`shared`) it has the same token, and where a hook is the transport, that.
+    Calls go over the wire unless the settings name another transport.
+    The parts of an engine (`shared`) provide its token and, if a hook replaces the transport, that.
     """
     transport = settings.transport or TransportName.WIRE
     settings = replace(settings, concurrency=in_flight, quota_store=MEMORY, transport=transport)
-    if shared is not None and hooks is not None and hooks.transport is not None:  # it is open already
+    if shared is not None and hooks is not None and hooks.transport is not None:  # the hook's transport is open already
         yield replace(shared, settings=replace(settings, concurrency=fit_open_files(in_flight)))
         return
     async with open_parts(settings, hooks, tokens=shared.tokens if shared else None, connect=connect) as parts:
@@ -173,7 +173,7 @@ def _make_tokens(settings: Settings, hooks: Hooks, observe: Observe) -> Tokens:
         try:
             return make_tokens(settings, observe)
         except (SettingsError, CredentialsError) as fault:
-            return Tokens(_refusing_source(fault), renewable=False)  # the other profiles have their own
+            return Tokens(_refusing_source(fault), renewable=False)  # the other profiles have their own tokens
     if hooks.token is None:
         return make_tokens(settings, observe)
     return Tokens(watch_tokens(called_source(hooks.token), observe), renewable=True)

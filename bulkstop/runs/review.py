@@ -1,4 +1,4 @@
-"""Sum a result file up, and check it against its manifest."""
+"""Sums up a result file, and checks it against its manifest."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -15,11 +15,10 @@ from bulkstop.text import format_count
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What a result file says: the latest outcome of each row, how many lines, and the runs that wrote it.
+    """The summary of a result file: the latest outcome of each row, its lines, and the runs that wrote it.
 
-    `open_rows` is how many rows of the list have not ended, in a file of `hold` how many campaigns; `flaws` are the
-    reasons why it is not proven that the file is whole and as it was written. `sha256` is that of the file and its
-    manifest, one after the other.
+    `open_rows` counts the rows that have not ended, for a file of `hold` the campaigns; `flaws` are reasons why the
+    file is not proven complete and unchanged. `sha256` covers the file followed by its manifest.
     """
 
     path: str
@@ -31,13 +30,13 @@ class Review:
     flaws: tuple[str, ...]
     sha256: str | None = None
     campaigns: Mapping[Outcome, int] | None = None
-    """Of a file of `hold`, which has a row for each sighting of a campaign: how each stands by its latest."""
+    """For a file of `hold`, which has a row for each sighting: the number of campaigns with each latest outcome."""
 
 
 def review_results(path: str, *, check: bool = False) -> Review:
-    """Read a result file and its manifest; raises OutputError when one of them cannot be read.
+    """Return the review of a result file and its manifest; raises OutputError if one of them cannot be read.
 
-    To `check` means that a line which no run has written is a flaw, if there is a manifest to say that it was one.
+    With `check`, a broken line is a flaw instead of an error, if there is a manifest.
     """
     manifest = Manifest.read(manifest_path(path))
     runs = manifest.sections if manifest else ()
@@ -62,7 +61,7 @@ def review_results(path: str, *, check: bool = False) -> Review:
 
 
 def read_latest_sightings(path: str) -> Collection[Result]:
-    """Return the latest line of each campaign of a file of `hold`, whose later sightings tell what became of it."""
+    """Return the latest line of each campaign in a file of `hold`, which may have several."""
     latest: dict[tuple[object, ...], Result] = {}
     with open_results(path) as file:
         for result in (line.result for line in read_lines(file, path)):

@@ -1,4 +1,4 @@
-"""From settings to the parts of a run: transport, tokens, limits, guards."""
+"""Makes the parts of a run from its settings: transport, tokens, limits, guards."""
 
 import asyncio
 import errno
@@ -63,12 +63,14 @@ SECRET_BYTES = 64 * 1024
 
 MEMORY = "memory"
 LEASE_S = 5.0
-"""By how much longer than its timeout a call may take from when its place was taken: the place may be in hand at first,
-and the call wait for a token."""
+"""Seconds that a call may take beyond its timeout, from taking its place in the quota.
+
+The place may first be held in a block, and the call may wait for a token.
+"""
 
 
 def make_transport(settings: Settings) -> Transport:
-    """Make the transport that the settings name, aiohttp's if none; it connects only inside its `async with`."""
+    """Return the transport in the settings, aiohttp's by default; it connects only inside its `async with`."""
     return _transport_class(settings.transport or TransportName.AIOHTTP)(
         settings.host,
         timeout_s=settings.timeout_s,
@@ -83,21 +85,21 @@ def make_transport(settings: Settings) -> Transport:
 
 
 async def import_transport(settings: Settings) -> None:
-    """Import what the transport that the settings name needs, aiohttp's if none, without holding the event loop."""
+    """Import what the transport in the settings needs, aiohttp by default, without blocking the event loop."""
     if settings.transport != TransportName.WIRE:
         await import_beside("aiohttp")
 
 
 def check_tls_files(settings: Settings) -> None:
-    """Raise SettingsError for a file of an authority or of a client certificate that is of no use."""
+    """Raise SettingsError for an unusable file of authorities or of a client certificate."""
     if settings.ca or settings.cert:
-        from bulkstop.kore.connect.tls import TlsFiles, make_tls_context  # no run without such files needs it yet
+        from bulkstop.kore.connect.tls import TlsFiles, make_tls_context  # runs without such files do not need it yet
 
         make_tls_context(TlsFiles(settings.ca, settings.cert, settings.key))
 
 
 def find_proxy(settings: Settings) -> str | None:
-    """Return the proxy's address with its password in it, wherever that was given; raises CredentialsError."""
+    """Return the proxy's URL with its password, from whichever setting has it; raises CredentialsError."""
     password = settings.proxy_password
     if settings.proxy is None or not (password or settings.proxy_password_file):
         return settings.proxy
@@ -112,7 +114,7 @@ def find_proxy(settings: Settings) -> str | None:
 
 
 def make_paths(settings: Settings) -> Paths:
-    """Return where calls go: to the documented paths of the version that the settings name, but for their own."""
+    """Return the paths of calls: those in the settings, else the documented ones of the API version."""
     documented = DOCUMENTED[settings.api]
     return documented._replace(
         voice=settings.voice_path or documented.voice,
@@ -125,13 +127,13 @@ def make_paths(settings: Settings) -> Paths:
 
 
 def make_send(perform: Perform, classify: Classify | None = None) -> Send:
-    """Make the Send that stops campaigns; each try is logged at debug."""
+    """Return the function that stops campaigns; it logs each attempt at debug level."""
     send = make_stop(perform, classify=classify)
     return observe_attempts(send, log_event) if LOG.isEnabledFor(logging.DEBUG) else send
 
 
 def observe_attempts(send: Send, observe: Observe) -> Send:
-    """Return a Send of which every attempt is observed."""
+    """Return a `Send` that reports every attempt to an observer."""
 
     async def send_and_observe(campaign: Campaign) -> Attempt:
         ids = campaign.campaign_id, campaign.account_id, campaign.campaign_type.value
@@ -158,7 +160,7 @@ def observe_attempts(send: Send, observe: Observe) -> Send:
 
 
 def _transport_class(name: TransportName) -> "type[AiohttpTransport] | type[WireTransport]":
-    # Each is imported where it is wanted: aiohttp alone takes longer than the rest of a start-up.
+    # Imported where needed: aiohttp alone takes longer than the rest of a start-up.
     if name == TransportName.WIRE:
         from bulkstop.kore.wire.transport import WireTransport
 
@@ -169,7 +171,7 @@ def _transport_class(name: TransportName) -> "type[AiohttpTransport] | type[Wire
 
 
 def make_tokens(settings: Settings, observe: Observe = log_event) -> token.Tokens:
-    """Make the token source that the settings name; raises SettingsError when they name none."""
+    """Return the tokens of the settings; raises SettingsError without credentials."""
     if settings.token:
         return token.Tokens(token.static_source(settings.token, name_variable("token")), renewable=False)
     if settings.token_file:
@@ -187,23 +189,23 @@ def make_tokens(settings: Settings, observe: Observe = log_event) -> token.Token
 
 
 def has_token_command(settings: Settings) -> bool:
-    """Tell whether tokens come from a command of the operator's."""
+    """Tell whether tokens come from a command."""
     return bool(settings.token_command and not settings.token and not settings.token_file)
 
 
 def check_token_command(settings: Settings) -> None:
-    """Raise CredentialsError when the token command begins with what is not a command; it is not run."""
+    """Raise CredentialsError if the program of the token command does not exist; it is not run."""
     token.check_command(settings.token_command or "", environment=list_open_variables())
 
 
 async def open_and_close(part: AbstractAsyncContextManager[object]) -> None:
-    """Raise what keeps a part from being opened."""
+    """Open and close a part, and raise the error that prevents it."""
     async with part:
         pass
 
 
 def watch_tokens(source: token.TokenSource, observe: Observe) -> token.TokenSource:
-    """Let no log show a token, and tell when it is another one than before."""
+    """Hide each new token from all output, and report when it differs from the one before."""
     last = ""
 
     async def mint() -> str:
@@ -244,7 +246,7 @@ def _read_secret(name: str, path: str) -> str:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open a regular file; what has no end, or might never have a beginning, is refused."""
+    """Open a regular file; others are refused, because reading them might block or never end."""
     fd = os.open(path, flags | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -253,7 +255,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def list_secrets(settings: Settings) -> list[str]:
-    """Return what is secret in settings: credentials, and the passwords in addresses."""
+    """Return the secrets in settings: credentials, and the passwords in URLs."""
     given = (settings.token, settings.client_secret, settings.token_command, settings.proxy_password)
     addresses = (settings.proxy, settings.quota_store)
     receivers = (*settings.notify, *settings.on_success, *settings.on_failure)
@@ -270,7 +272,7 @@ def make_guards(
     observe: Observe = log_event,
     account_of: Callable[[Campaign], str] = attrgetter("account_id"),
 ) -> Guards[Turn]:
-    """Make the guards of one run; raises SettingsError for waves that do not fit."""
+    """Return the guards of one run; raises SettingsError for impossible waves."""
     waves = plan_waves(settings, to_send)
     admission = None
     if settings.max_failures is not None or len(waves) > 1:
@@ -280,7 +282,7 @@ def make_guards(
 
 
 def plan_waves(settings: Settings, to_send: int) -> list[int]:
-    """Return the campaigns that each wave ends at, all in one without waves; raises SettingsError."""
+    """Return the number of campaigns at the end of each wave, without waves a single one; raises SettingsError."""
     if settings.waves is None:
         return [to_send]
     try:
@@ -290,7 +292,7 @@ def plan_waves(settings: Settings, to_send: int) -> list[int]:
 
 
 def check_time(settings: Settings) -> float | None:
-    """Return the seconds left to finish by; raises SettingsError when there are none."""
+    """Return the seconds left to finish by, None without a deadline; raises SettingsError when it has passed."""
     now = datetime.now(UTC)
     if settings.finish_by is not None and (fault := explain_moment(settings.finish_by, settings.tz, now)):
         raise SettingsError(f" {fault}; nothing was sent", setting="finish_by")
@@ -300,15 +302,14 @@ def check_time(settings: Settings) -> float | None:
 def find_end(settings: Settings) -> float:
     """Return the moment to finish by in unix seconds, inf without one; raises SettingsError when it has passed.
 
-    Whoever keeps it asks the wall clock again and again: a timer knows nothing of a clock that is set, or goes on while
-    the machine sleeps.
+    Compare it with the wall clock repeatedly: a timer does not notice a clock that is set, or a machine that sleeps.
     """
     seconds_left = check_time(settings)
     return math.inf if seconds_left is None else time.time() + seconds_left
 
 
 def check_size(settings: Settings, listed: int) -> None:
-    """Raise SettingsError when a list has more campaigns to stop than the settings allow."""
+    """Raise SettingsError for a list with more campaigns to stop than the settings allow."""
     if settings.max_campaigns is not None and listed > settings.max_campaigns:
         raise SettingsError(
             f" {settings.max_campaigns}: the list has {format_count(listed, 'campaign')} to stop; nothing was sent",
@@ -317,7 +318,7 @@ def check_size(settings: Settings, listed: int) -> None:
 
 
 def check_accounts(settings: Settings, accounts: Collection[str]) -> None:
-    """Raise SettingsError when a list has campaigns of more accounts than are expected."""
+    """Raise SettingsError for a list with campaigns of more accounts than expected."""
     if settings.expect_accounts is not None and len(accounts) > settings.expect_accounts:
         named = ", ".join(map(shorten, islice(accounts, settings.expect_accounts + 1)))
         raise SettingsError(
@@ -329,9 +330,9 @@ def check_accounts(settings: Settings, accounts: Collection[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What binds the calls of an account: the settings of its profile, the store that remembers them.
+    """The limits of an account's calls: the settings of its profile, and the store of its calls.
 
-    `overload` is what is known of how busy the service is, by whichever account.
+    `overload` detects whether the service is overloaded, for all of its accounts.
     """
 
     settings: Settings
@@ -340,17 +341,17 @@ class Terms:
 
     @property
     def is_paced(self) -> bool:
-        """Whether a quota of these accounts finds its pace by itself."""
+        """Whether a quota of these accounts learns its pace."""
         settings = self.settings
         return settings.adaptive or (bool(settings.quota) and settings.pace == Pace.AUTO)
 
 
 class Accounts:
-    """What each account may do, noted in one place whoever calls: its limits, its claim on the shared store, its rest.
+    """The limits, store claim and back-off of each account, in one place for all of its calls.
 
-    Each is told by its name, which is that of one account at one host, whichever profiles reach it: `name` gives it.
-    `drained`, once set, ends the waits of every caller; `rests` is told of each wait. `terms` are those of the other
-    profiles, by their names; those of an account are those of the profile by which it is named first.
+    An account is identified by its `name`, which is one per account and host, whichever profiles reach it. `drained`,
+    once set, ends the waits of every caller; `rests` gets each wait. `terms` are those of the other profiles, by name;
+    an account has the terms of the profile that names it first.
     """
 
     def __init__(
@@ -372,21 +373,21 @@ class Accounts:
         self._callers: dict[str, Caller] = {}
 
     def of_run(self, *, drained: asyncio.Event | None = None, rests: OnRest = ignore_rest) -> "Accounts":
-        """Return the same accounts for one run of several: what they may do is shared, callers are its own."""
+        """Return the same accounts for one of several runs: limits are shared, callers are its own."""
         own = Accounts(self._own.settings, None, drained=drained, rests=rests, terms=self._profiles)
         own._quotas, own._account_rests, own._own = self._quotas, self._account_rests, self._own
         own._terms = self._terms
         return own
 
     def reopen(self, store: Blocks | None, terms: Mapping[str, Terms] | None = None) -> "Accounts":
-        """Return the same accounts for other calls of the same process, counted in stores that were opened anew."""
+        """Return the same accounts for other calls of the process, counted in newly opened stores."""
         own = Accounts(self._own.settings, store, terms=terms)
         own._quotas, own._account_rests = self._quotas, self._account_rests
         own._own = replace(self._own, store=store)
         return own
 
     def name(self, where: HasScope) -> str:
-        """Return the name of the account for which a call is made."""
+        """Return the name of the account of a call."""
         if not self._profiles:
             return where.account_id
         terms = self._own if where.profile is None else self._profiles.get(where.profile, self._own)
@@ -395,42 +396,42 @@ class Accounts:
         return name
 
     def note_first(self, plan: Plan) -> None:
-        """Note which profile reaches each account of a plan."""
+        """Record which profile reaches each account of a plan."""
         for name in plan.accounts if self._profiles else ():
             self.name(plan.first(name))
 
     def terms(self, account_id: str) -> Terms:
-        """Return what binds the calls of an account."""
+        """Return the terms of an account."""
         return self._terms.get(account_id, self._own)
 
     def quota(self, account_id: str) -> Quota:
-        """Return the limits of an account, always the same object."""
+        """Return the quota of an account, always the same object."""
         if account_id not in self._quotas:
             terms = self.terms(account_id)
             self._quotas[account_id] = make_quota(terms.settings, terms.overload)
         return self._quotas[account_id]
 
     def read_ages(self, account_id: str) -> list[float]:
-        """Return how many seconds ago the calls of an account were made that its quota still counts."""
+        """Return the ages in seconds of the calls of an account that its quota still counts."""
         now = elapsed_s()
         shared = [each for each in self.quota(account_id).places(now, 0.0) if each.is_shared]
         longest = max(shared, key=lambda each: each.hold_s, default=None)
         return [] if longest is None else [now - (until - longest.hold_s) for until in longest.taken_until]
 
     def claim(self, account_id: str) -> Claim | None:
-        """Return the account's claim on the store, None without a store."""
+        """Return the account's claim on the store; None without a store."""
         store = self.terms(account_id).store
         return None if store is None else store.account(account_id_of(account_id))
 
     async def read_stored(self, account_ids: Iterable[str], now: Callable[[], float]) -> dict[str, Stored]:
-        """Return what the store knows of the calls of these accounts; nothing without one, or where it cannot tell."""
+        """Return the calls of these accounts in the store; omit those without a store, or with one that fails."""
         by_store: dict[Blocks, list[str]] = {}
         for account_id in account_ids:
             if (store := self.terms(account_id).store) is not None:
                 by_store.setdefault(store, []).append(account_id)
         stored: dict[str, Stored] = {}
         for store, asked in by_store.items():
-            with suppress(QuotaError):  # the first claim says so
+            with suppress(QuotaError):  # the first claim reports it
                 ages, at = await store.read_ages(list(map(account_id_of, asked))), now()
                 stored |= {
                     account_id: Stored(at, tuple(at - age for age in each))
@@ -439,7 +440,7 @@ class Accounts:
         return stored
 
     def rest(self, account_id: str) -> AccountRest:
-        """Return how long an account rests, always the same object."""
+        """Return the back-off of an account, always the same object."""
         return self._account_rests.setdefault(account_id, AccountRest())
 
     def lane(
@@ -452,7 +453,7 @@ class Accounts:
         due_of: Callable[[Campaign], float] | None = None,
         timetable: Timetable | None = None,
     ) -> Lane:
-        """Make a lane of an account, within what the account may do; it leaves places to the calls of a timetable."""
+        """Return a lane of an account, within its limits; it leaves places for the calls of a timetable."""
         quota, claim, rest = self.quota(account_id), self.claim(account_id), self.rest(account_id)
         if timetable is not None:
             quota = AllOf((quota, Reserve(quota, timetable, elapsed_s, time.time)))
@@ -469,15 +470,15 @@ class Accounts:
         )
 
     def plan_backwards(self, account_id: str, moments: Sequence[float]) -> Sequence[float]:
-        """Return when the calls of an account leave that have a time, by the quota of its own profile."""
+        """Return when the calls of an account with these moments must be sent, by the quota of its profile."""
         return plan_backwards(moments, list_planned_places(self.terms(account_id).settings))
 
     def caller_of(self, where: HasScope) -> Caller:
-        """Return what makes single calls for the account of a scope, or of a campaign."""
+        """Return the caller for the account of a scope or a campaign."""
         return self.caller(self.name(where))
 
     def caller(self, account_id: str) -> Caller:
-        """Return what makes single calls for an account, always the same object."""
+        """Return the caller of single calls for an account, always the same object."""
         if account_id not in self._callers:
             terms = self.terms(account_id)
             self._callers[account_id] = Caller(
@@ -493,7 +494,7 @@ class Accounts:
 
 
 def list_planned_places(settings: Settings) -> list[Places]:
-    """Return the limits within which calls of an account are planned; evenly where a service may refuse bursts."""
+    """Return the limits that planned calls of an account must keep; they are spread evenly if bursts may be refused."""
     places = make_quota(settings).places(0.0, 0.0) if settings.quota else []
     if settings.pace == Pace.AUTO:
         places = spread_evenly(places)
@@ -501,7 +502,7 @@ def list_planned_places(settings: Settings) -> list[Places]:
 
 
 def make_quota(settings: Settings, overload: Overload | None = None) -> Quota:
-    """Make the limits of one account; `overload` is shared by all accounts of a service."""
+    """Return the quota of one account; `overload` is shared by all accounts of a service."""
     quotas: list[Quota] = []
     if settings.quota:
         limits = [add_safety_margin(limit) for limit in settings.quota]
@@ -510,7 +511,7 @@ def make_quota(settings: Settings, overload: Overload | None = None) -> Quota:
         if settings.pace == Pace.EVEN:
             quotas.append(EvenPacer(settings.quota))
     if settings.adaptive:
-        from bulkstop.engine.pacing.adaptive import Adaptive  # seldom wanted: a short run need not wait for it
+        from bulkstop.engine.pacing.adaptive import Adaptive  # short runs need not import it
 
         quotas.append(Adaptive())
     if len(quotas) > 1:
@@ -519,7 +520,7 @@ def make_quota(settings: Settings, overload: Overload | None = None) -> Quota:
 
 
 def describe_store(settings: Settings) -> StoreFacts | None:
-    """Say where calls are counted, and who shares that; None where there is no quota."""
+    """Return where calls are counted, and who shares that; None without a quota."""
     where = settings.quota_store or MEMORY
     if not settings.quota:
         return None
@@ -534,7 +535,7 @@ def describe_store(settings: Settings) -> StoreFacts | None:
 
 @asynccontextmanager
 async def open_quota_store(settings: Settings, observe: Observe = log_event) -> AsyncIterator[Blocks | None]:
-    """Open the store that remembers the calls made, if there is a quota to remember; raises SettingsError."""
+    """Open the store of calls, None if there is no quota to store; raises SettingsError."""
     if not settings.quota or settings.quota_store in (None, MEMORY):
         yield None
         return

@@ -1,1 +1,1 @@
-"""When schedules fire: pure arithmetic of calendars."""
+"""Computes when schedules fire, by pure calendar arithmetic."""

@@ -1,4 +1,4 @@
-"""Times of the day, and days of the week or the month, as people write them."""
+"""Parses times of the day, and days of the week or the month."""
 
 import re
 from datetime import time
@@ -12,16 +12,16 @@ _DAY_OF_MONTH = re.compile(r"[1-9]|[12]\d|3[01]", re.ASCII)
 
 
 def parse_time(text: str) -> time:
-    """Read a time of the day; raises ValueError."""
+    """Return a time of the day; raises ValueError."""
     if match := _TIME.fullmatch(text.strip()):
         return time(int(match[1]), int(match[2]))
     raise ValueError(f"{text[:40]!r} is not a time of day; write it as 18:00")
 
 
 def parse_days(words: list[str]) -> str:
-    """Return the days as fields of cron, that of the month and that of the week; raises ValueError.
+    """Return days as the cron fields for the day of the month and of the week; raises ValueError.
 
-    They are days of the week (mon-fri, sat, mon#1 for the first Monday of a month), or of the month (1, 15, last).
+    Accepts days of the week (mon-fri, sat, mon#1 for the first Monday of a month), or of the month (1, 15, last).
     """
     terms = [term.strip().lower() for word in words for term in word.split(",") if term.strip()]
     if not terms:
@@ -36,7 +36,7 @@ def parse_days(words: list[str]) -> str:
 
 
 def has_weekend(days: str) -> bool:
-    """Tell whether days, as fields of cron, name a Saturday or a Sunday as such."""
+    """Tell whether days, as cron fields, name a Saturday or a Sunday explicitly."""
     return any(word in days for word in ("SAT", "SUN"))
 
 

@@ -1,4 +1,4 @@
-"""The firings of a schedule, one after the other, and the days that it leaves out."""
+"""Lists the firings of a schedule in order, and the days that it skips."""
 
 import heapq
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from bulkstop.schedule.free_days import FreeDays
 from bulkstop.schedule.zones import open_zone, resolve
 
 MOST_DAYS_BEFORE = 14
-"""A firing that is to run before a holiday runs no more than so many days earlier."""
+"""Most days that a firing is moved back from a holiday."""
 _DAY = timedelta(days=1)
 _SATURDAY = 5
 
 
 class OnHoliday(StrEnum):
-    """What becomes of a firing on a free day."""
+    """What happens to a firing on a free day."""
 
     SKIP = "skip"
     RUN_BEFORE = "run-before"
@@ -25,7 +25,7 @@ class OnHoliday(StrEnum):
 
 @dataclass(frozen=True)
 class Timetable:
-    """When a schedule fires: at these times of the day, on these days (as fields of cron), in this zone."""
+    """When a schedule fires: at these times of day, on these days (as cron fields), in this zone."""
 
     name: str
     at: tuple[time, ...]
@@ -37,7 +37,7 @@ class Timetable:
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """One firing, known by its schedule, its nominal local time and its zone; or a day that is left out."""
+    """A firing, identified by its schedule, nominal local time and zone; or a skipped one, with `fires` False."""
 
     schedule: str
     nominal: datetime
@@ -48,17 +48,17 @@ class Firing:
 
     @property
     def key(self) -> str:
-        """What it is known by within its schedule."""
+        """The key of the firing within its schedule."""
         return f"{self.nominal:%Y-%m-%dT%H:%M}[{self.zone}]"
 
     @property
     def local(self) -> datetime:
-        """Its moment as the clock in its zone shows it."""
+        """Its moment by the clock of its zone."""
         return self.moment.astimezone(open_zone(self.zone))
 
 
 def list_firings(table: Timetable, since: datetime, until: datetime | None = None) -> Iterator[Firing]:
-    """Yield what fires from a moment on, until another if there is one, and what is left out, by their moments."""
+    """Yield the firings and skipped days from `since` until `until`, if given, in the order of their moments."""
     for firing in _in_order(table, since.astimezone(open_zone(table.zone)).date() - 2 * _DAY):
         if until is not None and firing.moment > until:
             return
@@ -67,7 +67,7 @@ def list_firings(table: Timetable, since: datetime, until: datetime | None = Non
 
 
 def find_last(table: Timetable, now: datetime, back: timedelta) -> Firing | None:
-    """Return the last firing that is not later than a moment, and not earlier than `back` before it."""
+    """Return the last firing at or before `now`, at most `back` before it; None without one."""
     last = None
     for firing in list_firings(table, now - back, now):
         last = firing if firing.fires else last
@@ -75,12 +75,12 @@ def find_last(table: Timetable, now: datetime, back: timedelta) -> Firing | None
 
 
 def find_next(table: Timetable, now: datetime) -> Firing | None:
-    """Return the first firing after a moment; None for a schedule that never fires again."""
+    """Return the first firing after `now`; None for a schedule that never fires again."""
     return next((each for each in list_firings(table, now) if each.fires and each.moment > now), None)
 
 
 def _in_order(table: Timetable, first: date) -> Iterator[Firing]:
-    """Yield by moments what stands day by day: a firing before a holiday comes earlier than its day."""
+    """Yield the firings of all days in the order of their moments; one moved back from a holiday precedes its day."""
     waiting: list[tuple[datetime, datetime, int, Firing]] = []
     taken: set[datetime] = set()
     for number, day in enumerate(_list_days(table, first)):
@@ -94,14 +94,14 @@ def _in_order(table: Timetable, first: date) -> Iterator[Firing]:
 
 
 def _list_days(table: Timetable, first: date) -> Iterator[date]:
-    from cronsim import CronSim  # only what has a schedule pays for it
+    from cronsim import CronSim  # only schedules need it
 
     begin = datetime.combine(first, time()) - timedelta(seconds=1)
     return (moment.date() for moment in CronSim(f"0 0 {table.days.split()[0]} * {table.days.split()[1]}", begin))
 
 
 def _fire_on(table: Timetable, day: date, taken: set[datetime]) -> Iterator[Firing]:
-    """Yield what a day of the pattern comes to; `taken` has the nominal times that are moved already."""
+    """Yield the firings of a day; `taken` has the nominal times that were moved to another day."""
     free = table.free_days.find(day)
     if free is None:
         yield from (_make(table, datetime.combine(day, at)) for at in table.at)
@@ -121,7 +121,7 @@ def _fire_on(table: Timetable, day: date, taken: set[datetime]) -> Iterator[Firi
 
 
 def _find_day_before(table: Timetable, day: date) -> date | None:
-    """Return the day on which a firing runs before a holiday: no free day, and no weekend unless the days name it."""
+    """Return the day to which a holiday's firing is moved back: not free, and on a weekend only if the days name it."""
     for back in range(1, MOST_DAYS_BEFORE + 1):
         earlier = day - back * _DAY
         is_weekend = earlier.weekday() >= _SATURDAY and not (table.days == DAILY or has_weekend(table.days))

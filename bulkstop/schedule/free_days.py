@@ -1,4 +1,4 @@
-"""Days on which a schedule does not run as usual: public holidays, and own dates."""
+"""Days on which a schedule does not run as usual: public holidays, and the operator's own dates."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ _OWN = re.compile(r"(\d{4}-\d{2}-\d{2})(?:\s+(.*))?", re.ASCII)
 
 
 class FreeDay(NamedTuple):
-    """What a day is called; one that is `is_estimated` hangs on the moon, and may come a day earlier or later."""
+    """The name of a free day; one that `is_estimated` depends on the moon, and may be a day earlier or later."""
 
     name: str
     is_estimated: bool = False
@@ -23,13 +23,13 @@ class FreeDay(NamedTuple):
 
 @dataclass(frozen=True)
 class FreeDays:
-    """The free days of some regions, such as DE or DE-BY, and own dates with their names."""
+    """The free days of regions, such as DE or DE-BY, and own dates with their names."""
 
     regions: tuple[str, ...] = ()
     own: Mapping[date, str] = field(default_factory=dict)
 
     def find(self, day: date) -> FreeDay | None:
-        """Return what makes a day free, None for nothing."""
+        """Return the free day of a date; None if there is none."""
         if (name := self.own.get(day)) is not None:
             return FreeDay(name or "an own date")
         for region in self.regions:
@@ -43,7 +43,7 @@ _OPEN: dict[str, Any] = {}
 
 
 def _open_region(region: str) -> Any:
-    """Return the holidays of a region, by day; each year of them is computed when it is first asked for."""
+    """Return the holidays of a region, by date; each year is computed when it is first needed."""
     if region not in _OPEN:
         import holidays  # most schedules have none, and its data is large
 
@@ -59,7 +59,7 @@ def _languages(library: Any, country: str) -> Iterable[str]:
 
 
 def check_region(region: str) -> str:
-    """Return a country or a part of one as the library of holidays knows it; raises ValueError for another."""
+    """Return a country or region as the holidays library names it; raises ValueError for an unknown one."""
     try:
         import holidays
     except ModuleNotFoundError:
@@ -78,7 +78,7 @@ def check_region(region: str) -> str:
 
 
 def parse_own_dates(path: str, text: str) -> Mapping[date, str]:
-    """Read own dates, one a line, with a name behind it; raises ValueError with the file and the line."""
+    """Return own dates, one a line, followed by a name; raises ValueError with the file and the line."""
     dates: dict[date, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         content = line.partition("#")[0].strip()
@@ -87,7 +87,7 @@ def parse_own_dates(path: str, text: str) -> Mapping[date, str]:
         try:
             match = _OWN.fullmatch(content)
             if match is None:
-                raise ValueError  # noqa: TRY301 - said in one place
+                raise ValueError  # noqa: TRY301 - reported in one place
             dates[date.fromisoformat(match[1])] = (match[2] or "").strip()
         except ValueError:
             raise ValueError(

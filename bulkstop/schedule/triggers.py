@@ -1,4 +1,4 @@
-"""Triggers for schedulers that know a clock on the wall and no more, so that none of the firings is left out."""
+"""Computes triggers for schedulers that only know local time, so that no firing is omitted."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,14 +12,14 @@ from bulkstop.schedule.zones import is_twice
 
 YEARS_AHEAD = 10
 MOST_DATED = 24
-"""A time of the day on so few dates of all years is triggered on these alone: it comes of a change of the clock."""
+"""Most dates of all years on which a time of day is triggered by date; it comes from a change of the clock."""
 LATEST = timedelta(minutes=5)
-"""A trigger comes no later than this after a firing."""
+"""Longest delay of a trigger after its firing."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Weekly:
-    """A trigger at a time of the day, on some days of the week: 0 is Monday."""
+    """A trigger at a time of day, on days of the week; 0 is Monday."""
 
     at: time
     weekdays: tuple[int, ...]
@@ -27,7 +27,7 @@ class Weekly:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Dated:
-    """A trigger at a time of the day, on a date of each year."""
+    """A trigger at a time of day, on a date of each year."""
 
     month: int
     day: int
@@ -36,9 +36,9 @@ class Dated:
 
 @dataclass(frozen=True, slots=True)
 class Triggers:
-    """What has a scheduler call at each firing, by the clock of a zone; surplus triggers end as not due.
+    """Triggers by the clock of a zone that call at each firing; surplus ones end as not due.
 
-    `doubled` are firings at times that the clock shows twice: schedulers differ in which of both they mean.
+    `doubled` are firings at local times that occur twice; schedulers differ in which one they run.
     """
 
     zone: str
@@ -48,7 +48,7 @@ class Triggers:
 
 
 def list_moments(table: Timetable, since: datetime, *, before: timedelta = timedelta()) -> list[datetime]:
-    """Return what may fire in ten years, whatever days are free, so long before each."""
+    """Return the moments in ten years that may fire, regardless of free days, each `before` earlier."""
     until = since.replace(year=since.year + YEARS_AHEAD + 1)
     moments = set[datetime]()
     for each in (table, replace(table, free_days=FreeDays())):
@@ -57,7 +57,7 @@ def list_moments(table: Timetable, since: datetime, *, before: timedelta = timed
 
 
 def plan_triggers(moments: Iterable[datetime], zone: ZoneInfo) -> Triggers:
-    """Return the triggers by the clock of a zone that come at all of these moments."""
+    """Return triggers by the clock of a zone for all of these moments."""
     by_time: dict[time, set[datetime]] = defaultdict(set)
     doubled = []
     for moment in moments:
@@ -75,5 +75,5 @@ def plan_triggers(moments: Iterable[datetime], zone: ZoneInfo) -> Triggers:
 
 
 def begin_of_year(now: datetime) -> datetime:
-    """Return the moment from which triggers are planned, so that those of a whole year are the same."""
+    """Return the moment from which triggers are planned, the same for a whole year."""
     return datetime(now.year, 1, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Time zones: which moment a local time is, and how old the data of zones is."""
+"""Time zones: the moment of a local time, and the age of the zone data."""
 
 import re
 from collections.abc import Iterable
@@ -11,14 +11,14 @@ from pathlib import Path
 from zoneinfo import TZPATH, ZoneInfo, available_timezones
 
 DAYS_UNTIL_OLD = 365
-"""Zones change their rules several times a year, somewhere."""
+"""Age in days after which zone data is old; somewhere a zone changes its rules several times a year."""
 _MINUTE = timedelta(minutes=1)
 _VERSION = re.compile(r"(\d{4})([a-z])")
 
 
 @cache
 def open_zone(name: str) -> ZoneInfo:
-    """Return a zone by its IANA name; raises ValueError for a name that is none."""
+    """Return a zone by its IANA name; raises ValueError for an unknown name."""
     try:
         return ZoneInfo(name)
     except (OSError, LookupError, ValueError):
@@ -31,9 +31,9 @@ def list_zones() -> Iterable[str]:
 
 
 def resolve(nominal: datetime, zone: tzinfo) -> tuple[datetime, str]:
-    """Return the moment at which a clock in the zone shows a time, in UTC, and a note where that is not simple.
+    """Return the UTC moment of a local time in a zone, with a note if that is not simple.
 
-    A time that the clock leaves out is the first moment after the gap; of one that it shows twice it is the first.
+    A time that the clock skips is the first moment after the gap; one that occurs twice is the first.
     """
     at = nominal
     while not _exists(at, zone):
@@ -50,7 +50,7 @@ def resolve(nominal: datetime, zone: tzinfo) -> tuple[datetime, str]:
 
 
 def is_twice(moment: datetime, zone: tzinfo) -> bool:
-    """Tell whether the clock of a zone shows the local time of a moment twice."""
+    """Tell whether the local time of a moment occurs twice in a zone."""
     local = moment.astimezone(zone)
     return local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
 
@@ -60,7 +60,7 @@ def _exists(at: datetime, zone: tzinfo) -> bool:
 
 
 def find_version() -> str | None:
-    """Return the version of the data that zones are read from, such as 2025b; None where nothing tells it."""
+    """Return the version of the zone data, such as 2025b; None if it is unknown."""
     for folder in map(Path, TZPATH):
         if not (folder / "Europe").is_dir():
             continue
@@ -69,16 +69,16 @@ def find_version() -> str | None:
                 if match := _VERSION.search(file.readline().removeprefix(begin)):
                     return match[0]
         return None
-    with suppress(PackageNotFoundError):  # zones are read from it where the system has none
+    with suppress(PackageNotFoundError):  # the zones come from it if the system has none
         year, number = package_version("tzdata").split(".")[:2]
         return f"{year}{chr(ord('a') + int(number) - 1)}"
     return None
 
 
 def explain_age(version: str | None, today: date) -> str | None:
-    """Warn of data of zones that may be older than a year, or that tells no version; None for newer data.
+    """Return a warning for zone data that may be older than a year, or has no version; None for newer data.
 
-    Versions have a year and a letter, and no date: about five come a year, so that a letter is about two months.
+    A version has a year and a letter but no date; about five appear each year, so that a letter is about two months.
     """
     match = _VERSION.fullmatch(version or "")
     if match is None:

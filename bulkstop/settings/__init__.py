@@ -1,7 +1,7 @@
-"""Every setting with its default, its unit, its check.
+"""All settings, each with its default, its unit, its check.
 
-`Settings` is frozen and sound: one that exists can be used. The command line, the environment and a profile all fill
-it through the same definitions, so an option, its variable and its key cannot drift apart.
+`Settings` is frozen and valid: every instance can be used. The command line, the environment and profiles share its
+definitions, so that an option, its variable and its key agree.
 """
 
 from collections.abc import Iterable, Mapping
@@ -66,28 +66,28 @@ from bulkstop.settings.values import read_value
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 DEFAULT_QUOTA = (Limit(60, 60.0),)
-"""What the vendor's rate-limit page allows an account per minute, over all its APIs."""
+"""The calls per minute of an account, over all APIs, by the vendor's page on rate limits."""
 
 
 class NoLimit(tuple[Limit, ...]):
-    """A quota of no limits that was meant: an empty tuple may be one that somebody forgot to fill."""
+    """A quota that was explicitly set to no limits; a plain empty tuple may be one that somebody forgot to fill."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Write it as it is given."""
+        """Return it as it is written in code."""
         return repr("none")
 
 
 NO_LIMIT = NoLimit()
-"""What `quota` is for an account that may make any number of calls; the text for it is `none`."""
+"""The `quota` of an account without a limit of calls; its text is `none`."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Settings:
-    """Where the API is, who calls it, and how hard; raises SettingsError for what cannot work.
+    """Where the API is, who calls it, and how fast; raises SettingsError for invalid values.
 
-    Each is given by its name, as a value or as the text that its option takes; a name that ends in `_s` is in seconds.
+    Each setting is given by name, as a value or as the text of its option; names that end in `_s` are in seconds.
     """
 
     host: str = setting(
@@ -402,7 +402,7 @@ class Settings:
     )
 
     def __init__(self, *values: Never, **options: Unpack[SettingsOptions]) -> None:
-        """Read every value as its text would be, and check what depends on more than one setting."""
+        """Parse every value as its text would be, and check values that depend on each other."""
         if values:
             raise SettingsError("pass settings by name, such as Settings(host=...)")
         check_names(options)
@@ -421,32 +421,33 @@ class Settings:
     ) -> "Settings":
         """Return settings from these options, else from the environment (`BULKSTOP_HOST`), else from a profile.
 
-        That is `[profile.NAME]` of the file `config`; by default `[profile.default]` of bulkstop.toml, if there is one.
+        The profile is `[profile.NAME]` of the file `config`, by default `[profile.default]` of bulkstop.toml, if it
+        exists.
         """
-        from bulkstop.settings.load import load_settings  # it needs this module
+        from bulkstop.settings.load import load_settings  # that module imports this one
 
         return load_settings(profile, config, options)
 
     def seconds_left(self, now: datetime) -> float | None:
-        """Return the seconds from `now` (with a zone) to `finish_by`, below zero once it has passed; else None."""
+        """Return the seconds from `now` (with a zone) to `finish_by`, negative after it; None without a deadline."""
         if self.finish_by is None:
             return None
         return find_moment(self.finish_by, self.tz, now).timestamp() - now.timestamp()
 
 
 OPTION_SPECS: Mapping[str, OptionSpec] = {f.name: f.metadata["spec"] for f in fields(Settings)}
-"""Every setting's definition by its name."""
+"""The definition of every setting, by name."""
 GROUPS: tuple[Group, ...] = tuple(dict.fromkeys(spec.group for spec in OPTION_SPECS.values()))
 """Every group of settings."""
 
 
 def is_loopback(host: str | None) -> bool:
-    """Tell whether a name or an address is this machine's own."""
+    """Tell whether a name or an address is this machine."""
     return host in LOOPBACK or bool(host and host.startswith("127.") and host.replace(".", "").isdigit())
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a setting may hold a secret, so that its value is shown nowhere."""
+    """Tell whether a setting may hold a secret, so that its value must not be shown."""
     return OPTION_SPECS[name].secret or not Settings.__dataclass_fields__[name].repr
 
 
@@ -457,12 +458,12 @@ def default_of(name: str) -> Any:
 
 
 def key_of(name: str) -> str:
-    """Return a setting's key in a profile: its option's name with underscores."""
+    """Return the key of a setting in a profile: the name of its option, with underscores."""
     return OPTION_SPECS[name].option(name)[2:].replace("-", "_")
 
 
 def check_names(options: Iterable[str]) -> None:
-    """Raise SettingsError for what is not a setting."""
+    """Raise SettingsError for an unknown setting."""
     for name in options:
         if name not in OPTION_SPECS:
             from bulkstop.text.likeness import suggest_near  # only a mistake needs it
@@ -473,7 +474,7 @@ def check_names(options: Iterable[str]) -> None:
 
 
 def is_empty(value: object) -> bool:
-    """Tell whether a value holds nothing: a blank text, or a list or table of nothing else."""
+    """Tell whether a value is empty: a blank text, or a list or table of empty values."""
     if isinstance(value, Mapping):
         return all(map(is_empty, value.values()))
     if isinstance(value, list | tuple):
@@ -482,7 +483,7 @@ def is_empty(value: object) -> bool:
 
 
 def suggest_value(name: str) -> str:
-    """Say what to write in the place of an empty value."""
+    """Return what to write instead of an empty value."""
     return 'write "none" for no limit' if name == "quota" else "give it a value, or leave it out"
 
 
@@ -495,7 +496,7 @@ def _check_empty(settings: Settings) -> None:
 
 
 def read(name: str, value: object) -> Any:
-    """Return what a value is for a setting; raises SettingsError, which names the setting."""
+    """Return the parsed value of a setting; raises SettingsError, which names the setting."""
     if name == "quota" and isinstance(value, NoLimit):
         return value
     try:
@@ -507,7 +508,7 @@ def read(name: str, value: object) -> Any:
 
 
 def join_limits(limits: Iterable[Limit | None]) -> tuple[Limit, ...]:
-    """Return a quota of limits, of which None is what `none` was read as; raises ValueError for both or nothing."""
+    """Return the quota of these limits, None being `none`; raises ValueError for none and others, or nothing."""
     parsed = tuple(limits)
     finite = tuple(limit for limit in parsed if limit is not None)
     if not parsed:
@@ -545,7 +546,7 @@ def _check_ids(settings: Settings) -> None:
 
 
 def _check_proxy(settings: Settings) -> None:
-    """Refuse a token in clear for this machine on its way elsewhere, whatever else is allowed: nobody can mean that."""
+    """Raise SettingsError for a proxy that would send an unencrypted token for this machine elsewhere."""
     host, proxy = urlsplit(settings.host), urlsplit(settings.proxy or "")
     if not settings.proxy or host.scheme != "http":
         return

@@ -1,8 +1,8 @@
-"""The text of a file of profiles, read only if nobody else can have written what it says.
+"""Reads a file of profiles, if nobody else can have written it.
 
-A file that is named is taken as it is. One that merely lies in the working directory may have come with an unpacked
-archive, or from whoever shares the directory: it could send the token elsewhere, or run a command. So its owner is
-asked of the open file itself, and every link on the way is opened as a link: nothing can be exchanged in between.
+A named file is read as it is. One that was only found in the working directory may come from an unpacked archive, or
+from another user of the directory: it could send the token elsewhere, or run a command. So the owner of the open file
+itself is checked, and each symbolic link on the way is opened as a link, so that nothing can be replaced in between.
 """
 
 import errno
@@ -17,15 +17,15 @@ from bulkstop.naming import name_setting
 from bulkstop.text.faults import explain_os
 
 CONFIG_BYTES = 1024 * 1024
-"""More than this is not a file of profiles."""
-_LINKS = 40  # as many as the kernel follows
+"""Largest size of a file of profiles."""
+_LINKS = 40  # the kernel's limit
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_config(path: str, *, is_named: bool) -> str | None:
-    """Return the text of a file of profiles, None when it does not exist; raises SettingsError for what cannot be read.
+    """Return the text of a file of profiles, None if it does not exist; raises SettingsError if it cannot be read.
 
-    One that is not named must belong to the user or root, and nobody else may be able to write it.
+    A file that is not named must belong to the user or root, and nobody else may be able to write it.
     """
     try:
         fd = os.open(path, _FLAGS) if is_named else _open_own(path)
@@ -46,7 +46,7 @@ def read_config(path: str, *, is_named: bool) -> str | None:
 
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-"""A pipe that nobody writes to must not hold the command up."""
+"""The flags open a pipe without a writer without blocking."""
 
 
 def _read(fd: int) -> bytes:
@@ -55,20 +55,20 @@ def _read(fd: int) -> bytes:
 
 
 def _open_own(path: str) -> int:
-    """Open a file, and every link that leads to it, each of which must be the user's or root's own."""
+    """Open a file, and each symbolic link that leads to it; all must belong to the user or root."""
     for _ in range(_LINKS):
         try:
             return os.open(path, _FLAGS | os.O_NOFOLLOW)
         except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.EMLINK):  # EMLINK is what some systems say of a link
+            if error.errno not in (errno.ELOOP, errno.EMLINK):  # some systems report EMLINK for a link
                 raise
         path = str(Path(path).parent / _read_own_link(path))
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
 def _read_own_link(path: str) -> str:
-    """Return where a link leads; raises SettingsError for a link of somebody else."""
-    if not hasattr(os, "O_PATH"):  # no way to hold a link open
+    """Return the target of a symbolic link; raises SettingsError for a link of another user."""
+    if not hasattr(os, "O_PATH"):  # the system cannot hold a link open
         _refuse_owner(path, "a link that belongs", os.lstat(path).st_uid)
         return os.readlink(path)  # noqa: PTH115 - as below
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -87,13 +87,13 @@ def _refuse_other_kinds(path: str, status: os.stat_result) -> None:
 
 
 def _refuse_foreign(path: str, fd: int) -> None:
-    """Raise SettingsError for an open file that is not the user's or root's own, or that others can write."""
+    """Raise SettingsError for an open file of another user, or one that others can write."""
     if (others := others_who_write(fd)) is not None:
         raise _distrust(path, others, _offer_chmod(path, os.fstat(fd)))
 
 
 def _offer_chmod(path: str, status: os.stat_result) -> str:
-    """Say how a file is closed to others, where that is for this user to do."""
+    """Return the chmod command that closes a file to others, if this user may run it."""
     if status.st_uid not in (os.geteuid(), 0):
         return ""
     return f"chmod {'o' if status.st_mode & stat.S_IWOTH else 'g'}-w {shlex.quote(path)}"
@@ -119,7 +119,7 @@ def _decode(path: str, data: bytes) -> str:
             f" {path}: has more than {CONFIG_BYTES:,} bytes; that is not a file of profiles", setting="config"
         )
     try:
-        return data.decode("utf-8-sig")  # editors of some systems put a mark before the text
+        return data.decode("utf-8-sig")  # editors of some systems write a byte order mark
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         kind = "UTF-16" if data.startswith(_UTF_16) else f"not UTF-8 (line {line})"

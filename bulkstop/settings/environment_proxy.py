@@ -1,4 +1,4 @@
-"""The proxy that the environment names for everybody: HTTPS_PROXY, HTTP_PROXY, and NO_PROXY for what goes past it."""
+"""The proxy in the environment, for all programs: HTTPS_PROXY and HTTP_PROXY, with the exceptions in NO_PROXY."""
 
 import os
 from ipaddress import ip_address, ip_network
@@ -9,19 +9,19 @@ from bulkstop.settings.parse import parse_address, parse_proxy_address
 
 
 def find_environment_proxy(host: object) -> str | None:
-    """Return the proxy for a host as it was given, None for none; raises SettingsError for one that is not an address.
+    """Return the proxy of the environment for a host, or None; raises SettingsError for an invalid address.
 
-    This machine itself is never reached through a proxy. Names in small letters come first, as with curl.
+    This machine itself is never reached through a proxy. Lower-case variables take precedence, as with curl.
     """
     try:
         parts = urlsplit(parse_address(str(host or "")))
-    except ValueError:  # whoever reads the host says so
+    except ValueError:  # parsing the host reports it
         return None
     name = (parts.hostname or "").rstrip(".")
     if is_this_machine(name) or is_excepted(name, parts.port, _read("no_proxy")[1]):
         return None
     variable, text = _read(f"{parts.scheme}_proxy")
-    if not text or (variable == "HTTP_PROXY" and "REQUEST_METHOD" in os.environ):  # a web client's header, in CGI
+    if not text or (variable == "HTTP_PROXY" and "REQUEST_METHOD" in os.environ):  # a client's header, in CGI
         return None
     try:
         return parse_proxy_address(text if "://" in text else f"http://{text}")
@@ -30,7 +30,7 @@ def find_environment_proxy(host: object) -> str | None:
 
 
 def is_this_machine(name: str) -> bool:
-    """Tell whether a name or an address is this machine's own, whoever resolves it."""
+    """Tell whether a name or an address is this machine, however it is resolved."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
@@ -40,7 +40,7 @@ def is_this_machine(name: str) -> bool:
 
 
 def is_excepted(name: str, port: int | None, exceptions: str) -> bool:
-    """Tell whether a host goes past the proxy: its name, a domain above it, its address or network, or all (`*`)."""
+    """Tell whether NO_PROXY excepts a host: by its name, a domain above it, its address or network, or by `*`."""
     return any(_fits(name, port, word) for word in exceptions.lower().replace(",", " ").split())
 
 
@@ -60,7 +60,7 @@ def _fits(name: str, port: int | None, word: str) -> bool:
 
 
 def _read(variable: str) -> tuple[str, str]:
-    """Return a variable as it is set, in small letters or in capitals, and its text."""
+    """Return a variable's name, in lower or upper case as it is set, and its text."""
     for name in (variable, variable.upper()):
         if name in os.environ:
             return name, os.environ[name].strip()

@@ -1,4 +1,4 @@
-"""What settings show to others that should stay secret: said once, before anything is sent."""
+"""Finds secrets that the settings expose to others, so that a run can warn before anything is sent."""
 
 import shlex
 import stat
@@ -15,7 +15,7 @@ SECRET_FILES = ("token_file", "client_secret_file", "proxy_password_file", "key"
 
 
 def may_hold_secret(name: str, text: str) -> bool:
-    """Tell whether what a setting has may hold a secret: an address without a password, a path and a word have none."""
+    """Tell whether the value of a setting may hold a secret, unlike a URL without a password, a path or a word."""
     if not is_hidden(name):
         return False
     is_address = not OPTION_SPECS[name].secret and name != "token_command"
@@ -23,7 +23,7 @@ def may_hold_secret(name: str, text: str) -> bool:
 
 
 def find_exposures(settings: Settings, typed: Iterable[str] = ()) -> Iterator[str]:
-    """Yield a sentence for each secret that others can read; `typed` are the settings that stand on a command line."""
+    """Yield a sentence for each secret that others can read; `typed` are the settings on the command line."""
     for name in typed:
         yield from _on_command_line(name, getattr(settings, name))
     yield from _on_the_way_to_the_store(settings.quota_store)
@@ -46,7 +46,7 @@ def _on_command_line(name: str, value: object) -> Iterator[str]:
 def _on_the_way_to_the_store(url: str | None) -> Iterator[str]:
     if url is None or not url.lower().startswith("redis://") or not find_passwords(url):
         return
-    with suppress(ValueError):  # whoever opens the store says so
+    with suppress(ValueError):  # opening the store reports it
         host = urlsplit(url).hostname
         if is_loopback(host):
             return
@@ -59,7 +59,7 @@ def _on_the_way_to_the_store(url: str | None) -> Iterator[str]:
 def _in_a_file(name: str, path: str | None) -> Iterator[str]:
     try:
         mode = Path(path).stat().st_mode if path else 0
-    except (OSError, ValueError):  # whoever reads it says so
+    except (OSError, ValueError):  # reading the file reports it
         return
     if path and stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
         what = "change" if mode & stat.S_IWOTH else "read"

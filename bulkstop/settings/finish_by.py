@@ -1,4 +1,4 @@
-"""The time to finish by: how it is written, and which moment that is."""
+"""Parses the time to finish by, and finds its moment."""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
@@ -12,7 +12,7 @@ from bulkstop.text.clock import format_clock
 
 FORMS = "such as 18:00, 2026-12-01T18:00, 18:00+05:30 or +2h"
 MOST_AHEAD_S = 366 * 86_400.0
-"""A year: whoever means more than that has mistyped."""
+"""The most distant time, a year ahead, because a later one is a typing mistake."""
 _YEARS = range(2000, 3000)
 _OFFSET_MINUTES = range(-12 * 60, 14 * 60 + 1)
 _PARTS = re.compile(
@@ -25,7 +25,7 @@ _WITH_NAME = re.compile(r"[\d: T-]+\d\s*[A-Za-z][A-Za-z0-9_+/-]{2,}", re.ASCII)
 
 
 class _Written(NamedTuple):
-    """What stands in the text: a time of the day, and the date and the offset if it has them."""
+    """The parts of a time: the time of day, and the date and offset if it has them."""
 
     date: date | None
     time: time
@@ -33,7 +33,7 @@ class _Written(NamedTuple):
 
 
 def parse_finish_by(text: str) -> str:
-    """Read a time to finish by: of today, of a date, with an offset or not, or from now on: `+2h`."""
+    """Return a valid time to finish by: of today or a date, with or without an offset, or relative as in `+2h`."""
     text = text.strip()
     if text.startswith("+"):
         return f"+{_check_span(text)}"
@@ -44,17 +44,17 @@ def parse_finish_by(text: str) -> str:
 
 
 def has_own_zone(text: str) -> bool:
-    """Tell whether a time that was read needs no zone to be known: it has an offset, or counts from now on."""
+    """Tell whether a time needs no zone: it has an offset, or is relative."""
     return text.startswith("+") or _read(text).offset is not None
 
 
 def find_moment(text: str, tz: str | None, now: datetime) -> datetime:
-    """Return the moment that a text means at `now`, in the zone in which to show it.
+    """Return the moment of a text at `now`, in the zone in which to show it.
 
-    An offset in the text says which moment it is, and `tz` then only in which zone to show it. A time that the clock
-    shows twice in that night is the first, until that is over; one that it leaves out counts by the offset before.
+    With an offset in the text, `tz` is only the zone for display. A time that occurs twice in a night is the first
+    until that has passed; one that the clock skips has the offset before the gap.
     """
-    zone = ZoneInfo(tz) if tz else read_machine_zone()  # None: the machine's, as it is at that time
+    zone = ZoneInfo(tz) if tz else read_machine_zone()  # None: the machine's zone at that time
     if text.startswith("+"):
         return (now + timedelta(seconds=parse_seconds(text[1:]))).astimezone(zone)
     written = _read(text)
@@ -66,7 +66,7 @@ def find_moment(text: str, tz: str | None, now: datetime) -> datetime:
 
 
 def explain_moment(text: str, tz: str | None, now: datetime) -> str | None:
-    """Say why a time cannot be finished by, beginning with it, or None: it has passed, or is far away."""
+    """Return why a time to finish by is impossible, beginning with it: it has passed, or is too distant; else None."""
     at = find_moment(text, tz, now)
     if (left_s := (at - now).total_seconds()) > MOST_AHEAD_S:
         return f"{text}: is more than a year away; give an earlier date"
@@ -84,7 +84,7 @@ def _to_timestamp(day: date, clock: time, zone: tzinfo | None) -> float:
 
 
 def _check_span(text: str) -> str:
-    """Return the time behind the plus; raises ValueError."""
+    """Return the time after the plus; raises ValueError."""
     span = text[1:].strip()
     try:
         seconds = parse_seconds(span)
@@ -122,7 +122,7 @@ def _read_date(text: str, written: str | None) -> date | None:
 
 def _read_time(text: str, written: str) -> time:
     try:
-        if not written.startswith("24:"):  # which later versions of Python would read
+        if not written.startswith("24:"):  # later versions of Python accept it
             return time.fromisoformat(written)
     except ValueError:
         raise ValueError(f"{text!r}: a time of the day is 00:00 to 23:59:59") from None

@@ -1,4 +1,4 @@
-"""Settings put together: an option, else its variable, else the profile's key, else the default."""
+"""Combines settings: an option, else its variable, else the profile's key, else the default."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -24,13 +24,13 @@ from bulkstop.settings.profiles import Profile, read_profile
 WAYS_TO_A_TOKEN = frozenset({"token", "token_file", "token_command", "client_secret", "client_secret_file"})
 WAYS_TO_A_PASSWORD = frozenset({"proxy_password", "proxy_password_file"})
 ADDRESSES = frozenset({"proxy", "quota_store"})
-"""Settings that may hold a password, and otherwise nothing that is secret."""
+"""Settings that may contain a password, but are otherwise not secret."""
 CONFIG = "bulkstop.toml"
-"""The file of profiles, unless another one is named."""
+"""The default file of profiles."""
 
 
 def load_settings(profile: str | None, config: str | PurePath | None, options: Mapping[str, Any]) -> Settings:
-    """Put options, the environment and a profile together; raises SettingsError for what cannot be."""
+    """Return settings from options, the environment and a profile; raises SettingsError for invalid ones."""
     check_names(options)
     names = {name: variable_of(name) for name in (*OPTION_SPECS, "profile", "config")}
     refuse_empty_variables(names)
@@ -42,12 +42,10 @@ def load_settings(profile: str | None, config: str | PurePath | None, options: M
 
 
 def merge_settings(options: Mapping[str, Any], variables: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
-    """Return the nearest value of every setting; raises SettingsError, which says where a wrong one stands.
+    """Return the value of every setting by precedence; raises SettingsError with the place of an invalid one.
 
-    The proxy that the environment names for everybody (HTTPS_PROXY) is the farthest.
-
-    What is protected stays so whatever is given nearer: that is added, and replaces nothing. One way to a token, or to
-    the proxy's password, that is given nearer replaces whatever way the profile has.
+    The proxy in the environment (HTTPS_PROXY) has the lowest precedence. Protection of all sources is added up instead
+    of replaced. A source of the token, or of the proxy's password, replaces all such sources of lower precedence.
     """
     nearer = {**variables, **options}
     replaced = {name for ways in (WAYS_TO_A_TOKEN, WAYS_TO_A_PASSWORD) if ways & nearer.keys() for name in ways}
@@ -62,19 +60,19 @@ def merge_settings(options: Mapping[str, Any], variables: Mapping[str, Any], pro
 
 
 def open_profile(name: str | None, config: str | None) -> Profile:
-    """Read a profile of a file, which must be there when it is named, and the user's own when it is not."""
+    """Return a profile of a file; a named file must exist, another one must be the user's own."""
     if config is not None and not os.access(config, os.R_OK):
         raise SettingsError(f" {config}: no such file, or it cannot be read", setting="config")
     return read_profile(config or CONFIG, name, is_named=config is not None)
 
 
 def variable_of(name: str) -> str:
-    """Return the environment's variable of a setting, or of `profile` and `config`."""
+    """Return the environment variable of a setting, or of `profile` and `config`."""
     return f"BULKSTOP_{(key_of(name) if name in OPTION_SPECS else name).upper()}"
 
 
 def list_open_variables() -> dict[str, str]:
-    """Return the environment without what is secret in variables of settings: for a process that has no need of it."""
+    """Return the environment without secret settings, for a process that does not need them."""
     hidden = {variable_of(name): name for name in OPTION_SPECS if is_hidden(name)}
     return {
         variable: text
@@ -84,7 +82,7 @@ def list_open_variables() -> dict[str, str]:
 
 
 def refuse_empty_variables(variables: Mapping[str, str]) -> None:
-    """Raise SettingsError for a variable, by its setting, that is set to nothing: that may be a slip."""
+    """Raise SettingsError for an empty variable of these settings, which may be a mistake."""
     for name, variable in variables.items():
         if variable in os.environ and is_empty(os.environ[variable]):
             advice = suggest_value(name) if name == "quota" else "give it a value"

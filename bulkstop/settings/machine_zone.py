@@ -1,4 +1,4 @@
-"""The time zone of this machine, where the variable TZ says which it is."""
+"""The time zone of this machine, as the variable TZ names it."""
 
 import os
 import re
@@ -8,19 +8,19 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 _DAY_S = 86400
-# As POSIX writes a zone with its offset, and when summer time is: EST5EDT, <+03>-3, CET-1CEST,M3.5.0,M10.5.0/3
+# A POSIX zone with its offset, and with the rule of its summer time: EST5EDT, <+03>-3, CET-1CEST,M3.5.0,M10.5.0/3
 _POSIX = re.compile(r"([A-Za-z]{3,10}|<[A-Za-z0-9+-]{1,10}>)[+-]?\d{1,3}[A-Za-z0-9<>+:,./-]{0,60}", re.ASCII)
 
 
 def read_machine_zone() -> ZoneInfo | None:
-    """Return the zone that TZ names; None where it is for the C library to say, or nothing is set."""
+    """Return the zone in TZ; None if TZ is not set, or only the C library understands it."""
     with suppress(ValueError, OSError, LookupError):
         return ZoneInfo(_name())
     return None
 
 
 def explain_machine_zone() -> str | None:
-    """Say why TZ cannot be gone by, or None when it can: of a name that it does not know the C library makes UTC."""
+    """Return why TZ is invalid, or None; the C library treats an unknown name as UTC."""
     name = _name()
     if read_machine_zone() is not None or name in ("", "UTC", "GMT") or _POSIX.fullmatch(name) or _is_zone_file(name):
         return explain_offset()
@@ -28,7 +28,7 @@ def explain_machine_zone() -> str | None:
 
 
 def explain_offset() -> str | None:
-    """Say that the offset of this machine's zone is more than a day can have, or None: no time can be written in it."""
+    """Return a message if the offset of this machine's zone exceeds a day, which no time can have; else None."""
     offsets = (time.timezone, time.altzone if time.daylight else 0)
     return f"TZ {_name()[:40]!r} is off by a day or more" if max(map(abs, offsets)) >= _DAY_S else None
 

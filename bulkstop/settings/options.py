@@ -1,4 +1,4 @@
-"""What can be given for each setting, for type checkers: the value, or a text that is read as one."""
+"""The types of all settings for type checkers: the value, or a text that is parsed as one."""
 
 from collections.abc import Sequence
 from datetime import datetime, time

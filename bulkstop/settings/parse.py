@@ -1,4 +1,4 @@
-"""A text is read as the value of a setting; a ValueError says why it cannot be."""
+"""Parsers of settings: each returns the value of a text, or raises ValueError with the reason."""
 
 import os
 import re
@@ -22,24 +22,24 @@ COLUMNS = (
     *("campaign_id", "campaign_type", "account_id", "stream_id", "iid", "priority", "name", "profile"),
     *("stop_at", "timezone"),
 )
-"""The fields of a list that a column can be named for."""
+"""The fields of a list that a column can be chosen for."""
 _PLACES = ("{streamId}", "{iid}", "{accountId}")
-"""What any path template may hold."""
+"""The placeholders of any path template."""
 LONGEST_S = 3600.0 * 100_000
-"""Eleven years: whoever means more than that has mistyped."""
+"""The longest time, eleven years, because a longer one is a typing mistake."""
 
 _FIELDS = f"the fields are {', '.join(COLUMNS)}"
 
 
 class TransportName(StrEnum):
-    """What carries the calls."""
+    """The transport of calls."""
 
     AIOHTTP = "aiohttp"
     WIRE = "wire"
 
 
 def parse_seconds(text: str) -> float:
-    """Read a time: `30`, `30s`, `500ms`, `5m` or `2h`, above zero; returns seconds."""
+    """Return a time above zero in seconds, from `30`, `30s`, `500ms`, `5m` or `2h`."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([^\W\d_]*)", text.strip())
     if match and match[2] not in UNITS_S:
         raise ValueError(f"{text!r}: write a time in {', '.join(filter(None, UNITS_S))}, such as 30s, 500ms or 5m")
@@ -52,7 +52,7 @@ def parse_seconds(text: str) -> float:
 
 
 def parse_encoding(text: str) -> str:
-    """Read the name of an encoding of texts."""
+    """Return the name of a text encoding."""
     import codecs
 
     try:
@@ -65,7 +65,7 @@ def parse_encoding(text: str) -> str:
 
 
 def parse_column(text: str) -> str:
-    """Read `FIELD=NAME`: which column, or key, has a field."""
+    """Return `FIELD=NAME`, the column or key of a field."""
     field, is_there, name = (part.strip() for part in text.partition("="))
     fields = {"".join(filter(str.isalnum, each)): each for each in COLUMNS} | {"type": "campaign_type"}
     known = fields.get("".join(filter(str.isalnum, field.lower())))
@@ -75,12 +75,12 @@ def parse_column(text: str) -> str:
 
 
 def parse_pause(text: str) -> float:
-    """Read a time that may be none at all: `0`, else as `parse_seconds` does."""
+    """Return a time in seconds, which may be `0`; otherwise as `parse_seconds`."""
     return 0.0 if re.fullmatch(r"0(\.0)?", text.strip()) else parse_seconds(text)
 
 
 def parse_limit(text: str) -> Limit | None:
-    """Read a quota: `60/60s` is 60 calls in any 60 seconds, `none` means no limit."""
+    """Return a quota; `60/60s` is 60 calls in any 60 seconds, `none` means no limit."""
     if text.strip().lower() == "none":
         return None
     calls, _, window = (part.strip() for part in text.partition("/"))
@@ -91,14 +91,14 @@ def parse_limit(text: str) -> Limit | None:
 
 
 def parse_count(text: str) -> int:
-    """Read a whole number from 1."""
+    """Return a whole number of at least 1."""
     if not re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII) or int(text) < 1:
         raise ValueError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def parse_size(text: str) -> int:
-    """Read a size: `4GB`, `500MB`, `1.5GiB` or a number of bytes, from 1; returns bytes."""
+    """Return a size of at least 1 in bytes, from `4GB`, `500MB`, `1.5GiB` or a number of bytes."""
     match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([^\W\d_]*)", text.strip())
     if match and match[2].upper() not in (*BYTES, ""):
         raise ValueError(f"{text!r}: write a size in KB, MB, GB or TB, such as 4GB")
@@ -109,7 +109,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_failure_cap(text: str) -> FailureCap:
-    """Read a failure cap: `10` campaigns, or `5%` of those that have ended."""
+    """Return a failure cap: `10` campaigns, or `5%` of those that have ended."""
     share = parse_percentage(text)
     if share is None and not re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII):
         raise ValueError(f"{text!r} is neither a number of campaigns nor a percentage such as 10 or 5%")
@@ -120,7 +120,7 @@ def parse_failure_cap(text: str) -> FailureCap:
 
 
 def one_of(*words: W) -> Callable[[str], W]:
-    """Make the reader of a setting that is one of these words, in any letter case."""
+    """Return a parser of these words, in any letter case."""
 
     def parse_word(text: str) -> W:
         for word in words:
@@ -137,27 +137,27 @@ parse_campaign_type = one_of(*CampaignType)
 
 
 def parse_flag(text: str) -> bool:
-    """Read what is true or false, in the words that a variable may have."""
+    """Return true or false, from the words that a variable may have."""
     return one_of(*YES, *NO)(text) in YES
 
 
 def parse_path(text: str) -> str:
-    """Take the name of a file as it stands."""
+    """Return the name of a file unchanged."""
     with suppress(ValueError):
         if b"\0" not in os.fsencode(text):
             return text
-    raise ValueError("has a character that no file name can have")  # not shown: a URL may have a password
+    raise ValueError("has a character that no file name can have")  # not shown, because a URL may contain a password
 
 
 def parse_secret(text: str) -> str:
-    """Take a secret or an id without the byte order mark, line ends and blanks that came along with it."""
+    """Return a secret or an id without byte order mark, line ends and blanks around it."""
     if not (secret := strip_secret(text)):
         raise ValueError("is empty; give it a value")
     return secret
 
 
 def parse_waves(text: str) -> str:
-    """Read the ends of waves, `1,10%,100%`; whether they fit can be told only of a list."""
+    """Return the ends of waves, `1,10%,100%`; whether they fit depends on the list."""
     for part in text.split(","):
         share = parse_percentage(part)
         if share is None and not re.fullmatch(r"\d{1,12}", part.strip(), re.ASCII):
@@ -166,7 +166,7 @@ def parse_waves(text: str) -> str:
 
 
 def parse_zone(text: str) -> str:
-    """Read the name of a time zone."""
+    """Return the name of a time zone."""
     try:
         ZoneInfo(text.strip())
     except (ValueError, OSError, ZoneInfoNotFoundError):
@@ -179,12 +179,12 @@ def _suggest_zone(text: str) -> str:
 
     zones = available_timezones()
     cities = {zone.rpartition("/")[2]: zone for zone in sorted(zones)}
-    near = find_near(text, cities, 0.8)  # `Berlin` alone
+    near = find_near(text, cities, 0.8)  # for `Berlin` alone
     return suggest_near(text, [cities[near]] if near else zones, 0.0 if near else 0.8)
 
 
 def parse_address(text: str) -> str:
-    """Read a host, with or without `https://`; a path before the API's own may follow."""
+    """Return a host, with or without `https://`; it may end with a path that precedes the API's own."""
     url = text.strip().rstrip("/")
     url = url if "://" in url else f"https://{url}"
     try:
@@ -198,7 +198,7 @@ def parse_address(text: str) -> str:
 
 
 def parse_proxy_address(text: str) -> str:
-    """Read a proxy's URL; an error does not repeat it, for it may hold a password."""
+    """Return a proxy's URL; an error does not repeat it, because it may contain a password."""
     try:
         parts = urlsplit(text.strip())
         sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
@@ -212,7 +212,7 @@ def parse_proxy_address(text: str) -> str:
 
 
 def parse_notify_url(text: str) -> str:
-    """Read the address of a receiver of notices; an error does not repeat it, for it may hold a secret."""
+    """Return the URL of a receiver of notices; an error does not repeat it, because it may contain a secret."""
     url = text.strip()
     try:
         parts = urlsplit(url)
@@ -229,21 +229,21 @@ def parse_notify_url(text: str) -> str:
 
 
 def parse_template(text: str) -> str:
-    """Read a path template."""
+    """Return a path template."""
     if fault := template_fault(text):
         raise ValueError(f"{text!r} {fault}")
     return text
 
 
 def parse_list_template(text: str) -> str:
-    """Read the path template of a call that names no campaign in its path."""
+    """Return the path template of a call without a campaign in its path."""
     if fault := template_fault(text, of_campaign=False):
         raise ValueError(f"{text!r} {fault}")
     return text
 
 
 def template_fault(text: str, *, of_campaign: bool = True) -> str | None:
-    """Say why a path template, of a call for a campaign or not, cannot be used; None when it can."""
+    """Return why a path template, of a call on a campaign or not, cannot be used; None if it can."""
     if not text.startswith("/") or not re.fullmatch(r"[\x21-\x7e]+", text) or re.search(r"[?#]", text):
         return "is not a path that starts with '/' and has no query"
     used = set(re.findall(r"\{[^{}]*\}|[{}]", text))

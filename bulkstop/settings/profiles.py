@@ -1,4 +1,4 @@
-"""Profiles: settings that stand in a TOML file, read and refused with the line of their key."""
+"""Reads profiles, which are settings in a TOML file; errors have the line of the key."""
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,11 +15,11 @@ from bulkstop.text.faults import explain_toml
 from bulkstop.text.likeness import find_near, suggest_near
 
 TABLE = "profile"
-"""The table that a file of profiles has; each table in it is a profile."""
+"""The table of profiles in a file; each table in it is a profile."""
 SCHEDULES = "schedule"
-"""The other table of such a file, which only `bulkstop schedule` reads."""
+"""The table of schedules in such a file, which only `bulkstop schedule` reads."""
 TARGETS = "target"
-"""The tables within a profile that name what it lists: [[profile.NAME.target]]."""
+"""The name of the target tables in a profile: [[profile.NAME.target]]."""
 KINDS: Mapping[type, str] = {
     bool: "true or false",
     int: "a number",
@@ -28,28 +28,28 @@ KINDS: Mapping[type, str] = {
     list: "a list",
     dict: "a table",
 }
-"""What a TOML value is called."""
+"""The names of TOML types."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`[profile.NAME]` of a file: what stands there for each setting, none of it empty."""
+    """`[profile.NAME]` of a file: the non-empty value of each setting in it."""
 
     path: str
     name: str = "default"
     text: str = ""
     values: Mapping[str, Any] | None = None
     targets: tuple[Mapping[str, Any], ...] = ()
-    """What stands in its tables `[[profile.NAME.target]]`."""
+    """The values of its tables `[[profile.NAME.target]]`."""
 
     @property
     def settings(self) -> Iterator[str]:
-        """Name the settings that the profile has."""
+        """Yield the settings in the profile."""
         names = {key_of(name): name for name in OPTION_SPECS}
         return (names[key] for key in self.values or {})
 
     def value(self, name: str) -> Any:
-        """Read a setting that the profile has; raises SettingsError, with the line, for what makes no sense."""
+        """Return the parsed value of a setting; raises SettingsError, with the line, for an invalid one."""
         spec, key, value = OPTION_SPECS[name], key_of(name), (self.values or {})[key_of(name)]
         if fault := _explain_misfit(name, value):
             raise SettingsError(f"{self.where(key)}: {key}: {fault}")
@@ -63,16 +63,16 @@ class Profile:
             raise SettingsError(f"{self.where(key)}: {key}: {error}") from None
 
     def where(self, key: str) -> str:
-        """Say where a key stands: the file, and the line as far as that can be found."""
+        """Return the place of a key: the file, and the line if it can be found."""
         return _where(self.path, self.text, TABLE, self.name, key)
 
 
 def read_profile(path: str, name: str | None, *, is_named: bool = True) -> Profile:
-    """Read `[profile.NAME]` of a TOML file; `is_named` says that the file was named, and not just found in the folder.
+    """Return `[profile.NAME]` of a TOML file; `is_named` is False for a file that was only found in the folder.
 
-    Without a name it is `[profile.default]`, if the file has that; a file that does not exist is then no profile.
-    Raises SettingsError for a file that is not to be trusted, a missing profile, what stands outside of profiles, an
-    unknown key, an empty value, or a secret, which has no place in a file of settings.
+    Without a name it is `[profile.default]`, if the file has that; a missing file is then an empty profile. Raises
+    SettingsError for an untrusted file, a missing profile, values outside of profiles, an unknown key, an empty value,
+    and a secret, which must not be in a file of settings.
     """
     text = read_config(path, is_named=is_named)
     if text is None:
@@ -103,7 +103,7 @@ def read_profile(path: str, name: str | None, *, is_named: bool = True) -> Profi
 
 
 def _split_targets(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[Mapping[str, Any], ...]]:
-    """Return what a profile says, and its list of targets, if it has one."""
+    """Return the values of a profile, and its targets."""
     targets = values.get(TARGETS)
     if not isinstance(targets, list) or not targets or not all(isinstance(each, dict) for each in targets):
         return values, ()
@@ -111,9 +111,9 @@ def _split_targets(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[
 
 
 def _find_profiles(path: str, text: str, document: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """Return the tables of profiles by their names; raises SettingsError for anything else in the file.
+    """Return the tables of profiles by name; raises SettingsError for other content of the file.
 
-    A guard in a wrong table would hold nothing back, and nobody would be told.
+    A guard in a wrong table would be ignored without notice.
     """
     for key, value in document.items():
         if key == SCHEDULES and isinstance(value, dict):
@@ -128,7 +128,7 @@ def _find_profiles(path: str, text: str, document: Mapping[str, Any]) -> Mapping
 
 
 def _refuse_near_default(path: str, text: str, names: Iterable[str]) -> None:
-    """Raise SettingsError for a name of which `default` may have been meant, where a file has no default profile."""
+    """Raise SettingsError for a name that is probably meant to be `default`, in a file without a default profile."""
     names = list(names)
     near = find_near("default", names, 0.75)
     if near is not None:
@@ -139,7 +139,7 @@ def _refuse_near_default(path: str, text: str, names: Iterable[str]) -> None:
 
 
 def _explain_outside(key: str, value: object) -> str:
-    """Say what to write in the place of what stands outside of all profiles."""
+    """Return what to write instead of a value outside of all profiles."""
     if key == TABLE:
         return f"{TABLE} is {_name_kind(value)}; write [{TABLE}.default] for a profile"
     if isinstance(value, dict | list) and (near := find_near(key.lower(), [TABLE, SCHEDULES])):
@@ -151,7 +151,7 @@ def _explain_outside(key: str, value: object) -> str:
 
 
 def _explain_no_profile(name: str, value: object) -> str:
-    """Say what to write in the place of what stands in the table of profiles and is none."""
+    """Return what to write instead of a value in the table of profiles that is not a profile."""
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
         return f"[[{TABLE}.{name}]] is a list of tables; write [{TABLE}.{name}]"
     return f"{_name_key(name)} is outside of all profiles; put it below [{TABLE}.default], not [{TABLE}]"
@@ -162,16 +162,16 @@ def _name_key(key: str) -> str:
 
 
 def _where(path: str, text: str, *keys: str) -> str:
-    """Say where something stands: the file, and the line as far as that can be found."""
+    """Return the place of a key: the file, and the line if it can be found."""
     line = line_of(text, *keys)
     return path if line is None else f"{path} line {line}"
 
 
 def line_of(text: str, *keys: str) -> int | None:
-    """Return the number of the line that first sets what TOML has under `keys`; None when it cannot be found.
+    """Return the number of the line that first sets `keys`; None if it cannot be found.
 
-    The parser of the language gives no line numbers, so this asks it which of the lines that hold the letters of the
-    last key begins the statement that sets it.
+    The TOML parser gives no line numbers, so it is asked which of the lines with the last key's letters begins the
+    statement that sets it.
     """
     lines = text.split("\n")
     for number, line in enumerate(lines):
@@ -181,7 +181,7 @@ def line_of(text: str, *keys: str) -> int | None:
 
 
 def _sets_key(lines: list[str], number: int, keys: tuple[str, ...]) -> bool:
-    """Tell whether the statement that begins at a line, and may go on for several, sets what is under `keys`."""
+    """Tell whether the statement that begins on a line, and may span several, sets `keys`."""
     for end in range(number + 1, len(lines) + 1):
         if (has_key := _has_key(lines[:end], keys)) is not None:
             return has_key
@@ -189,7 +189,7 @@ def _sets_key(lines: list[str], number: int, keys: tuple[str, ...]) -> bool:
 
 
 def _has_key(lines: list[str], keys: tuple[str, ...]) -> bool | None:
-    """Tell whether these lines have something under `keys`; None when they break off within a statement."""
+    """Tell whether these lines set `keys`; None if they break off within a statement."""
     try:
         table: Any = tomllib.loads("\n".join(lines))
     except ValueError:
@@ -222,7 +222,7 @@ def _explain_empty(key: str, value: object) -> str | None:
 
 
 def _explain_misfit(name: str, value: object) -> str | None:
-    """Say why a value is not of the kind that a setting takes; the value is not repeated, as it may hold a secret."""
+    """Return why a value has the wrong type for a setting; it is not repeated, because it may be a secret."""
     spec = OPTION_SPECS[name]
     if isinstance(default_of(name), bool):
         return None if isinstance(value, bool) else "is true or false, without quotes; see --help"

@@ -1,4 +1,4 @@
-"""How a setting is declared."""
+"""Declares settings: their groups, help, names and parsers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from bulkstop.settings.parse import parse_flag
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Settings that a command reads together or not at all; a help page has them below this heading."""
+    """Settings that a command accepts together; a help page lists them below this heading."""
 
     heading: str
 
@@ -34,7 +34,7 @@ NOTIFICATIONS = Group("Notifications")
 
 @dataclass(frozen=True, slots=True)
 class OptionSpec:
-    """How a setting is written: its help, how its text is read, and what it is called in a help page."""
+    """How a setting is written: its help, its parser, and its name in a help page."""
 
     help: str
     group: Group
@@ -42,17 +42,17 @@ class OptionSpec:
     metavar: str = "TEXT"
     repeatable: bool = False
     secret: bool = False
-    """Only an environment variable, never an option: a command line is seen by everybody on the machine."""
+    """Only a variable and no option, because every user of the machine can see a command line."""
     in_profile: bool = False
-    """A secret that may stand in a profile all the same: there is no other file for it."""
+    """A secret that is allowed in a profile, because there is no other file for it."""
 
     def option(self, name: str) -> str:
-        """Return the option of the setting called `name`, which has no unit: its text may have one."""
+        """Return the option of a setting; it has no unit suffix, because its text may have a unit."""
         return "--" + name.removesuffix("_s").replace("_", "-")
 
 
 def setting(group: Group, default: Any, about: str, *, visible: bool = True, **how: Any) -> Any:
-    """Declare a setting; one that may hold a password is not `visible` in its repr."""
+    """Declare a setting; one that may contain a password is not `visible` in the repr."""
     if isinstance(default, bool):
         how = {"read": parse_flag, **how}
     spec = OptionSpec(about, group, **how)

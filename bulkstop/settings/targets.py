@@ -1,4 +1,4 @@
-"""Many accounts: the targets of a command, each with the profile whose credentials reach it."""
+"""The targets of a command: accounts, each with the profile that reaches it."""
 
 import csv
 import json
@@ -20,11 +20,11 @@ from bulkstop.text import format_count, printable, shorten
 from bulkstop.text.likeness import find_near
 
 KEYS = ("profile", "account_id", "stream_id", "iid", "type")
-"""What a row of a file of targets, or a table of a profile, may say."""
+"""The columns of a file of targets, and the keys of a target in a profile."""
 AT = " at "
-"""Stands between an account and its host in the account's name; no id has a blank."""
+"""Separates an account and its host in the account's name; ids contain no blanks."""
 FILE_BYTES = 16 * 1024 * 1024
-"""A longer file is not a file of targets."""
+"""Largest size of a file of targets."""
 _NEAR_ENOUGH = 0.8
 _IDS = ("account_id", "stream_id", "iid", "type")
 _CREDENTIALS = frozenset(name for name, spec in OPTION_SPECS.items() if spec.group is CREDENTIALS)
@@ -38,16 +38,16 @@ _TOGETHER = (
     frozenset({"host"}),
     *(frozenset({name}) for name in _IDS),
 )
-"""Settings that say where a profile's accounts are and who calls: of each group a profile has its own, or none."""
+"""Settings that locate a profile's accounts and authenticate; each group is taken from one source only."""
 _WHERE_AND_WHO = frozenset(name for group in _TOGETHER for name in group)
 _REACH = _WHERE_AND_WHO - frozenset(_IDS)
-"""Those of them that say how calls get there, and not which campaigns they are about."""
+"""Those of them about the connection, not about the campaigns."""
 _OF_ACCOUNTS = frozenset(name for name, spec in OPTION_SPECS.items() if spec.group in (CONNECTION, QUOTA, RETRY_AFTER))
-"""Settings beside those that hold for the accounts of a profile, and not for a whole run."""
+"""Further settings that apply to the accounts of a profile instead of a whole run."""
 
 
 class Target(NamedTuple):
-    """What is to be listed with the credentials of a profile; None is what that profile says."""
+    """What to list with a profile's credentials; None stands for the profile's own value."""
 
     profile: str | None = None
     account_id: str | None = None
@@ -55,15 +55,15 @@ class Target(NamedTuple):
     iid: str | None = None
     type: CampaignType | None = None
     where: str = "target"
-    """Where it stands itself."""
+    """The place of the target in its file."""
 
 
 class HasAccount(Protocol):
-    """An account, and the profile with whose credentials it is reached."""
+    """An account, and the profile that reaches it."""
 
     @property
     def account_id(self) -> str:
-        """Its id."""
+        """The id of the account."""
         ...
 
     @property
@@ -73,9 +73,9 @@ class HasAccount(Protocol):
 
 
 class Profiles:
-    """The settings of every profile that a target or a row names, put together when one first does.
+    """The settings of every profile that a target or a row names, loaded when first needed.
 
-    `own` are those of the command, which has no name or that of its profile; `load` reads another profile.
+    `own` are those of the command, under the name of its profile or none; `load` reads another profile.
     """
 
     def __init__(
@@ -84,16 +84,16 @@ class Profiles:
         self.own = own
         self.own_name = own_name
         self.others: dict[str, Settings] = {}
-        """The settings of the other profiles that were named so far."""
+        """The settings of the other profiles so far."""
         self._load = load or _refuse_profile
         self._faults: dict[str, str] = {}
 
     def name_account(self, where: HasAccount) -> str:
-        """Return the name of the account of a campaign, or of a scope."""
+        """Return the name of the account of a campaign or a scope."""
         return name_account(where.account_id, self.others.get(where.profile or "", self.own), self.own)
 
     def settings(self, name: str | None) -> Settings:
-        """Return the settings of a profile, None being that of the command; raises SettingsError for one that fails."""
+        """Return the settings of a profile, None being that of the command; raises SettingsError for an invalid one."""
         if name is None or name == self.own_name:
             return self.own
         if name in self._faults:
@@ -108,22 +108,22 @@ class Profiles:
 
 
 def name_account(account_id: str, settings: Settings, own: Settings) -> str:
-    """Return what tells an account from those of other hosts: its id, and its host unless that is the command's own.
+    """Return a name that is unique across hosts: the id, followed by the host unless it is the command's own.
 
-    An id says nothing across hosts: what is counted, or waited for, is that of one account at one host.
+    The same id at another host is another account, with its own quota and back-off.
     """
     host = _find_address(settings.host)
     return account_id if host == _find_address(own.host) else f"{account_id}{AT}{host}"
 
 
 def account_id_of(name: str) -> str:
-    """Return the id of an account, given its name."""
+    """Return the id in the name of an account."""
     return name.partition(AT)[0]
 
 
 @lru_cache(maxsize=256)
 def _find_address(host: str) -> str:
-    """Return one spelling for all of the same host."""
+    """Return one spelling for all forms of the same host."""
     parts = urlsplit(host)
     port = "" if parts.port in (None, {"https": 443, "http": 80}.get(parts.scheme)) else f":{parts.port}"
     name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -139,9 +139,9 @@ def load_other_profile(
 ) -> Settings:
     """Return the settings of a profile that a target or a row names.
 
-    Where its accounts are and who calls is what it says itself: its credentials are never mixed with those of another.
-    It has those of options and variables if it says none; its host, its paths and all others are those of the command
-    (`own`) if it does not say them, and options and variables count for more than what it says of the others.
+    Credentials and accounts come from one source: the profile itself, else options and variables; those of several
+    profiles are never mixed. Its host, paths and other settings default to the command's (`own`); for the other
+    settings, options and variables override the profile.
     """
     profile = open_profile(name, config)
     says = frozenset(profile.settings)
@@ -160,9 +160,9 @@ def load_other_profile(
 
 
 def read_targets(path: str) -> tuple[Target, ...]:
-    """Read a file of targets: a table whose header names its columns, or JSON lines.
+    """Return the targets of a file: a table with a header, or JSON lines.
 
-    Raises SettingsError for one that cannot be read, with the line for a row that makes no sense.
+    Raises SettingsError for a file that cannot be read, with the line of an invalid row.
     """
     text = _read_text(path)
     rows = _read_json(path, text) if text.lstrip().startswith(("{", "[")) else _read_table(path, text)
@@ -173,16 +173,16 @@ def read_targets(path: str) -> tuple[Target, ...]:
 
 
 def targets_of(profile: Profile) -> tuple[Target, ...]:
-    """Return the targets that the tables `[[profile.NAME.target]]` of a profile name."""
+    """Return the targets in the tables `[[profile.NAME.target]]` of a profile."""
     where = profile.where("target")
     return tuple(make_target(table, f"{where}: target {number}") for number, table in enumerate(profile.targets, 1))
 
 
 def borrow_reach(profile: Profile, values: Mapping[str, Any], config: str | None) -> dict[str, Any]:
-    """Return host and credentials of the first target for a profile whose targets all name another; else nothing.
+    """Return host and credentials of the first target, if all targets of a profile name another profile; else nothing.
 
-    Nothing is called with them but what the first target names: where `values` has a host or credentials, and where a
-    target names no profile, that profile has to say for itself who calls whom.
+    They are used only for that target. A profile whose `values` have a host or credentials, or with a target that names
+    no profile, must have its own.
     """
     targets = targets_of(profile)
     if not targets or any(each.profile is None for each in targets) or values.keys() & {"host", *_CREDENTIALS}:
@@ -195,7 +195,7 @@ def borrow_reach(profile: Profile, values: Mapping[str, Any], config: str | None
 
 
 def make_target(row: Mapping[str, object], where: str) -> Target:
-    """Make a target of what a row says by the names of KEYS; raises SettingsError for what makes no sense."""
+    """Return the target of a row with KEYS; raises SettingsError for an invalid one."""
     cells: dict[str, str] = {}
     for name, value in row.items():
         key = _key_of(name, where)
@@ -219,9 +219,9 @@ def make_target(row: Mapping[str, object], where: str) -> Target:
 def list_scopes(
     targets: Iterable[Target], profiles: Profiles, types: Sequence[CampaignType] | None = None
 ) -> list[Scope]:
-    """Return the lists of all targets, each once; of `types`, if they are given, and else of those that are named.
+    """Return the scopes of all targets without duplicates; `types` overrides the types that targets name.
 
-    Raises SettingsError for a target that names no profile that there is, and for one without account or stream.
+    Raises SettingsError for a target with an unknown profile, and for one without account or stream.
     """
     scopes = dict.fromkeys(scope for target in targets for scope in _scopes_of(target, profiles, types))
     if not scopes:
@@ -239,7 +239,7 @@ def _scopes_of(target: Target, profiles: Profiles, types: Sequence[CampaignType]
         if value is None:
             whose = f"profile {printable(target.profile)}" if target.profile else "the profile of the command"
             raise SettingsError(f"{target.where}: has no {name}, and {whose} has none either; add it to one of them")
-    assert account_id is not None and stream_id is not None  # noqa: S101, PT018 - else it has raised
+    assert account_id is not None and stream_id is not None  # noqa: S101, PT018 - otherwise it has raised
     iid = target.iid or settings.iid or stream_id
     for name, value in (("account_id", account_id), ("stream_id", stream_id), ("iid", iid)):
         if value and (why := id_fault(value, any_id=profiles.own.any_id, in_header=True)):
@@ -253,7 +253,7 @@ def _scopes_of(target: Target, profiles: Profiles, types: Sequence[CampaignType]
 
 
 def _key_of(name: str, where: str) -> str | None:
-    """Return which of KEYS a column is, None for one that says nothing here; raises SettingsError for a slip."""
+    """Return the one of KEYS that a column means, None for others; raises SettingsError for a probable mistake."""
     known = {"".join(filter(str.isalnum, key)): key for key in KEYS} | {"campaigntype": "type"}
     plain = "".join(filter(str.isalnum, name.lower()))
     if plain not in known and (near := find_near(plain, known, _NEAR_ENOUGH)):
@@ -277,7 +277,7 @@ def _read_text(path: str) -> str:
 
 
 def _read_table(path: str, text: str) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """Yield the rows of a table with the place of each."""
+    """Yield the rows of a table, each with its place."""
     lines = text.splitlines()
     start = next((number for number, line in enumerate(lines) if _is_row(line)), len(lines))
     header = lines[start] if start < len(lines) else ""
@@ -303,7 +303,7 @@ def _is_row(line: str) -> bool:
 
 
 def _read_json(path: str, text: str) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """Yield the objects of JSON lines, or of an array, with the place of each."""
+    """Yield the objects of JSON lines or of an array, each with its place."""
     if text.lstrip().startswith("["):
         values = _load(path, text)
         rows: Iterable[tuple[str, Any]] = ((f"{path}: target {number}", row) for number, row in enumerate(values, 1))

@@ -1,4 +1,4 @@
-"""A value of any type is read as that of a setting, or refused."""
+"""Parses values of any type as settings."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, time
@@ -29,13 +29,13 @@ ALSO_TAKES: Mapping[Reader, tuple[type, ...]] = {
     parse_finish_by: (time, datetime),
     parse_path: (PurePath,),
 }
-"""The values beside texts that a setting takes, by how its text is read; they are read as the text that they are."""
+"""The types besides text that each parser's setting accepts; such values are parsed as text."""
 RETURNS: Mapping[Reader, type] = {parse_failure_cap: FailureCap, parse_limit: Limit, parse_flag: bool}
-"""What a reader returns, where that is a type of its own: such a value needs no reading."""
+"""The result types of parsers; a value of that type needs no parsing."""
 
 
 def read_value(spec: OptionSpec, default: object, value: object) -> Any:
-    """Return a value as its setting has it; raises ValueError, which does not repeat what is not text."""
+    """Return the parsed value of a setting; raises ValueError, which does not repeat a value that is not text."""
     if type(value) is type(default) and value == default:
         return value
     if not spec.repeatable:
@@ -43,15 +43,15 @@ def read_value(spec: OptionSpec, default: object, value: object) -> Any:
     if isinstance(value, str):
         value = value.split()
     if not isinstance(value, list | tuple):
-        raise ValueError(_explain_misfit(spec, value))  # noqa: TRY004 - as readers do; the caller names the setting
+        raise ValueError(_explain_misfit(spec, value))  # noqa: TRY004 - like the parsers of texts
     return tuple(_read_one(spec, each) for each in value)
 
 
 def write_text(value: object) -> str:
-    """Write a value that is not text as the text to be read: a number without an exponent."""
+    """Return a value as a text to be parsed; numbers have no exponent."""
     if not isinstance(value, float):
         return str(value)
-    from decimal import Decimal  # seldom wanted: texts are the rule
+    from decimal import Decimal  # most values are texts
 
     return format(Decimal(float.__repr__(value)), "f")
 

@@ -1,7 +1,7 @@
-"""The vendor's service, imitated, with faults on demand.
+"""A simulator of the vendor's service, with faults on demand.
 
-Campaigns, tokens, quota, latency and failures are as asked for in `SimulatorOptions`; every choice made by chance
-depends on the seed, the campaign and the number of the call alone, so it does not move with concurrency.
+`SimulatorOptions` sets campaigns, tokens, quota, latency and failures. Every random choice depends only on the seed,
+the campaign and the number of the call, so that it does not change with concurrency.
 """
 
 from bulkstop.simulator.auth import App

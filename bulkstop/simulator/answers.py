@@ -1,4 +1,4 @@
-"""What the service says, in the documented words."""
+"""The responses of the service, in the documented words."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,7 +14,7 @@ _HTML: Final = "text/html"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, ready for the wire."""
+    """A response that is ready to send."""
 
     status: int
     body: bytes
@@ -24,28 +24,28 @@ class Answer:
 
 
 def success(fields: dict[str, object]) -> Answer:
-    """Answer 200 with the fields given."""
+    """Return a 200 response with these fields."""
     return Answer(200, orjson.dumps(fields))
 
 
 def errors(status: int, message: str, code: int | None = None) -> Answer:
-    """Answer in the shape `{"errors":[{"msg":…,"code":…}]}`; the code only where one is documented."""
+    """Return a response of the shape `{"errors":[{"msg":…,"code":…}]}`; the code only where one is documented."""
     error: dict[str, object] = {"msg": message} if code is None else {"msg": message, "code": code}
     return Answer(status, orjson.dumps({"errors": [error]}))
 
 
 def failure(status: int, message: str) -> Answer:
-    """Answer in the shape `{"status":"failure","message":…}`."""
+    """Return a response of the shape `{"status":"failure","message":…}`."""
     return Answer(status, orjson.dumps({"status": "failure", "message": message}))
 
 
 def throttled(status: int, retry_after_s: float | None) -> Answer:
-    """Answer that the account is over its limit."""
+    """Return the response for an account over its limit."""
     return Answer(status, orjson.dumps({"errors": [{"msg": OVER_LIMIT}]}), retry_after_s=retry_after_s)
 
 
 def out_of_order(status: int) -> Answer:
-    """Answer a failure on demand: a gateway's page for 502, 503 and 504, else the service's own words."""
+    """Return a failure on demand: a gateway's page for 502, 503 and 504, else the service's own words."""
     if status not in (502, 503, 504):
         return failure(status, "failed on demand")
     title = f"{status} {HTTPStatus(status).phrase}"

@@ -1,4 +1,4 @@
-"""Who may call: the token is verified as the service documents it."""
+"""Verifies tokens as the service documents it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ JTI_LIFETIME_S: Final = 3600
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """An app: its client id (None is any), its secret, and the accounts it may call for: names, or patterns with `*`.
+    """An app: its client id (None is any), its secret, and its accounts, as ids or patterns with `*`.
 
     Without accounts it may call for all.
     """
@@ -23,14 +23,14 @@ class App:
     accounts: tuple[str, ...] = ()
 
     def may_call(self, account_id: str) -> bool:
-        """Tell whether it may call for an account."""
+        """Tell whether the app may call for an account."""
         return not self.accounts or any(fnmatchcase(account_id, each) for each in self.accounts)
 
 
 class Access:
-    """The gate: a token signed with the secret of an app, of its client id; one with a `jti` opens it once.
+    """Accepts tokens that are signed with an app's secret for its client id; one with a `jti` only once.
 
-    Without any app any token does.
+    Without apps it accepts any token.
     """
 
     def __init__(self, apps: Sequence[App], *, require_jti: bool) -> None:
@@ -39,7 +39,7 @@ class Access:
         self._used: dict[str, float] = {}  # jti to expiry, oldest use first
 
     def fault(self, token: str | None, account_id: str, unix_s: float) -> str | None:
-        """Say what is wrong with a token for an account, None for nothing; a `jti` that is fine is used up by it."""
+        """Return what is wrong with a token for an account, or None; a valid `jti` is then used up."""
         if not token:
             return "auth token is missing"
         if not self._apps:
@@ -84,7 +84,7 @@ class Access:
         return None
 
     def _forget(self, unix_s: float) -> None:
-        # An expired token is refused anyway; dropping from the front keeps this O(1) a call.
+        # An expired token is refused anyway; dropping from the front takes constant time per call.
         while self._used and self._used[oldest := next(iter(self._used))] <= unix_s:
             del self._used[oldest]
 
@@ -94,13 +94,13 @@ def _number(value: object) -> float | None:
 
 
 def _reader(secret: str) -> Callable[[str], Mapping[str, object]]:
-    """Return what reads the claims of a token, raising ValueError for one that is not signed with the secret."""
-    # Imported late: a service without a secret verifies nothing.
+    """Return a function that reads the claims of a token, and raises ValueError for a wrong signature."""
+    # Imported late: a service without secrets verifies nothing.
     from jwt import PyJWS, PyJWTError
     from jwt.algorithms import HMACAlgorithm
 
     class Secret(HMACAlgorithm):
-        """The secret as the account has it: a short one is no business of the service's log."""
+        """Accepts a secret of any length, as the account has it, without a warning in the log."""
 
         def prepare_key(self, key: str | bytes) -> bytes:
             return key.encode() if isinstance(key, str) else key
@@ -120,7 +120,7 @@ def _reader(secret: str) -> Callable[[str], Mapping[str, object]]:
         except PyJWTError as error:
             raise ValueError(error) from None
         if not isinstance(claims, dict):
-            raise ValueError("claims are not an object")  # noqa: TRY004 - one kind of error for a bad token
+            raise ValueError("claims are not an object")  # noqa: TRY004 - one error for any bad token
         return claims
 
     return read

@@ -1,4 +1,4 @@
-"""What a request asks for, read from its path exactly as it was sent."""
+"""Reads the operation of a request from its raw path."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from bulkstop.model import CampaignType
 
 
 class Operation(StrEnum):
-    """The calls the service knows."""
+    """The calls that the service knows."""
 
     STOP = "stop"
     LIST = "list"
@@ -24,10 +24,10 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request's meaning; without an operation the path leads nowhere.
+    """The meaning of a request; without an operation, its path is unknown.
 
-    A campaign id is one decoded path segment; it is None on calls without one and when it is not UTF-8. The stream is
-    the segment that has its place, which in v1 may be the application; None where the path has none.
+    A campaign id is one decoded path segment; it is None for calls without one, and if it is not UTF-8. The stream is
+    the segment in its place, which in v1 may be the application; None if the path has none.
     """
 
     operation: Operation | None
@@ -61,11 +61,11 @@ _ROUTES: Mapping[str, tuple[Route, ...]] = {
         (Operation.CONTACTS, None, _CONTACTS),
     ),
 }
-"""The calls of each version; the first whose path fits is meant."""
+"""The paths of each version; the first that matches counts."""
 
 
 def read_call(raw_path: str, api: str = "v2") -> Call:
-    """Tell what a raw path, query included, asks a version of the API for; nothing in it is normalised."""
+    """Return the call of a raw path with its query, in a version of the API; the path is not normalised."""
     path, _, text = raw_path.partition("?")
     query = read_query(text)
     for operation, campaign_type, pattern in _ROUTES[api]:
@@ -73,14 +73,14 @@ def read_call(raw_path: str, api: str = "v2") -> Call:
             segments = {name: _decode(segment) for name, segment in match.groupdict().items()}
             campaign_id = segments.get("id")
             if campaign_id in (".", ".."):
-                break  # a step to another path, encoded or not, as gateways resolve it
+                break  # a path step, encoded or not, as gateways resolve it
             kind = campaign_type or _read_type(operation, query)
             return Call(operation, kind, campaign_id, query, segments.get("stream"))
     return Call(None, None, None, query)
 
 
 def _read_type(operation: Operation, query: Mapping[str, str]) -> CampaignType | None:
-    """Return the type of a stop whose path is that of both; voice where the query names none."""
+    """Return the type of a stop whose path serves both types; voice if the query names none."""
     if operation is not Operation.STOP:
         return None
     return CampaignType.SMS if query.get("campaignType") == CampaignType.SMS else CampaignType.VOICE
@@ -88,7 +88,7 @@ def _read_type(operation: Operation, query: Mapping[str, str]) -> CampaignType |
 
 @lru_cache(maxsize=1024)
 def read_query(query: str) -> Mapping[str, str]:
-    """Return the parameters of a query; of a repeated one the last counts."""
+    """Return the parameters of a query; the last of repeated ones counts."""
     return MappingProxyType(dict(parse_qsl(query, keep_blank_values=True)))
 
 

@@ -1,4 +1,4 @@
-"""The campaigns of the service: generated from a seed, or there because somebody asked for them."""
+"""The campaigns of the service, generated from a seed or created on demand."""
 
 import random
 from collections.abc import Collection, Iterator
@@ -35,7 +35,7 @@ _NEXT: Final = {
 _DIALING_MODES: Final = ("Agentless", "Progressive", "Preview", "Power")
 _NEVER_RAN: Final = frozenset({"Ready", "Scheduled", "Preparing"})
 CALLING: Final = ("Active", "Preparing")
-"""States in which a campaign calls, or is about to."""
+"""Statuses in which a campaign calls, or is about to."""
 _QUIET: Final = _WEIGHTS.keys() - set(CALLING)
 NORMAL: Final = "NORMAL"
 EMERGENCY: Final = "EMERGENCY"
@@ -44,7 +44,7 @@ _EPOCH: Final = datetime(2025, 12, 1, tzinfo=UTC)
 
 @dataclass(slots=True)
 class SimulatedCampaign:
-    """One campaign as the service holds it; its type is None until a stop call tells it."""
+    """A campaign of the service; its type is None until a stop call names it."""
 
     campaign_id: str
     campaign_type: CampaignType | None
@@ -62,27 +62,27 @@ class SimulatedCampaign:
 
     @property
     def dialing_mode(self) -> str | None:
-        """How a voice campaign dials, which depends on its id; SMS campaigns have no mode."""
+        """The dialing mode of a voice campaign, which depends on its id; SMS campaigns have none."""
         return _DIALING_MODES[sum(self.campaign_id.encode()) % 4] if self.campaign_type is CampaignType.VOICE else None
 
     @property
     def instance_updated_at(self) -> str | None:
-        """When its instance changed last; None for one that never ran."""
+        """When its instance last changed; None if it never ran."""
         return None if self.status in _NEVER_RAN else self.updated_at
 
     @property
     def at_rest(self) -> bool:
-        """Whether there is nothing to stop."""
+        """Whether it needs no stop."""
         return self.status in _AT_REST
 
     @property
     def is_calling(self) -> bool:
-        """Whether it contacts somebody; in an undocumented state it does."""
+        """Whether it contacts people, which an undocumented status implies."""
         return self.status not in _QUIET
 
 
 class Place(NamedTuple):
-    """Where a campaign is: in a stream of an account."""
+    """The place of a campaign: a stream of an account."""
 
     account_id: str
     stream_id: str
@@ -90,10 +90,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """How the generated campaigns are: spread over so many streams in each of so many accounts; with none, everywhere.
+    """The distribution of generated campaigns over accounts and streams; without accounts, they are in any stream.
 
-    `running` is how many of them run; None leaves that to chance. `other_status` is a status beside the documented
-    ones. With `emergency` an SMS campaign of each account runs as an emergency; it is the last of its list.
+    `running` is the number of running ones; None leaves that to chance. `other_status` is an undocumented status. With
+    `emergency`, an SMS campaign of each account runs as an emergency, the last of its list.
     """
 
     accounts: int = 0
@@ -110,7 +110,7 @@ class Population:
 
 
 class Campaigns:
-    """Every campaign by its id; `any_id` makes every id exist. Without places they are those of all streams."""
+    """Every campaign by id; with `any_id`, every id exists. Without places, campaigns are in all streams."""
 
     def __init__(self, *, count: int, seed: int, any_id: bool, population: Population | None = None) -> None:
         population = population or Population()
@@ -125,7 +125,7 @@ class Campaigns:
                 self._by_place[campaign.place].append(campaign)
 
     def has(self, place: Place) -> bool:
-        """Tell whether there is such a stream; without places there is any."""
+        """Tell whether a stream exists; without places, all do."""
         return not self._by_place or place in self._by_place
 
     def list_in(self, place: Place) -> Collection[SimulatedCampaign]:
@@ -133,7 +133,7 @@ class Campaigns:
         return self._by_place[place] if self._by_place else self.by_id.values()
 
     def find(self, campaign_id: str, place: Place, at: str) -> SimulatedCampaign | None:
-        """Return a campaign of a stream; one that is asked for first is created now, active, if any id may exist."""
+        """Return a campaign of a stream; with `any_id`, an unknown one is created now, as active."""
         campaign = self.by_id.get(campaign_id)
         if campaign is None and self._any_id:
             campaign = SimulatedCampaign(campaign_id, None, campaign_id, "Active", at, at)
@@ -146,7 +146,7 @@ class Campaigns:
     def find_to_stop(
         self, campaign_id: str, campaign_type: CampaignType, place: Place, at: str
     ) -> SimulatedCampaign | None:
-        """Return a campaign of this type; one that was created on demand is of the type it is first stopped as."""
+        """Return a campaign of this type; one created on demand gets the type of its first stop."""
         campaign = self.find(campaign_id, place, at)
         if campaign is None or (campaign.generated and campaign.campaign_type is not campaign_type):
             return None
@@ -154,7 +154,7 @@ class Campaigns:
         return campaign
 
     def find_named(self, name: str, place: Place, at: str) -> SimulatedCampaign | None:
-        """Return a campaign by its name; where any id may exist, an unknown name belongs to a new one."""
+        """Return a campaign by name; with `any_id`, an unknown name belongs to a new campaign."""
         known = self._by_name.get(name) or self.by_id.get(name)
         if known is not None:
             return self.find(known.campaign_id, place, at)
@@ -164,7 +164,7 @@ class Campaigns:
         return campaign
 
     def churn(self, number: int, at: str) -> None:
-        """Let so many of them move on to the next status; which, depends on the seed and on how often it was asked."""
+        """Move this many campaigns to their next status; the choice depends on the seed and the number of turns."""
         self._turns += 1
         chance = random.Random(f"churn {self._seed} {self._turns}")  # noqa: S311 - reproducible on purpose
         for campaign in chance.sample(list(self.by_id.values()), min(number, len(self.by_id))):
@@ -188,7 +188,7 @@ def _populate(count: int, seed: int, population: Population) -> Iterator[Simulat
 
 
 def _weigh(population: Population, *, runs: bool | None) -> dict[str, int]:
-    """Return how often each status comes: of campaigns that run, of the others, or None of all."""
+    """Return the weight of each status: of running campaigns, of the others, or of all for None."""
     weights = _WEIGHTS | ({population.other_status: 5} if population.other_status else {})
     return {each: weight for each, weight in weights.items() if runs is None or runs == (each not in _QUIET)}
 
@@ -214,11 +214,11 @@ def _generate(number: int, chance: random.Random, weights: dict[str, int]) -> Si
 
 def _generate_id(campaign_type: CampaignType, chance: random.Random) -> str:
     digits = f"{chance.getrandbits(128):032x}"
-    # The documented voice ids have only seven digits in their first group.
+    # Documented voice ids have only seven digits in their first group.
     first = digits[1:8] if campaign_type is CampaignType.VOICE else digits[:8]
     return f"cd-{first}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def stamp(unix_s: float) -> str:
-    """Write a time as the service does: UTC, milliseconds, `Z`."""
+    """Return a time in the service's format: UTC, milliseconds, `Z`."""
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -1,4 +1,4 @@
-"""How much the service takes, how long it takes, and when it fails."""
+"""The quota, the latency and the failures of the service."""
 
 import math
 from collections import deque
@@ -8,12 +8,12 @@ from bulkstop.simulator.rate_limits import WindowState
 
 
 def share(seed: int, *what: object) -> float:
-    """Return the number in [0, 1) that chance has for this seed and thing: the same in every process, in any order."""
+    """Return a pseudo-random number in [0, 1) for this seed and thing, the same in every process and order."""
     return int.from_bytes(_digest(seed, what), "big") / 2**64
 
 
 def latency_s(median_ms: float, sigma: float, seed: int, *what: object) -> float:
-    """Return how long an answer takes: the median, or with a sigma a log-normal draw around it."""
+    """Return the latency of a response in seconds: the median, or with a sigma a log-normal draw around it."""
     if not sigma or not median_ms:
         return median_ms / 1000
     # Box-Muller; 1 - share is in (0, 1], where the logarithm is finite.
@@ -23,10 +23,10 @@ def latency_s(median_ms: float, sigma: float, seed: int, *what: object) -> float
 
 
 class RollingQuota:
-    """An exact sliding-window log per account: no window, wherever it starts, holds more admitted calls than allowed.
+    """An exact sliding-window log per account: no window, wherever it starts, has more admitted calls than allowed.
 
-    Each window is half open: a call counts against `window_s` seconds from its own instant on, the last one excluded.
-    A refused call does not count.
+    Each window is half open: a call counts for `window_s` seconds from its own instant, the last one excluded. A
+    refused call does not count.
     """
 
     def __init__(self, windows: tuple[tuple[int, float], ...]) -> None:
@@ -34,13 +34,13 @@ class RollingQuota:
         self._accounts: dict[str, tuple[deque[float], ...]] = {}
 
     def admit(self, account_id: str, at_s: float) -> bool:
-        """Tell whether the account may make a call now, and if so count it."""
+        """Tell whether the account may make a call now, and count it if so."""
         logs = self._accounts.get(account_id)
         if logs is None:
             logs = tuple(deque(maxlen=calls) for calls, _ in self._windows)
             self._accounts[account_id] = logs
         for log, (calls, window_s) in zip(logs, self._windows, strict=True):
-            # The deque drops its oldest on append, so its head is the call that must have left the window.
+            # The deque drops its oldest entry on append, so its head is the call that must have left the window.
             if len(log) == calls and at_s - log[0] < window_s:
                 return False
         for log in logs:
@@ -59,7 +59,7 @@ class RollingQuota:
 
 
 class Failures:
-    """Which calls fail on demand: a share of all, and the first call of a share of the campaigns."""
+    """Failures on demand: of a share of all calls, and of the first call of a share of the campaigns."""
 
     def __init__(self, *, rate: float, first_rate: float, seed: int) -> None:
         self._rate = rate
@@ -68,7 +68,7 @@ class Failures:
         self._failed_first: set[str] = set()
 
     def strike(self, operation: str, campaign_id: str | None, attempt: int) -> bool:
-        """Tell whether this call fails; a campaign's first call is told by asking here first."""
+        """Tell whether this call fails; the first query for a campaign is its first call."""
         if campaign_id is not None and self._strikes_first(campaign_id):
             return True
         return self._rate > 0 and share(self._seed, "failure", operation, campaign_id, attempt) < self._rate

@@ -15,7 +15,7 @@ _FILTERS: Final[Mapping[str, Callable[[SimulatedCampaign], object]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a list call asks for; `offset` is what `skip` and `page` together mean."""
+    """The request of a list call; `offset` combines `skip` and `page`."""
 
     campaign_type: CampaignType
     limit: int = 50
@@ -23,14 +23,14 @@ class Listing:
     filters: Mapping[str, list[object]] = field(default_factory=dict)
 
     def wants(self, campaign: SimulatedCampaign) -> bool:
-        """Tell whether a campaign belongs into the list."""
+        """Tell whether a campaign belongs in the list."""
         return campaign.campaign_type is self.campaign_type and all(
             _FILTERS[name](campaign) in wanted for name, wanted in self.filters.items()
         )
 
 
 def read_listing(body: Mapping[str, object]) -> Listing:
-    """Read the body of a list call; raises ValueError, naming the field, for one that makes no sense."""
+    """Return the request in a list call's body; raises ValueError, naming the field, for an invalid one."""
     if body.get("sortBy") not in (None, {"createdAt": "desc"}):
         raise ValueError('sortBy can only be {"createdAt": "desc"}')
     if body.keys() & {"startDate", "endDate"}:
@@ -41,14 +41,14 @@ def read_listing(body: Mapping[str, object]) -> Listing:
     return Listing(
         campaign_type=_read_type(body.get("type")),
         limit=limit,
-        # The page does not say how the two combine: whichever leads further was moved by the caller.
+        # The documentation does not say how the two combine; the one that leads further was moved by the caller.
         offset=max(skip, (page - 1) * limit),
         filters=_read_filters(body.get("filters")),
     )
 
 
 def list_page(listing: Listing, campaigns: Iterable[SimulatedCampaign]) -> dict[str, object]:
-    """Return the `data` of the answer: one page and where it stands in the whole."""
+    """Return the `data` of the response: one page, and its place in the whole list."""
     rows = [campaign for campaign in campaigns if listing.wants(campaign)]
     rows.sort(key=lambda campaign: campaign.created_at, reverse=True)
     end = listing.offset + listing.limit

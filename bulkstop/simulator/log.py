@@ -1,4 +1,4 @@
-"""What happened, one line a request, complete however the process ends."""
+"""Logs one line for each request, complete however the process ends."""
 
 import asyncio
 import os
@@ -16,9 +16,9 @@ from bulkstop.simulator.service import Exchange
 
 
 class RequestLog:
-    """A JSONL file that is appended to, each line with one write; raises OutputError if it cannot be opened.
+    """A JSONL file to which each line is appended in one write; raises OutputError if it cannot be opened.
 
-    A pipe or a device is written to beside the event loop.
+    A pipe or a device is written beside the event loop.
     """
 
     def __init__(self, path: str | Path | None) -> None:
@@ -48,12 +48,12 @@ class RequestLog:
             self._file.close()
 
     async def append(self, exchange: Exchange) -> None:
-        """Write one line; raises OSError if it did not get there whole."""
+        """Write one line; raises OSError if it was not written completely."""
         if self._file is None:
             return
         line = orjson.dumps(exchange, option=orjson.OPT_APPEND_NEWLINE)
         if self._outbox is not None:
-            async with self._turn:  # so it is this line that is waited for
+            async with self._turn:  # so that the wait is for this line
                 is_open = self._outbox.put(line, None)
                 await self._outbox.flush()
             if not is_open or self._outbox.is_over:

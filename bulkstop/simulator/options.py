@@ -1,4 +1,4 @@
-"""What a simulated service is like: every option with its default, unit and check."""
+"""The options of a simulated service, each with its default, unit and check."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -14,12 +14,12 @@ from bulkstop.text.likeness import find_near
 
 T = TypeVar("T")
 Quota = Limit | Iterable[Limit | tuple[int, float]]
-"""A limit, or several, each of which may be (calls, window_s)."""
+"""One or several limits, each possibly as (calls, window_s)."""
 _READ_APART: Final = frozenset({"quota", "apps", "refused"})
 
 
 class Faults(TypedDict, total=False):
-    """The options of a service as keywords; `SimulatorOptions` says what each does."""
+    """The options of a service as keywords; see `SimulatorOptions`."""
 
     host: str
     port: int
@@ -58,23 +58,20 @@ class Faults(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorOptions:
-    """One service; raises SettingsError, naming the option, for a value that makes no sense.
+    """The options of a service; raises SettingsError, naming the option, for an invalid value.
 
-    `api` is the version whose paths answer, and no others.
-    Without `client_secret` any token will do; `apps` are several, each with the accounts that it may call for. Each
-    limit of `quota` is a rolling window per account, and `rate_limit_headers` is the form in which each answer says
-    what is left of it.
-    `latency_ms` is fixed, or with `latency_sigma` the median of a log-normal distribution; accounts in `slow` have
-    their own. Lists of `refused` accounts are 403. `failure_rate` is a share of calls, `fail_first_rate` a share of
-    campaigns of which only the first call fails. `second_stop` is the answer for a campaign that does not run,
-    `unknown` what becomes of an id that is not among the `campaigns` generated from `seed`.
-    With `accounts` these are spread over as many, account-01 and so on, each with its `streams`, stream-01-1 and so on;
-    without, they are in any. `running` is how many of them run, else chance decides; with `emergency` one SMS campaign
-    of each account is an emergency that runs; `other_status` is a status of some that nobody documented.
-    Of them, `churn` change their status after each answered list call. A running campaign contacts somebody
-    `contacts_per_minute` times, and goes on for `contacts_after_stop_s` seconds after its stop; without `analytics` the
-    app lacks the scope to ask for that. `calling_hours` of its campaigns are mixed, none, or the same for all, such as
-    "9:00 AM-6:00 PM Asia/Kolkata".
+    `api` is the version whose paths respond, and no others. Without `client_secret` any token is accepted; `apps` are
+    several apps, each with its accounts. Each limit of `quota` is a rolling window per account; `rate_limit_headers` is
+    the form in which responses report what is left of it. `latency_ms` is fixed, or with `latency_sigma` the median of
+    a log-normal distribution; accounts in `slow` have their own. Lists of `refused` accounts are 403. `failure_rate` is
+    a share of calls, `fail_first_rate` a share of campaigns whose first call fails. `second_stop` is the response for a
+    campaign that does not run, `unknown` the treatment of an id outside the `campaigns` generated from `seed`. With
+    `accounts` these are spread over account-01 and so on, each with its `streams`, stream-01-1 and so on; without, they
+    are in any. `running` is the number of running ones, by default random; with `emergency` one SMS campaign of each
+    account is a running emergency; `other_status` is an undocumented status of some. `churn` of them change their
+    status after each answered list call. A running campaign makes `contacts_per_minute` contacts, until
+    `contacts_after_stop_s` seconds after its stop; without `analytics` the app lacks the scope to read them.
+    `calling_hours` are mixed, none, or the same for all, such as "9:00 AM-6:00 PM Asia/Kolkata".
     """
 
     host: str = "127.0.0.1"
@@ -112,7 +109,7 @@ class SimulatorOptions:
     log: str | Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be simulated."""
+        """Raise SettingsError for options that cannot be simulated."""
         for each in fields(self):
             _check_kind(each.name, each.type, getattr(self, each.name))
         object.__setattr__(self, "quota", _read_quota(self.quota))
@@ -127,7 +124,7 @@ class SimulatorOptions:
         return tuple((limit.calls, limit.window_s) for limit in cast("tuple[Limit, ...]", self.quota))
 
     def list_apps(self) -> tuple[App, ...]:
-        """Return the apps whose tokens are accepted; without any, all are."""
+        """Return the apps whose tokens are accepted; without any, all tokens are."""
         own = () if self.client_secret is None else (App(self.client_id, self.client_secret),)
         return (*own, *self.apps)
 
@@ -160,7 +157,7 @@ class SimulatorOptions:
 
 
 def make_options(options: SimulatorOptions | None, faults: Mapping[str, object]) -> SimulatorOptions:
-    """Return options with these faults; raises SettingsError for one that is unknown, with the nearest that is not."""
+    """Return options with these faults; raises SettingsError for an unknown one, with the nearest known option."""
     names = [each.name for each in fields(SimulatorOptions)]
     for name in faults:
         if name not in names:
@@ -201,6 +198,6 @@ def _read_quota(quota: Quota) -> tuple[Limit, ...]:
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:
-    # Written so that NaN, which compares false with everything, is refused too.
+    # The condition also refuses NaN, which compares false with everything.
     if not low <= value <= high:
         raise SettingsError(f"{name} is {value}; give a value from {low} to {high:g}")

@@ -1,4 +1,4 @@
-"""How the service says what it still takes: the headers of some drafts of one standard, and those before it."""
+"""The response headers about the remaining quota, in several drafts of a standard and older forms."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ HEADER_FORMS: Final = ("none", "draft-6", "draft-7", "draft-8", "x-ratelimit")
 
 
 class WindowState(NamedTuple):
-    """A rolling window of an account: how many calls it takes still, and how soon it takes one more."""
+    """A rolling window of an account: the calls left in it, and the seconds until it admits one more."""
 
     calls: int
     window_s: float
@@ -18,7 +18,7 @@ class WindowState(NamedTuple):
 
 
 def format_rate_limits(form: RateLimitHeaders, windows: Sequence[WindowState]) -> tuple[tuple[str, str], ...]:
-    """Return the headers of an answer; a form that has room for one window has the one that takes the fewest."""
+    """Return the headers of a response; a form with one window has the one with the fewest calls left."""
     if form == "none" or not windows:
         return ()
     least = min(windows, key=lambda each: each.remaining)

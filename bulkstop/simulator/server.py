@@ -1,4 +1,4 @@
-"""The service on a socket; the only server use of aiohttp here."""
+"""The HTTP server of the service; no other module here uses aiohttp's server."""
 
 import asyncio
 import logging
@@ -28,20 +28,19 @@ _UNREADABLE: Final = (http_exceptions.HttpProcessingError, web.RequestPayloadErr
 
 
 class Event(Protocol):
-    """What ends a service when it is set, such as asyncio.Event."""
+    """Ends a service when it is set, such as an asyncio.Event."""
 
     async def wait(self) -> object:
-        """Return once the service is to end."""
+        """Return once the service must end."""
 
 
 class Simulator:
-    """The service, imitated on this machine: it listens at `url` inside its `with` or `async with` block.
+    """A simulator of the service on this machine; it listens at `url` within its `with` or `async with` block.
 
-    The options are those of `SimulatorOptions`, by name or as such a value: `Simulator(campaigns=10, latency_ms=50)`.
-    `with` serves in a thread of its own, `async with` in the running event loop. A request takes effect and is logged
-    when it has arrived, whole; its answer follows after the latency. Bytes that are no HTTP request are answered 400
-    and leave no line. Raises SettingsError for options that make no sense or if it cannot listen, OutputError if it
-    cannot log.
+    The options are those of `SimulatorOptions`, as keywords or as such a value: `Simulator(campaigns=10,
+    latency_ms=50)`. `with` serves in its own thread, `async with` in the running event loop. A request takes effect and
+    is logged when it has arrived completely; its response follows after the latency. Bytes that are not HTTP get a 400
+    and no line. Raises SettingsError for invalid options or if it cannot listen, OutputError if it cannot log.
     """
 
     def __init__(
@@ -61,8 +60,8 @@ class Simulator:
 
     @property
     def requests(self) -> tuple[Exchange, ...]:
-        """What has arrived so far, the latest 100,000 requests, as they stand in the log."""
-        return tuple(self._requests)  # whole, as a thread may add to them
+        """The latest 100,000 requests, as they are in the log."""
+        return tuple(self._requests)  # a copy, because a thread may add requests
 
     @property
     def campaigns(self) -> Mapping[str, SimulatedCampaign]:
@@ -71,11 +70,11 @@ class Simulator:
 
     @property
     def states(self) -> dict[str, str]:
-        """The status of every campaign by id, as a list call would give it."""
+        """The status of every campaign by id, as in a list."""
         return {campaign_id: campaign.status for campaign_id, campaign in self._service.campaigns.by_id.copy().items()}
 
     def __enter__(self) -> Self:
-        """Listen in a thread."""
+        """Start listening in a thread."""
         self._refuse_second()
         thread = ServiceThread(self._serve)
         thread.start()
@@ -85,13 +84,13 @@ class Simulator:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the thread, and with it every connection."""
+        """Stop the thread, and close every connection."""
         if isinstance(self._open, ServiceThread):
             thread, self._open = self._open, None
             thread.close()
 
     async def __aenter__(self) -> Self:
-        """Listen in this event loop."""
+        """Start listening in this event loop."""
         self._refuse_second()
         listening = self._listening()
         await listening.__aenter__()
@@ -101,7 +100,7 @@ class Simulator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End every connection."""
+        """Close every connection."""
         if self._open is not None and not isinstance(self._open, ServiceThread):
             listening, self._open = self._open, None
             await listening.__aexit__(None, None, None)
@@ -133,7 +132,7 @@ class Simulator:
         try:
             await web.TCPSite(runner, host, port, backlog=1024).start()
         except OSError as error:
-            # asyncio's own words repeat the address; a host that is not found has no errno above 0.
+            # asyncio's message repeats the address; a host that is not found has no errno above 0.
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
             raise SettingsError(f"cannot listen on {host}:{port}: {reason}; give another host or port") from error
         address = runner.addresses[0]
@@ -145,7 +144,7 @@ class Simulator:
         try:
             await self._log.append(exchange)
         except OSError:
-            # Louder than a gap in the log that nobody notices.
+            # Easier to notice than a missing log line.
             answer = answers.failure(500, "the simulator cannot write its log")
         self._requests.append(exchange)
         if delay_s := self._service.latency_s(exchange):
@@ -154,7 +153,7 @@ class Simulator:
 
 
 async def serve(simulator: Simulator, *, ready: Callable[[str], None], stop: Event) -> None:
-    """Run a service until `stop` is set; `ready` is called with its URL once it listens."""
+    """Run a service until `stop` is set; `ready` gets its URL once it listens."""
     async with simulator:
         ready(simulator.url)
         await stop.wait()
@@ -186,7 +185,7 @@ def _request(http: web.BaseRequest, body: bytes | None) -> Request:
 
 def _response(answer: Answer | None) -> web.Response:
     if answer is None:
-        return web.Response(status=400)  # nobody is there to read it
+        return web.Response(status=400)  # the caller has left
     headers = {"Content-Type": answer.content_type, "Date": formatdate(usegmt=True), **dict(answer.headers)}
     if answer.retry_after_s is not None:
         headers["Retry-After"] = f"{answer.retry_after_s:g}"
@@ -194,12 +193,12 @@ def _response(answer: Answer | None) -> web.Response:
 
 
 def _printable(text: str) -> str:
-    # Bytes that are no UTF-8 arrive as lone surrogates, which no log line can hold.
+    # Bytes that are not UTF-8 arrive as lone surrogates, which a log line cannot contain.
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class _OneLine(logging.Filter):
-    """Bytes that are not HTTP are the caller's fault: no traceback, and none of the bytes: they may hold a token."""
+    """Logs bytes that are not HTTP without traceback and without the bytes, which may contain a token."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info and record.exc_info[1]
@@ -214,5 +213,5 @@ def _quiet_logger() -> logging.Logger:
     logger = logging.getLogger("bulkstop.simulator")
     if not logger.filters:
         logger.addFilter(_OneLine())
-        logger.addHandler(logging.NullHandler())  # whoever wants the log adds a handler
+        logger.addHandler(logging.NullHandler())  # an application that wants the log adds a handler
     return logger

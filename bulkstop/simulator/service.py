@@ -1,4 +1,4 @@
-"""What the service answers: every decision, taken at once on arrival, no I/O."""
+"""Decides the response to each request when it arrives, without I/O."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -26,7 +26,7 @@ UNAUTHORIZED_CODE: Final = 4002
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came; `body` is None if it never came whole."""
+    """A request as it arrived; `body` is None if it did not arrive completely."""
 
     method: str
     path: str
@@ -38,9 +38,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One line of the log; `status` is None if the caller left before its request was complete.
+    """A line of the log; `status` is None if the caller left before its request was complete.
 
-    `attempt` counts the calls of this operation for this campaign, this one included.
+    `attempt` counts the calls of this operation for this campaign, including this one.
     """
 
     arrived_unix_s: float
@@ -65,12 +65,12 @@ class _Arrival:
 
     @property
     def place(self) -> Place:
-        """The stream that is meant; a call without one in its path means that of the application."""
+        """The stream of the call; without one in its path, that of the application."""
         return Place(self.account_id, self.call.stream_id or self.request.iid or "")
 
 
 class Service:
-    """The service without its network; `now` is the quota's clock, `wall` that of tokens and `updatedAt`."""
+    """The service without its network; `now` is the clock of the quota, `wall` that of tokens and `updatedAt`."""
 
     def __init__(self, options: SimulatorOptions, *, now: Callable[[], float], wall: Callable[[], float]) -> None:
         self._options = options
@@ -98,13 +98,13 @@ class Service:
                 self._contacts.note_running(campaign.campaign_id, wall())
 
     def answer(self, request: Request, unreadable: Answer | None = None) -> tuple[Answer | None, Exchange]:
-        """Decide what a request gets and say so in a line; a body that could not be read gets `unreadable`."""
+        """Return the response to a request and its log line; a body that could not be read gets `unreadable`."""
         arrival = self._arrive(request)
         answer = unreadable if request.body is None else self._refuse(arrival) or self._execute(arrival)
         return self._with_rate_limits(arrival, answer), _exchange(arrival, answer)
 
     def latency_s(self, exchange: Exchange) -> float:
-        """Return how long the answer takes."""
+        """Return the latency of the response in seconds."""
         options = self._options
         what = (exchange.operation, exchange.campaign_id, exchange.attempt)
         median_ms = options.slow.get(exchange.account_id or "", options.latency_ms)
@@ -125,7 +125,7 @@ class Service:
         return _Arrival(request, call, account_id, self._attempts[key], self._wall(), self._now())
 
     def _refuse(self, arrival: _Arrival) -> Answer | None:
-        # The order of a gateway: a stranger costs no quota, and a throttled call does not reach what could fail.
+        # As at a gateway: unauthorized calls use no quota, and throttled calls cannot fail otherwise.
         call, request = arrival.call, arrival.request
         is_get = call.operation is Operation.GET
         if call.operation is None or (is_get and request.method != "GET"):
@@ -233,7 +233,7 @@ def _read_body(arrival: _Arrival) -> dict[str, object]:
     except orjson.JSONDecodeError:
         body = None
     if not isinstance(body, dict):
-        raise ValueError("body is not a JSON object")  # noqa: TRY004 - one kind of error for a bad request
+        raise ValueError("body is not a JSON object")  # noqa: TRY004 - one error for any bad request
     return body
 
 

@@ -1,4 +1,4 @@
-"""A simulated service in a thread of its own, for callers without an event loop."""
+"""Runs a simulated service in its own thread, for callers without an event loop."""
 
 import asyncio
 import threading
@@ -7,11 +7,11 @@ from contextlib import suppress
 from typing import Any
 
 Serve = Callable[[Callable[[], None], asyncio.Event], Coroutine[Any, Any, None]]
-"""Serves: it is given what to call once it listens, and what to wait for."""
+"""Serves; it gets a function to call once it listens, and an event to wait for."""
 
 
 class ServiceThread:
-    """A service that runs in an event loop of its own, from `start` to `close`."""
+    """A service that runs in its own event loop, from `start` to `close`."""
 
     def __init__(self, serve: Serve) -> None:
         self._serve = serve
@@ -23,18 +23,18 @@ class ServiceThread:
         self._thread = threading.Thread(target=self._run, name="bulkstop-simulator", daemon=True)
 
     def start(self) -> None:
-        """Start it, and return once it listens; raises what kept it from that."""
+        """Start the service, and return once it listens; raises the error that prevents it."""
         self._thread.start()
         try:
             self._listens.wait()
-        except BaseException:  # a Ctrl-C
+        except BaseException:  # such as Ctrl-C
             self.close()
             raise
         if self._error is not None:
             self.close()
 
     def close(self) -> None:
-        """End it, and wait until its thread has ended; raises what went wrong in it."""
+        """End the service, and wait for its thread; raises the service's error."""
         self._is_closing = True
         if self._loop is not None:
             with suppress(RuntimeError):  # it has ended, and its loop is closed
@@ -46,7 +46,7 @@ class ServiceThread:
     def _run(self) -> None:
         try:
             asyncio.run(self._work())
-        except BaseException as error:  # noqa: BLE001 - whoever waits for it is given it
+        except BaseException as error:  # noqa: BLE001 - `start` or `close` raises it
             self._error = error
         finally:
             self._listens.set()

@@ -1,4 +1,4 @@
-"""Campaigns in: every input form is read lazily; each row carries its file with its line."""
+"""Reads campaigns lazily from inputs of every format; each row has its file with its line."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["read", "watch_reading"]
 
 Notice = Callable[[str, int, int], object]
-"""Called with the name of an input, the bytes of it that were read, unpacked, and the lines."""
+"""Called with the name of an input, its unpacked bytes read so far, and its lines."""
 
 
 class _Reading(NamedTuple):
-    """How all inputs are read."""
+    """The options for reading all inputs."""
 
     parser: Callable[[str, Understood], RowParser]
     encoding: str | None
@@ -54,14 +54,13 @@ def read(
     understood: list[Understood] | None = None,
     find_defaults: FindDefaults = refuse_profile,
 ) -> Source:
-    """Yield every row of the inputs in their order, each as a campaign or as the `invalid` line that says why not.
+    """Yield every row of the inputs in their order, as a campaign or as an `invalid` result with the reason.
 
-    `inputs` are paths, or `-` for standard input; `fmt` (csv, json, jsonl, txt or xlsx) is their form, which else fits
-    their name or shows in their content; `any_id` allows ids with characters that ids do not have; of each input `most`
-    bytes may be read, unpacked, in this `encoding`; `choice` says which columns are meant, and `sheet` which sheet of a
-    workbook; `find_defaults` gives what the rows of a profile mean where they say nothing. What is understood of each
-    input is appended to `understood`. Raises InputError at once for an input that is not there, and while iterating for
-    one that has no known form or cannot be read completely.
+    `inputs` are paths, or `-` for standard input. `fmt` (csv, json, jsonl, txt or xlsx) is their format, by default
+    that of their name or content. `any_id` allows ids with unusual characters. At most `most` unpacked bytes are read
+    of each input, in this `encoding`. `choice` selects columns, `sheet` the sheet of a workbook. `find_defaults`
+    returns the defaults for rows of a profile. How each input was read is appended to `understood`. Raises InputError
+    at once for a missing input, and while iterating for an unknown format or one that cannot be read completely.
     """
     entries = [resolve_input(name, fmt) for name in inputs]
     if sum(entry.name == STDIN for entry in entries) > 1:
@@ -80,7 +79,7 @@ def read(
 
 @contextmanager
 def watch_reading(notice: Notice) -> Iterator[None]:
-    """Have `notice` called after every megabyte that is read in the block."""
+    """Call `notice` after every megabyte that is read in the block."""
     token = _notice.set(notice)
     try:
         yield
@@ -100,7 +99,7 @@ def _rows(entries: Sequence[Input], reading: _Reading) -> Iterator[Iterator[Row]
 
 
 def _rows_of_text(member: "Member", entry: Input, reading: _Reading, understood: Understood) -> Iterator[Row]:
-    from bulkstop.source.forms.content import read_first_lines  # the names of forms alone are in every help page
+    from bulkstop.source.forms.content import read_first_lines  # a help page needs only the names of formats
 
     text = open_text(member.stream, entry.label, reading.encoding)
     understood.encoding = text.encoding
@@ -117,7 +116,7 @@ def _rows_of_text(member: "Member", entry: Input, reading: _Reading, understood:
 
 
 def _read_rows(form: Format, reader: LineReader, parser: RowParser) -> Iterator[Row]:
-    """Return the rows of a text; what reads other forms is not imported."""
+    """Return the rows of a text; readers of other formats are not imported."""
     match form:
         case Format.CSV:
             from bulkstop.source.forms.csvfile import read_csv_rows
@@ -134,7 +133,7 @@ def _read_rows(form: Format, reader: LineReader, parser: RowParser) -> Iterator[
 
 
 def _rows_of_workbook(member: "Member", entry: Input, reading: _Reading, understood: Understood) -> Iterator[Row]:
-    from bulkstop.source.forms.workbook import read_workbook_rows  # most lists are none
+    from bulkstop.source.forms.workbook import read_workbook_rows  # most lists are not workbooks
 
     if entry.form not in (None, Format.XLSX) and entry.form_from is FormatOrigin.OPTION:
         raise InputError(f"{entry.label}: is a workbook, not {entry.form}; leave out {name_setting('format')}")
@@ -144,7 +143,7 @@ def _rows_of_workbook(member: "Member", entry: Input, reading: _Reading, underst
 
 
 def _choose_form(entry: Input, lines: Sequence[str], head: str, parser: RowParser) -> tuple[Format, FormatOrigin]:
-    """Return the form of an input: the one that was typed, else the one of its name if it fits, else what shows."""
+    """Return the format of an input: the one given, else that of its name if it fits, else that of its content."""
     from bulkstop.source.forms.content import are_mostly_ids, find_form, fits
 
     if entry.form is not None and entry.form_from is FormatOrigin.OPTION:

@@ -1,4 +1,4 @@
-"""From what stands in a cell to the id that was meant, or to the reason why none can be told."""
+"""Extracts the campaign id from a cell, or explains why it has none."""
 
 import re
 import unicodedata
@@ -9,11 +9,11 @@ from bulkstop.model import CampaignType
 from bulkstop.text import shorten
 
 INSTANCE_ID = "cid-"
-"""How the id begins that the answer to a stop names; the call does not take it."""
+"""Prefix of instance ids, which the response to a stop contains; a stop call does not accept them."""
 MOST_CHARS = 4096
-"""The longest text that is cleaned: longer than an id, a URL before it and a note behind it."""
+"""Longest text that is cleaned, more than an id with a URL and a note."""
 USUAL_CHARS = 40
-"""Longest id of the vendor; a longer one may be several ids without anything between them."""
+"""Longest id of the vendor; a longer text may be several ids without separators."""
 
 _is_usual = LIKELY.fullmatch
 _PLAIN_BLANKS = " \t\r\n\v\f"
@@ -21,9 +21,9 @@ _QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203
 _AROUND = _QUOTES + "<>()[]{}*|\u2329\u232a\u3008\u3009\u300c\u300d\u300e\u300f\uff1c\uff1e"
 _BEFORE = re.compile(
     r"(?:[-+*>\u2010-\u2015\u2022\u2023\u2043\u00b7\u2219\u25a0-\u25ff\u2605\u2606\u2610\u27a4\uf0b7]\s+"
-    r"|[\u2022\u00b7](?=cd-)"  # a bullet without a blank; a hyphen may say as well that a line was taken away
+    r"|[\u2022\u00b7](?=cd-)"  # a bullet without a blank; a hyphen may mean that a line was removed
     r"|\(?[0-9]{1,6}[.)]\s*|[0-9]{1,6}\s+(?=cd-)|#[0-9]{1,6}\s+"
-    r"|\[ ?\]\s*|=(?=\"))"  # a box, but not one with a mark in it: that may say that this is done
+    r"|\[ ?\]\s*|=(?=\"))"  # a box, but not a marked one: that may mean that the row is done
 )
 _BEHIND = re.compile(r"[,;.]\Z")
 _NOTE = re.compile(r"(\S)\s+#.*\Z", re.DOTALL)
@@ -36,7 +36,7 @@ _GLUED = re.compile(rf"{_ONE.pattern}cd-")
 _HOLDS_ONE = re.compile(r"cd-[0-9A-Fa-f]+(?:-[0-9A-Fa-f]+){2,}")
 _PATH_STEPS = ("", ".", "..")
 _NOTHING = frozenset(("null", "none", "nan", "nat", "nil", "na", "n.a.", "undefined"))
-"""What programs write where there is no id."""
+"""Words that programs write where there is no id."""
 _TYPES = frozenset(CampaignType)
 _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 _DATE = re.compile(
@@ -50,9 +50,9 @@ _INSTANCE = re.compile(r"cid-[0-9A-Fa-f-]+")
 
 
 class Cleaned(NamedTuple):
-    """The ids that a text holds: one, several where nothing else stands there, or the text as it is; else a fault.
+    """The ids in a text: one, several if it has nothing else, or the unchanged text; otherwise a fault.
 
-    `is_changed` says that what is told is not what stands there.
+    `is_changed` says that the ids differ from the text.
     """
 
     ids: tuple[str, ...] = ()
@@ -61,16 +61,16 @@ class Cleaned(NamedTuple):
 
 
 def is_likely(text: str) -> bool:
-    """Tell whether a text is one likely id of usual length, and nothing else: as nearly all are."""
+    """Tell whether a text is exactly one likely id of usual length, as nearly all are."""
     return len(text) <= USUAL_CHARS and _is_usual(text) is not None
 
 
 def clean_id(text: str) -> Cleaned:
-    """Return the ids that a cell, or a line of a list, holds.
+    """Return the ids in a cell, or in a line of a list.
 
-    What stands around one likely id is taken away: blanks and what cannot be seen, quotes and brackets, a bullet or a
-    number before it, a comma or semicolon behind it, a note behind ` #`, a URL that ends in it. Of any other text only
-    blanks, and what cannot be seen, are taken away at its ends: what cannot be an id in it is for others to tell.
+    Around likely ids these are removed: blanks and invisible characters, quotes and brackets, a bullet or number
+    before, a comma or semicolon after, a note after ` #`, and the URL before an id. From other texts only blanks and
+    invisible characters at the ends are removed; whether they are possible ids is checked elsewhere.
     """
     plain = text.strip(_PLAIN_BLANKS)
     if is_likely(plain):
@@ -88,7 +88,7 @@ def clean_id(text: str) -> Cleaned:
 
 
 def strip_unseen(text: str) -> str:
-    """Cut blanks, and characters that cannot be seen, from both ends of a text."""
+    """Remove blanks and invisible characters from both ends of a text."""
     text = text.strip()
     if text.isascii():
         return text
@@ -107,7 +107,7 @@ def _is_unseen(char: str) -> bool:
 
 
 def _fault(bare: str) -> str | None:
-    """Say of a text what makes it no id, whatever the characters are that it is made of."""
+    """Return why a text is not an id, whatever its characters are; None without a reason."""
     core = _peel(bare)
     is_cut = core.strip(".") and (core.endswith("..") or core.startswith(".."))
     if "\u2026" in bare or is_cut or _CUT.fullmatch(core):
@@ -120,7 +120,7 @@ def _fault(bare: str) -> str | None:
 
 
 def _fault_of_possible(bare: str) -> str | None:
-    """Say of a text that holds no likely id by itself what makes it none, though its characters are those of an id."""
+    """Return why a text is not an id, although its characters are possible; None without a reason."""
     if not bare.strip("_.~-") and bare not in _PATH_STEPS:
         return f"{shorten(bare)!r} has neither a letter nor a digit, so it is not an id"
     if bare.lower() in _NOTHING:
@@ -135,7 +135,7 @@ def _fault_of_possible(bare: str) -> str | None:
 
 
 def _find_ids(bare: str) -> tuple[str, ...]:
-    """Return the likely ids of which, and of nothing else that means anything, a text is made."""
+    """Return the likely ids of a text that contains nothing else of meaning; else an empty tuple."""
     if "cd-" not in bare:
         return ()
     if _SEVERAL.fullmatch(bare):
@@ -158,7 +158,7 @@ def _is_mark(part: str) -> bool:
 
 
 def _peel(text: str) -> str:
-    """Take away what may stand around an id, as long as there is some of it."""
+    """Remove what may surround an id, repeatedly."""
     while True:
         inner = strip_unseen(text)
         if mark := _BEFORE.match(inner):
@@ -172,6 +172,6 @@ def _peel(text: str) -> str:
 
 
 def _read_url(text: str) -> str:
-    """Return the id in which a URL ends, if it holds no other; else the text as it is."""
+    """Return the id at the end of a URL, if it contains no other; else the unchanged text."""
     match = _URL.fullmatch(text)
     return match[1] if match and len(set(_WITHIN_URL.findall(text))) == 1 else text

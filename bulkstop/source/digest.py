@@ -1,4 +1,4 @@
-"""What an input was when it was read, so that a later run can tell whether it is still the same."""
+"""Digests of inputs, by which a later run knows whether they have changed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from bulkstop.errors import InputError
 from bulkstop.text import format_count
 
 EVERY = 1000
-"""Rows between two marks; a changed input is named to as many rows."""
+"""Rows between two marks, which is how precisely a change is located."""
 MARK_CHARS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """An input as it was read: its rows, the SHA-256 over them, and its beginning after every EVERY rows."""
+    """An input as it was read: its rows, their SHA-256, and the hash after every EVERY rows."""
 
     rows: int
     sha256: str
@@ -23,7 +23,7 @@ class Digest:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Self:
-        """Make one of its fields, as `dataclasses.asdict` gives them; raises ValueError for anything else."""
+        """Return the digest with these fields, from `dataclasses.asdict`; raises ValueError for others."""
         try:
             digest = cls(int(fields["rows"]), str(fields["sha256"]), tuple(map(str, fields["marks"])))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -39,14 +39,14 @@ class _Running:
     since: int = 0
     hash: Any = field(default_factory=sha256)
     as_recorded: Any = None
-    """The hash with what stood in the place of rows that were mended, once there is one."""
+    """The hash with the recorded text of rows that were corrected, once there is one."""
     marks: list[str] = field(default_factory=list)
 
 
 class Digests:
-    """Hashes the rows of each input as they are read, and holds them against what was recorded in an earlier run.
+    """Hashes the rows of each input, and compares them with those of an earlier run.
 
-    Rows may have been added behind the recorded ones; anything else that changed raises an InputError that says where.
+    Rows may be added at the end; any other change raises an InputError with its place.
     """
 
     def __init__(self, recorded: Mapping[str, Digest] | None = None) -> None:
@@ -54,7 +54,7 @@ class Digests:
         self._running: dict[str, _Running] = {}
 
     def add(self, source: str, line: int, row: bytes, was: bytes | None = None) -> None:
-        """Take the next row of an input; of one that was mended `was` is what it was when it was recorded."""
+        """Add the next row of an input; `was` is the recorded text of a row that was corrected."""
         running = self._running.get(source)
         if running is None:
             running = self._running[source] = _Running(since=line)
@@ -72,7 +72,7 @@ class Digests:
             self._check(source, line, running)
 
     def finish(self) -> dict[str, Digest]:
-        """Return the digest of every input; raises InputError when one has fewer rows than were recorded."""
+        """Return the digest of every input; raises InputError for one with fewer rows than recorded."""
         for source, was in self._recorded.items():
             rows = self._running[source].rows if source in self._running else 0
             if rows < was.rows:

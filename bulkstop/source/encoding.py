@@ -1,4 +1,4 @@
-"""Bytes to text: which encoding they are in is found by rule."""
+"""Decodes bytes to text; the encoding is found by fixed rules."""
 
 import codecs
 import io
@@ -10,11 +10,11 @@ from bulkstop.errors import InputError
 from bulkstop.text.faults import explain_unpacking
 
 HEAD_BYTES = 64 * 1024
-"""The most that is looked at before an input is read."""
+"""Most bytes that are examined before an input is read."""
 UTF_8 = "utf-8"
 _MARKS = (
     (codecs.BOM_UTF8, UTF_8),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is its prefix
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -25,16 +25,16 @@ _NULS = (
     (re.compile(rb"[^\0]\0[^\0]\0"), "utf-16-le"),
     (re.compile(rb"\0[^\0]\0[^\0]"), "utf-16-be"),
 )
-# A carriage return that ends a line by itself; of several before a line feed none does.
+# A carriage return that ends a line by itself; not one of several before a line feed.
 _LONE_RETURN = re.compile(r"\r++(?!\n)")
 LONGEST_MARK = 4
-"""Bytes by which an encoding can be told."""
+"""Bytes in which an encoding can be recognized."""
 _NOTHING = ' \t"\ufeff'
-"""What alone makes no line of something: blanks, quotes, byte order marks."""
+"""Characters that alone do not make a line meaningful: blanks, quotes, byte order marks."""
 
 
 class Text(NamedTuple):
-    """The text of an input: its stream, its encoding, and how it begins; `is_whole` if that is all of it."""
+    """The text of an input: its stream, its encoding, and its beginning; `is_whole` if that is all."""
 
     stream: "io.TextIOWrapper[Any]"
     encoding: str
@@ -43,16 +43,16 @@ class Text(NamedTuple):
 
 
 def open_text(binary: io.BufferedIOBase, label: str, encoding: str | None = None) -> Text:
-    """Return the text of these bytes, in this encoding or in the one that they show.
+    """Return the text of these bytes, in this encoding or in the detected one.
 
-    That is what a byte order mark says, UTF-16 or UTF-32 where every other byte is NUL, and else UTF-8; bytes that are
-    not become half surrogate pairs, so that one bad line is found and the others survive. Lines may all end with CR.
+    A byte order mark names the encoding; otherwise it is UTF-16 or UTF-32 if every other byte is NUL, else UTF-8.
+    Invalid bytes become surrogates, so that a bad line is found without losing the others. All lines may end with CR.
     Raises InputError when the beginning cannot be read.
     """
     head, start, name, is_whole = _read_head(binary, label, encoding)
     errors = "surrogateescape" if _is_superset_of_ascii(name) else "replace"
     newline = None if _ends_lines_with_returns(start, is_whole=is_whole) else "\n"
-    # Closing the text must not close what whoever opened the bytes may still want.
+    # Closing the text must not close the bytes, which belong to the caller.
     stream = io.TextIOWrapper(Begun(head, binary), encoding=name, errors=errors, newline=newline)
     if newline is None:
         start = start.replace("\r\n", "\n").replace("\r", "\n")
@@ -60,12 +60,12 @@ def open_text(binary: io.BufferedIOBase, label: str, encoding: str | None = None
 
 
 def open_utf8(binary: io.BufferedIOBase) -> io.TextIOWrapper:
-    """Return the text of bytes that are UTF-8, and nothing else."""
+    """Return the text of bytes, always decoded as UTF-8."""
     return io.TextIOWrapper(Begun(b"", binary), encoding=UTF_8, errors="surrogateescape", newline="\n")
 
 
 def find_encoding(head: bytes) -> str:
-    """Return the encoding that the first bytes show."""
+    """Return the encoding that the first bytes indicate."""
     for mark, name in _MARKS:
         if head.startswith(mark):
             return name
@@ -73,7 +73,7 @@ def find_encoding(head: bytes) -> str:
 
 
 class Begun(io.BufferedIOBase):
-    """Bytes of which the first were read already."""
+    """A stream whose first bytes have already been read."""
 
     def __init__(self, head: bytes, rest: Any) -> None:
         self.name = ""
@@ -81,15 +81,15 @@ class Begun(io.BufferedIOBase):
         self._read = getattr(rest, "read1", rest.read)
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Tell that the stream can be read."""
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read some bytes, as `read1` does: a text asks again until nothing comes."""
+        """Read as `read1` does; a text reads again until it gets nothing."""
         return self.read1(-1 if size is None else size)
 
     def read1(self, size: int = -1, /) -> bytes:
-        """Read some bytes, at most `size`."""
+        """Read at most `size` bytes."""
         if not self._head:
             data: bytes = self._read(size)
             return data
@@ -99,7 +99,7 @@ class Begun(io.BufferedIOBase):
 
 
 def _read_head(binary: io.BufferedIOBase, label: str, encoding: str | None) -> tuple[bytes, str, str, bool]:
-    """Return the first bytes, as far as a line of something, as text, its encoding, and whether they are all."""
+    """Return the first bytes, up to a meaningful line, their text and encoding, and whether they are all."""
     head, text, name = b"", "", encoding or UTF_8
     is_whole = False
     while not is_whole and not _holds_line(text) and len(head) < HEAD_BYTES:
@@ -107,7 +107,7 @@ def _read_head(binary: io.BufferedIOBase, label: str, encoding: str | None) -> t
             data = binary.read1(HEAD_BYTES)
         except (OSError, EOFError, zlib.error) as error:
             if head:
-                break  # what there is of it may be rows
+                break  # the bytes so far may be rows
             raise InputError(f"{label}: line 1: cannot be read further: {explain_unpacking(error)}") from None
         is_whole = not data
         head += data
@@ -119,7 +119,7 @@ def _read_head(binary: io.BufferedIOBase, label: str, encoding: str | None) -> t
 
 
 def _holds_line(text: str) -> bool:
-    """Tell whether a whole line is there that is neither blank nor a comment."""
+    """Tell whether a text has a complete line that is neither blank nor a comment."""
     *lines, _ = text.removesuffix("\r").replace("\r", "\n").split("\n")
     return any(not line.lstrip(_NOTHING).startswith("#") and line.strip(_NOTHING) for line in lines)
 
@@ -129,7 +129,7 @@ def _is_superset_of_ascii(name: str) -> bool:
 
 
 def _ends_lines_with_returns(text: str, *, is_whole: bool) -> bool:
-    """Tell whether the first end of a line, outside quotes, is a carriage return alone."""
+    """Tell whether the first line end, outside quotes, is a carriage return alone."""
     feed, quotes, at = text.find("\n"), 0, 0
     for match in _LONE_RETURN.finditer(text):
         if 0 <= feed < match.start() or (match.end() == len(text) and not is_whole):

@@ -1,4 +1,4 @@
-"""Remembers where each campaign stands, in a quarter of the memory that a dict takes."""
+"""Remembers the first offset of each campaign, in a quarter of a dict's memory."""
 
 from array import array
 
@@ -6,20 +6,20 @@ _FIRST_SIZE = 1024
 
 
 class FirstSeen:
-    """Maps a hash to the offset that came with it first, at 24 to 33 bytes each.
+    """Maps a hash to its first offset, at 24 to 33 bytes each.
 
-    Laid out as a dict is, a sparse table of places over dense entries, but the numbers stand in arrays and are no
-    objects. The table is rebuilt from the entries, so the old one is freed before the new one is made.
+    Like a dict it has a sparse table over dense entries, but numbers in arrays instead of objects. The table is rebuilt
+    from the entries, so that the old one is freed before the new one is made.
     """
 
     def __init__(self) -> None:
-        self._hashes = array("q", (0,))  # place 0 means empty
+        self._hashes = array("q", (0,))  # table value 0 means empty
         self._offsets = array("Q", (0,))
         self._places = _zeros(_FIRST_SIZE)
         self._mask = _FIRST_SIZE - 1
 
     def first(self, key_hash: int, offset: int) -> int | None:
-        """Return the offset that came with this hash first, or remember this one and return None."""
+        """Return the first offset of a hash, or store this one and return None."""
         places, mask = self._places, self._mask
         at = key_hash & mask
         while place := places[at]:
@@ -29,7 +29,7 @@ class FirstSeen:
         places[at] = place = len(self._hashes)
         self._hashes.append(key_hash)
         self._offsets.append(offset)
-        if place * 2 > mask:  # half empty, finding a hash takes 1.5 looks on average, and knowing it for new 2.5
+        if place * 2 > mask:  # half empty: 1.5 looks on average find a hash, 2.5 a new one
             self._grow()
         return None
 

@@ -1,4 +1,4 @@
-"""What a list looks like: ids of an unusual shape are counted and the first ones kept, never refused."""
+"""Counts the unusual ids of a list, and keeps the first ones; none is refused."""
 
 from bulkstop.ids import LIKELY
 from bulkstop.impact import execution_type_of, is_normal
@@ -6,16 +6,16 @@ from bulkstop.model import Campaign
 from bulkstop.source.rows import unreadable_priority
 
 CAMPAIGN_ID = "cd-"
-"""How every campaign id in the vendor's documents begins; groups of hex digits follow."""
+"""Prefix of campaign ids in the vendor's documents, followed by groups of hex digits."""
 INSTANCE_ID = "cid-"
-"""How the id begins that the answer to a stop names; the call does not take it."""
+"""Prefix of instance ids, which the response to a stop contains; a stop call does not accept them."""
 FIRST = 3
 
 _is_likely = LIKELY.fullmatch
 
 
 class Sample:
-    """How many there are, and the first few of them."""
+    """A count, and the first few texts."""
 
     __slots__ = ("count", "first")
 
@@ -24,14 +24,14 @@ class Sample:
         self.first: list[str] = []
 
     def add(self, text: str) -> None:
-        """Count one more."""
+        """Count a text."""
         self.count += 1
         if self.count <= FIRST:
             self.first.append(text)
 
 
 class UnusualIds:
-    """What is unusual about the campaigns of a list; `not_normal` counts those of another execution type."""
+    """The unusual campaigns of a list; `not_normal` counts those of another execution type."""
 
     __slots__ = ("instance_ids", "nameless", "not_normal", "odd_ids", "odd_priorities")
 
@@ -43,7 +43,7 @@ class UnusualIds:
         self.not_normal = 0
 
     def add(self, campaign: Campaign) -> None:
-        """Take the next campaign."""
+        """Check the next campaign."""
         if campaign.name is None:
             self.nameless += 1
         if campaign.row:

@@ -1,4 +1,4 @@
-"""From the name of an input to what is known of it before it is read."""
+"""Resolves the name of an input to what is known before it is read."""
 
 import stat
 from dataclasses import dataclass, replace
@@ -10,16 +10,16 @@ from bulkstop.text import replace_controls
 from bulkstop.text.faults import explain_os
 
 STDIN = "-"
-"""The name that stands for standard input."""
+"""The name of standard input."""
 MOST_BYTES = 2 * 10**9
-"""What is read of an input, unpacked, unless it is said: about ten million rows."""
+"""Default limit of the unpacked bytes of an input, about ten million rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An input that is known to be there: its name, the name that is shown, the form that was typed or its name tells.
+    """An existing input: its name, the name that is shown, and the format that was given or that its name tells.
 
-    `form` is None where nothing tells it before it is read; what its name tells need not fit its content.
+    `form` is None if neither tells it; the content need not match the format of the name.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Input:
     form_from: FormatOrigin
 
     def of_member(self, label: str) -> "Input":
-        """Return what is known of a list that was packed in this input, whose name may tell its form."""
+        """Return the input of a packed list, whose name may tell its format."""
         is_typed = self.form is not None and self.form_from is FormatOrigin.OPTION
         if label == self.label or is_typed:
             return replace(self, label=label)
@@ -36,7 +36,7 @@ class Input:
 
 
 def resolve_input(name: str, fmt: str | None) -> Input:
-    """Return the input of this name, or raise InputError when it is not there."""
+    """Return the input of this name; raises InputError if it does not exist."""
     label = replace_controls(name)
     typed = None if fmt is None else parse_format(fmt)
     if name == STDIN:
@@ -48,7 +48,7 @@ def resolve_input(name: str, fmt: str | None) -> Input:
 
 
 def _refuse_absent(name: str, label: str) -> None:
-    # Every name is looked at before the first row is read: a slip in the last one should not cost the whole pass.
+    # Every name is checked before the first row is read, so that a mistake in the last one does not cost a whole pass.
     try:
         mode = Path(name).stat().st_mode
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The lines of an input, numbered, however long or broken they are."""
+"""Reads the numbered lines of an input, however long or broken they are."""
 
 import io
 import re
@@ -11,22 +11,22 @@ from bulkstop.errors import InputError
 from bulkstop.text.faults import explain_unpacking
 
 LINE_CHARS = 1024 * 1024
-"""The longest row that is used; a longer one is invalid."""
+"""Longest row in characters; a longer one is invalid."""
 
 AHEAD_CHARS = 64 * 1024
-"""What is read at once where blank lines are passed over; shorter than a line may be."""
+"""Characters that are read at once to skip blank lines; fewer than a line may have."""
 
 READ_ERRORS = (OSError, EOFError, zlib.error)
-"""What says that an input cannot be read on."""
+"""Errors of a stream that cannot be read further."""
 
 _ENDS_OF_FILE = ("\x1a", "\x1a\n", "\x1a\r\n")
-"""How some programs end a text, as DOS did: Ctrl-Z."""
+"""Ctrl-Z, with which some programs end a text as DOS did."""
 _SURROGATE = re.compile("[\udc80-\udcff]")
 _AS_CP1252 = {0xDC00 + byte: bytes([byte]).decode("cp1252", errors="replace") for byte in range(0x80, 0x100)}
 _BLANK_LINES = re.compile(r"(?: *\r?\n)+")
 _SYLK = ("WXL", "SCALC", "CALC", "Gnumeric")
 _STRAY_RETURN = re.compile(r"\r(?![\r\n]|$)")
-# What the first bytes say of a text that is not one of ours, as they look when decoded (see opening).
+# The first characters of foreign formats, as they look when decoded (see encoding).
 _FOREIGN = (
     ("\udcff\udcfe", "is UTF-16; save it as UTF-8"),
     ("\udcfe\udcff", "is UTF-16; save it as UTF-8"),
@@ -42,7 +42,7 @@ _PAGE = re.compile(r"<(?!\s*(?:cd-|[a-z]+://))", re.IGNORECASE)
 
 
 def find_foreign(beginning: str) -> str | None:
-    """Say of the first line of a text that is not one of ours what it is, and what to do; None of any other."""
+    """Return what a text of a foreign format is and what to do, by its first line; None for other texts."""
     text = beginning.lstrip("\ufeff \r\n")
     if _PAGE.match(text):
         return "is a web page or XML, not a list; was a sign-in page saved instead?"
@@ -50,12 +50,12 @@ def find_foreign(beginning: str) -> str | None:
 
 
 def is_blank(piece: str) -> bool:
-    """Tell whether a line holds nothing; of one that is too long only the beginning is known, so it may."""
+    """Tell whether a line is empty; for a line that is too long, of which only the beginning is known, False."""
     return not piece or (piece.isspace() and len(piece) <= LINE_CHARS) or piece in _ENDS_OF_FILE
 
 
 def text_fault(text: str) -> str | None:
-    """Tell why these characters cannot be a row, or None when they can."""
+    """Return why these characters cannot be a row; None if they can."""
     if len(text) > LINE_CHARS:
         return f"the row is longer than {LINE_CHARS:,} characters"
     if "\0" in text:
@@ -70,12 +70,12 @@ def text_fault(text: str) -> str | None:
 
 
 class LineReader:
-    """Iterates over the pieces of a text: each is a line, but a line too long to be used comes in several.
+    """Iterates over the pieces of a text; a piece is a line, or part of a line that is too long.
 
     `line` is the number of the last piece's line, counted from 1; `ended` says whether the piece ended that line.
-    `head` are the first lines, as far as they are known before they are read. With `note_cp1252`, which is called with
-    the number of each such line, bytes that are not UTF-8 are read as Windows-1252. Raises InputError, with the line
-    reached, for what cannot be read on.
+    `head` are the first lines, as far as they are known in advance. With `note_cp1252`, which gets the number of each
+    such line, bytes that are not UTF-8 are decoded as Windows-1252. Raises InputError, with the line reached, when the
+    stream cannot be read further.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class LineReader:
         return piece
 
     def skip_blank_lines(self) -> None:
-        """Pass over empty lines that come next, at a hundred times the pace; a line that follows may be blank too."""
+        """Skip empty lines, a hundred times as fast as reading them; the next line may still be blank."""
         if self.ended:
             try:
                 while self._pass_over():
@@ -124,26 +124,26 @@ class LineReader:
                 raise self.cut_off(error) from None
 
     def lines_ahead(self) -> Iterator[str]:
-        """Return the pieces that come next, for somebody who counts them and gives back what is too much."""
+        """Return the next pieces; the caller counts them, and gives back one too many."""
         return iter(self._next_ahead, "") if self._ahead else self._pieces
 
     def give_back(self, piece: str) -> None:
-        """Have a piece that was taken from the lines ahead come next."""
+        """Return a piece of the lines ahead to the front."""
         if self._ahead:
             self._at -= len(piece)
         else:
             self._ahead, self._at = piece, 0
 
     def cut_off(self, error: Exception) -> InputError:
-        """Return the error that says why it cannot be read on, with the line reached."""
+        """Return the error of a stream that cannot be read further, with the line reached."""
         why = explain_unpacking(error)
         return InputError(f"{self.label}: line {self.line + 1}: cannot be read further: {why}")
 
     def _pass_over(self) -> bool:
-        """Pass over the blank lines of what was read ahead; tell whether there may be more of them."""
+        """Skip blank lines in the text read ahead; return whether there may be more."""
         if not self._ahead:
             read = self._read(AHEAD_CHARS)
-            self._ahead, self._at = read.lstrip("\n"), 0  # most of them, and ten times as quick as the pattern
+            self._ahead, self._at = read.lstrip("\n"), 0  # most blank lines; ten times as fast as the pattern
             self.line += len(read) - len(self._ahead)
             if read and not self._ahead:
                 return True
@@ -157,7 +157,7 @@ class LineReader:
         return is_spent and match is not None
 
     def _next_ahead(self) -> str:
-        """Return the next piece of what was read ahead, and what is missing of its line."""
+        """Return the next piece of the text read ahead, completed to its line end."""
         end = min(self._ahead.find("\n", self._at) + 1 or len(self._ahead), self._at + LINE_CHARS + 1)
         piece = self._ahead[self._at : end]
         self._at = end
@@ -185,7 +185,7 @@ def read_pieces(reader: LineReader) -> Iterator[str]:
 
 
 def read_lines(reader: LineReader) -> Iterator[tuple[int, str]]:
-    """Yield each line that is not blank with its number, one that is too long to be used only with its beginning."""
+    """Yield each line that is not blank with its number; of a line that is too long, only the beginning."""
     for piece in read_pieces(reader):
         line = reader.line
         if not reader.ended:

@@ -1,4 +1,4 @@
-"""One pass over the rows before anything is sent: each campaign once, in order, counted."""
+"""Plans a list in one pass before anything is sent: each campaign once, in order, counted."""
 
 import heapq
 import json
@@ -32,32 +32,28 @@ from bulkstop.text import format_count, format_size
 _TYPES = {kind.value: kind for kind in CampaignType}
 NEVER_SENT = frozenset({Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED})
 SMALLEST_BLOCK, ALL_BLOCKS = 2048, 16 * 1024 * 1024
-"""Bytes that an account reads ahead of the list at least, and that all of them together do."""
+"""Least bytes that an account reads ahead of the list, and most of all accounts together."""
 _ODD = b" "
-"""Begins the line of a row that holds what the usual JSON cannot."""
+"""Begins the line of a row that orjson cannot write."""
 PROFILE_AT = Campaign._fields.index("profile")
 LAST = 2**62
-"""The place of a campaign whose priority cannot be read: after all others, in either order."""
+"""The sort key of a campaign with an unreadable priority, which is last in either order."""
 
 
 class Plan:
-    """What a run will do, fixed before it begins.
+    """The plan of a run, which does not change once it is made.
 
-    The rows are put aside on disk, so what was shown and confirmed is what is sent, also when the input changes or was
-    standard input; in memory a row costs about 40 bytes. `settled` gives the outcome of a row that has ended in an
-    earlier run, `find_unusable` the one that could not be used and stood in its place then, and `recorded` is what the
-    inputs were; what `protection` names is held back, however often it is listed:
-    `protected` counts such campaigns each once, whether their rows have ended or not.
-    A campaign that is listed again is a duplicate, unless the list `repeats` campaigns on purpose.
-    Of temporary files the rows may take `most` bytes. `understood` is how the inputs were read, complete once they are.
-    `account_of` names the account of a campaign that says with whose credentials it is reached: what has the same ids
-    at another host is another account, and another campaign.
-    Raises the InputError of an input that cannot be read, or that is not what it was.
+    Rows are stored on disk, so that exactly the confirmed rows are sent, even if the input changes or was standard
+    input; in memory a row costs about 40 bytes. From an earlier run, `settled` returns the outcome of a row that has
+    ended, `find_unusable` the unusable row that was in its place, and `recorded` are the digests of the inputs.
+    Campaigns that `protection` names are not sent; `protected` counts each of them once, whether or not its row has
+    ended. A campaign that is listed again is a duplicate, unless the list `repeats` campaigns on purpose. Rows may take
+    `most` bytes of temporary files. `understood` describes how the inputs were read, and is complete after that.
+    `account_of` returns the account of a campaign with a profile: the same ids at another host are another account, and
+    another campaign. A time of day to stop by is its next occurrence after `now`, in unix seconds. Raises the
+    InputError of an input that cannot be read, or has changed.
 
-    A time of the day by which a campaign is to be stopped is that which comes next after `now`, in unix seconds.
-
-    Whoever knows the settings adds `warnings`, what should be looked at twice, and `ends_at`, the earliest time at
-    which the last stop can leave.
+    Code that knows the settings adds `warnings`, and `ends_at`, the earliest time at which the last stop can be sent.
     """
 
     def __init__(
@@ -115,38 +111,38 @@ class Plan:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Free the temporary files."""
+        """Close the temporary files."""
         self.close()
 
     @property
     def held_invalid(self) -> int:
-        """Rows that cannot be used."""
+        """The number of rows that cannot be used."""
         return self.held[Outcome.INVALID]
 
     @property
     def first_invalid(self) -> str:
-        """Where the first row stands that cannot be used, and why; empty without one."""
+        """The place and fault of the first row that cannot be used; empty without one."""
         first = next((each for each in self.held_results() if each.outcome is Outcome.INVALID), None)
         return "" if first is None else f"{first.source} line {first.line}: {first.error}"
 
     @property
     def to_send(self) -> int:
-        """Campaigns that will be sent."""
+        """The number of campaigns to send."""
         return sum(len(offsets) for offsets in self._lanes.values())
 
     @property
     def listed(self) -> int:
-        """Campaigns of the list, each counted once: those that will be sent, and those that ended in an earlier run."""
+        """The number of distinct campaigns: those to send, and those that ended in an earlier run."""
         return self.to_send + sum(self.settled[outcome] for outcome in Outcome if outcome not in NEVER_SENT)
 
     @property
     def accounts(self) -> dict[str, int]:
-        """Campaigns to be sent per account, in the order in which the accounts appear."""
+        """The number of campaigns to send by account, in the order in which the accounts first occur."""
         return {account_id: len(offsets) for account_id, offsets in self._lanes.items()}
 
     def campaigns(self, account_id: str) -> Iterator[Campaign]:
         """Return the campaigns of one account in the order of sending."""
-        block_bytes = max(SMALLEST_BLOCK, min(BLOCK, ALL_BLOCKS // len(self._lanes)))  # every account keeps one
+        block_bytes = max(SMALLEST_BLOCK, min(BLOCK, ALL_BLOCKS // len(self._lanes)))  # one per account
         campaigns = map(_unpack, self._campaigns.lines(self._lanes[account_id], block_bytes))
         return map(self._with_time, campaigns) if self.stop_times else campaigns
 
@@ -155,7 +151,7 @@ class Plan:
         return _unpack(self._campaigns.line(self._lanes[account_id][0]))
 
     def at(self, places: Iterable[int]) -> Iterator[Campaign]:
-        """Return the campaigns at these places, counted from 0, of all that will be sent; not for one by priority."""
+        """Return the campaigns at these places, counted from 0, of all to be sent; not for a plan by priority."""
         lanes = list(self._lanes.values())
         offsets = lanes[0] if len(lanes) == 1 else array("Q", heapq.merge(*lanes))
         return map(_unpack, self._campaigns.lines(map(offsets.__getitem__, places)))
@@ -165,7 +161,7 @@ class Plan:
         return map(_unpack_held, self._held.lines(self._held_offsets))
 
     def claim(self) -> None:
-        """Have it for a run; raises InputError for a plan that another run has had, or that is closed."""
+        """Reserve the plan for a run; raises InputError for one that is closed, or that a run has used."""
         if self.is_claimed or self.is_closed:
             raise InputError(
                 "the plan has been used: a plan is good for one run, while its engine is open; make another"
@@ -173,13 +169,13 @@ class Plan:
         self.is_claimed = True
 
     def close(self) -> None:
-        """Free the temporary files."""
+        """Close the temporary files."""
         self.is_closed = True
         self._campaigns.close()
         self._held.close()
 
     def _read(self, rows: Iterable[Row], order: Order) -> dict[str, "array[int]"]:
-        """Take every row; return the place of each campaign of an account by its priority, where that matters."""
+        """Store every row; return the sort key of each campaign by account, if the order needs it."""
         seen, keys, protected = FirstSeen(), FirstSeen(), FirstSeen()
         priorities: dict[str, array[int]] = {}
         campaigns, held, looks, types, lanes = self._campaigns, self._held, self.looks, self.types, self._lanes
@@ -209,8 +205,8 @@ class Plan:
                 why = f"the same campaign is at {first.source} line {first.line}"
                 self._hold(unsent_result(row, Outcome.DUPLICATE, why), outcome and Outcome.DUPLICATE)
                 continue
-            offset = campaigns.append(line)  # also of one that has ended: a later row may name it again
-            if outcome is not None and outcome is not Outcome.DUPLICATE:  # of a row that is gone from before it
+            offset = campaigns.append(line)  # even of one that has ended: a later row may name it again
+            if outcome is not None and outcome is not Outcome.DUPLICATE:  # the earlier row is gone
                 self.settled[outcome] += 1
                 continue
             if (lane := lanes.get(account)) is None:
@@ -241,13 +237,13 @@ class Plan:
             self._lanes[account_id] = array("Q", (offsets[i] for i in order))
 
     def _with_time(self, campaign: Campaign) -> Campaign:
-        """Return a campaign with the moment by which it is to be stopped, if its row says one."""
+        """Return a campaign with the moment to stop it by, if its row has one."""
         if campaign.row is None or (stop := read_stop_time(campaign.row, self.now)) is None:
             return campaign
         return campaign._replace(stop_at=utc_text(stop.at))
 
     def _with_time_or_why(self, row: Row) -> Row:
-        """Return a row with that moment, or the `invalid` line that says why it cannot be told: nobody may guess it."""
+        """Return a row with that moment, or an `invalid` result if its time cannot be read."""
         if row.row is None or isinstance(row, Result):
             return row
         try:
@@ -256,13 +252,13 @@ class Plan:
             return unsent_result(row, Outcome.INVALID, str(why))
 
     def _take_unusable(self, row: Result, outcome: Outcome | None) -> None:
-        if row.line:  # else its key says which it is, whatever the order
+        if row.line:  # otherwise its key identifies it, in any order
             was = self._find_unusable(row) if outcome is None else None
             self._digests.add(row.source or "", row.line, _pack_names(row), None if was is None else _pack_names(was))
         self._hold(row, outcome)
 
     def _same_at(self, offset: int, campaign: Campaign) -> Campaign | None:
-        """Return the earlier row there, if it is of the same campaign: a hash only says where to look."""
+        """Return the earlier row at an offset if it is the same campaign; equal hashes do not prove that."""
         first = _unpack(self._campaigns.line(offset))
         return first if self._identify(first) == self._identify(campaign) else None
 
@@ -281,7 +277,7 @@ class Plan:
 
 
 def _place(campaign: Campaign, order: Order) -> int:
-    """Return where a campaign stands by an order, the smallest place being the first."""
+    """Return the sort key of a campaign; the smallest is sent first."""
     priority = campaign.priority
     if order is Order.IMPACT:
         return rank_impact(campaign, is_odd=priority is None and unreadable_priority(campaign) is not None)
@@ -294,13 +290,13 @@ def _place(campaign: Campaign, order: Order) -> int:
 
 
 def _pack(campaign: Campaign) -> bytes:
-    # By this line a resumed run knows its inputs again: without a profile it is what it was before there were any.
-    # The moment to stop it by is no part of it: that of a time of the day is another one each day.
+    # A resumed run recognizes its inputs by this line, so a row without a profile packs as before there were profiles.
+    # The moment to stop by is left out, because a time of day has another one each day.
     return _line(campaign[: PROFILE_AT + (campaign.profile is not None)], campaign)
 
 
 def _pack_names(result: Result) -> bytes:
-    """Pack what the row of an input says, without our reason why it cannot be used: that may be worded anew."""
+    """Pack the values of an unusable row without the reason, which may be worded differently later."""
     names = result.line, result.campaign_id, result.campaign_type, result.account_id, result.stream_id, result.row
     return _line(names, result)
 
@@ -337,7 +333,7 @@ def _unpack_held(line: bytes) -> Result:
 def _line(values: tuple[object, ...], of: Row) -> bytes:
     try:
         return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS, default=_plain)
-    except TypeError:  # half a surrogate pair, or an integer of more than 64 bits
+    except TypeError:  # a lone surrogate, or an integer of more than 64 bits
         return _odd_line(values, of)
 
 
@@ -350,7 +346,7 @@ def _odd_line(values: tuple[object, ...], of: Row) -> bytes:
 
 
 def _read_line(line: bytes) -> Any:
-    # What is no number becomes null, as orjson has it.
+    # NaN and infinities become null, as orjson writes them.
     return json.loads(line, parse_constant=lambda _: None) if line.startswith(_ODD) else orjson.loads(line)
 
 

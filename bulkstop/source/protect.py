@@ -1,4 +1,4 @@
-"""Campaigns that are never to be stopped, whatever a list says: ids, patterns and names, read from files."""
+"""Protected campaigns, which are never stopped: ids, patterns and names, read from files."""
 
 import fnmatch
 import re
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from bulkstop.source.unpack import Member
 
 NAME = "name:"
-"""A rule that begins so is held against the campaign's name, any other one against its id."""
+"""Prefix of a rule for the campaign's name; other rules are for its id."""
 
 RULE_CHARS = 1024
-"""The longest rule."""
+"""Longest rule in characters."""
 MOST_LOOKS = 100_000
-"""How often a pattern is held against a text only to know whether it matches anything at all."""
+"""Most comparisons of a pattern that only find out whether it matches anything."""
 
 _WILD = re.compile(r"[*?\[]")
 _NOTHING = fnmatch.translate("[z-a]")
-_ID_COMMENT = re.compile(r"(?<!\[)#")  # as no id needs one: a # that is meant is written [#]
+_ID_COMMENT = re.compile(r"(?<!\[)#")  # ids have no #; a literal # is written [#]
 _NAME_COMMENT = re.compile(r"\s#")
 _QUOTED = re.compile(r"""(["'])(.*)\1""", re.DOTALL)
-# A list of another form, two ids on a line, or a kind of rule that does not exist: none of them would match anything.
+# A list of another format, two ids on a line, or an unknown kind of rule: none of them would match anything.
 _STRAY = re.compile(r"""[\s,;:"'](?!\])""")
 
 
 class Rule(NamedTuple):
-    """A line of a file of rules, and the pattern on it."""
+    """A line of a file of rules, and its pattern."""
 
     source: str
     line: int
@@ -44,26 +44,26 @@ class Rule(NamedTuple):
     of_name: bool = False
 
     def __str__(self) -> str:
-        """Say where it stands and what it is."""
+        """Return the place and the text of the rule."""
         return f"protected by {self.place} ({self.words})"
 
     @property
     def place(self) -> str:
-        """Return where it stands."""
+        """Return the place of the rule."""
         return f"{self.source} line {self.line}"
 
     @property
     def words(self) -> str:
-        """Return what it says, safe to show."""
+        """Return the text of the rule, safe to show."""
         return f"{NAME * self.of_name}{shorten(self.pattern)}"
 
 
 class Protection:
-    """The rules of all files: says of a campaign by which of them it is protected.
+    """The rules of all files; finds the rule that protects a campaign.
 
-    Texts are compared as they are and folded, so that what looks like a protected campaign is one: to hold back too
-    much harms nobody. Ids and names are looked up, patterns by the part before their first wildcard, so 100,000 cost no
-    more than one; the patterns that begin alike are one regular expression.
+    Texts are compared unchanged and folded, so that a campaign that looks like a protected one is protected: to protect
+    too many is harmless. Ids and names are looked up, patterns by the part before their first wildcard, so that 100,000
+    rules cost no more than one; patterns with the same beginning are one regular expression.
     """
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
@@ -74,34 +74,34 @@ class Protection:
 
     @property
     def rules(self) -> int:
-        """How many rules there are."""
+        """The number of rules."""
         return len(self._all)
 
     @property
     def has_names(self) -> bool:
-        """Tell whether a rule is held against names, which a list need not have."""
+        """Whether a rule is for names, which a list may lack."""
         return bool(self._names)
 
     def of(self, campaign: Campaign) -> str | None:
-        """Say by which rule a campaign is protected, in words for its result line; None when by none."""
+        """Return the rule that protects a campaign, in words for its result line; None without one."""
         rule = self._ids.match(campaign.campaign_id) if self._has_ids else None
         if rule is None and self._has_ids and not POSSIBLE.fullmatch(campaign.campaign_id):
-            rule = self._ids.match(plain_id(campaign.campaign_id))  # a service may take it for that
+            rule = self._ids.match(plain_id(campaign.campaign_id))  # a service may read the id so
         if campaign.name is not None and self.has_names:
             of_name = self._names.match(campaign.name)
             rule = rule or of_name
         return None if rule is None else str(rule)
 
     def unused(self) -> list[Rule]:
-        """Return the rules that match none of the campaigns asked for so far."""
+        """Return the rules that have matched no campaign so far."""
         patterns = self._ids.unused | self._names.unused
         return [rule for rule in self._all if (rule.of_name, rule.pattern) in patterns]
 
 
 class _Rules:
-    """Rules for one text: those without wildcards by what they say, patterns by how they begin.
+    """Rules for one kind of text: exact ones by text, patterns by their beginning.
 
-    `unused` are those that have matched no text, as kind and pattern.
+    `unused` has the kind and pattern of those that have matched no text.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -146,7 +146,7 @@ class _Rules:
 
 
 def _readings(pattern: str) -> Iterator[str]:
-    """Yield what a pattern may mean: itself, what is quoted by it, and each as it is for folded texts."""
+    """Yield the meanings of a pattern: itself, the text in its quotes, and each one folded."""
     quoted = _QUOTED.fullmatch(fold_pattern(pattern))
     for each in (pattern, quoted[2].strip()) if quoted else (pattern,):
         yield each
@@ -155,9 +155,9 @@ def _readings(pattern: str) -> Iterator[str]:
 
 
 class _Patterns:
-    """Patterns that begin alike, as one regular expression.
+    """Patterns with the same beginning, as one regular expression.
 
-    Which of them match as well, beside the first, is found out for so long as it does not cost much.
+    Further patterns that match the same text are found as long as that is cheap.
     """
 
     def __init__(self, rules: Sequence[tuple[str, Rule]]) -> None:
@@ -173,7 +173,7 @@ class _Patterns:
         return None if match is None else self._rules[(match.lastindex or 1) - 1]
 
     def find_unused(self, text: str) -> list[Rule]:
-        """Return the rules that match a text and none before it; all that are left when it takes too long to tell."""
+        """Return the rules that match a text and none before it; all remaining ones once that would take too long."""
         if not self._unused:
             return []
         self._looks -= len(self._unused)
@@ -182,18 +182,18 @@ class _Patterns:
 
 
 def read_protection(paths: Sequence[str]) -> Protection:
-    """Read files of rules, one rule a line; blank lines, and what follows a `#`, are not rules.
+    """Read files of rules, one rule a line, without blank lines and comments after a `#`.
 
-    A rule is a campaign id, or a shell pattern for whole ids; behind `name:`, the same for the campaign's name. Letter
-    case, the sorts of quotes, dashes and blanks, and what cannot be seen make no difference. Raises InputError for a
-    file that cannot be read or holds no rule, and for a line that cannot match anything: what it was to protect would
-    be stopped.
+    A rule is a campaign id, or a shell pattern for whole ids; after `name:`, the same for the campaign's name. Letter
+    case, kinds of quotes, dashes and blanks, and invisible characters are ignored. Raises InputError for a file that
+    cannot be read or has no rules, and for a line that cannot match anything, because the campaign that it should
+    protect would be stopped.
     """
     return Protection(rule for path in paths for rule in _read(path))
 
 
 def _read(path: str) -> list[Rule]:
-    from bulkstop.source.unpack import open_members  # a help page reads nothing
+    from bulkstop.source.unpack import open_members  # a help page reads no input
 
     if path == STDIN:
         raise InputError(" -: standard input is for the list; name a file", setting="protect")
@@ -225,7 +225,7 @@ def _rules(reader: LineReader) -> Iterator[Rule]:
 
 
 def parse_rule(source: str, line: int, content: str) -> Rule:
-    """Read a rule; raises ValueError for a text that is none."""
+    """Return a rule; raises ValueError for an invalid one."""
     if fault := text_fault(content):
         raise ValueError(fault)
     pattern = _unquote(content.strip())
@@ -240,7 +240,7 @@ def parse_rule(source: str, line: int, content: str) -> Rule:
 
 
 def _unquote(text: str) -> str:
-    """Return what stands in quotes of any sort, if nothing stands outside them."""
+    """Return the text in quotes of any kind, if nothing is outside them."""
     inside = text[1:-1].strip()
     is_quoted = len(text) > 1 and fold(text[0]) == fold(text[-1]) in ("'", '"')
     return inside if is_quoted and fold(text[0]) not in fold(inside) else text
@@ -276,11 +276,11 @@ def _check_pattern(pattern: str) -> None:
 
 
 def _brackets(pattern: str) -> list[str]:
-    """List what stands in brackets, as fnmatch reads them; raises ValueError for one that is not closed."""
+    """Return the bracket expressions of a pattern, as fnmatch reads them; raises ValueError for an unclosed one."""
     classes, begin = [], pattern.find("[")
     while begin >= 0:
         first = begin + 1 + pattern.startswith("!", begin + 1)
-        end = pattern.find("]", first + 1)  # one that comes first stands for itself
+        end = pattern.find("]", first + 1)  # a ] at the beginning is literal
         if end < 0:
             raise ValueError(f"{shorten(pattern)!r} has a [ without its ]; for a [ itself write [[]")
         classes.append(pattern[begin : end + 1])

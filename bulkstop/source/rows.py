@@ -1,4 +1,4 @@
-"""From the named values of a row to a campaign, or to the `invalid` line that says why it is none."""
+"""Makes a campaign of the named values of a row, or an `invalid` result with the reason."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,12 +19,12 @@ from bulkstop.source.understood import Finding, Understood
 from bulkstop.text import SHOWN_CHARS, format_count, replace_controls, shorten
 
 Values = tuple[object, ...]
-"""What a row says for each of FIELDS, in that order; None where it says nothing."""
+"""The values of a row for FIELDS, in that order; None for a missing one."""
 
 FIELDS = ("campaign_id", "campaign_type", "account_id", "stream_id", "iid", "priority", "name", "profile")
-"""The columns and keys that mean something; all others are carried along."""
+"""The columns and keys with a meaning; all others are carried along."""
 ID_NAMES = ("campaign_id", "campaignId", "id", "_id")
-"""What the column or key of the campaign id may be called."""
+"""Accepted names of the campaign id's column or key."""
 
 _FIELD_OF = {
     "campaignid": "campaign_id",
@@ -39,19 +39,19 @@ _FIELD_OF = {
     "profile": "profile",
 }
 _NEEDED = frozenset(FIELDS) - {"priority", "name", "profile"}
-"""Fields of which two columns are an error: of the others any one will do."""
+"""Fields for which a second column is an error; for the others the first column counts."""
 _TYPES = {str(kind): kind for kind in CampaignType}
 _NEAR_ENOUGH = 0.9
-"""How much the name of a column must have of the one that may be meant: `campain_id` has, `campaign` may be a name."""
-_WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*|,0{1,2})?")  # spreadsheets write 1 as 1.0, or as 1,0
+"""Least similarity of a column name to the one probably meant: `campain_id` has it, `campaign` may be a name."""
+_WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*|,0{1,2})?")  # spreadsheets write 1 as 1.0 or 1,0
 _MORE_QUOTES = " '\"`"
 _PRIORITY, _PROFILE = "priority", "profile"
 SCOPE_FIELDS = ("campaign_type", "account_id", "stream_id", "iid", "profile")
-"""What a list says in few ways, so that each of them needs to be understood once."""
+"""Fields with few distinct values in a list, which are cached."""
 MOST_SCOPES = 4096
-"""Number of scopes that are remembered; they take about 2 MB."""
+"""Most cached scopes, which take about 2 MB."""
 BY_HAND = "campaigns"
-"""The source of campaigns that were made by hand, and have no key."""
+"""The source of campaigns that were made by hand without a key."""
 _KINDS = {
     bool: "true or false",
     float: "a number with a fraction or too many digits (put it in quotes)",
@@ -61,18 +61,18 @@ _KINDS = {
 
 
 def key_of(name: str) -> str:
-    """Return the letters and digits of a name, by which names are compared."""
+    """Return the letters and digits of a name in lower case, for comparisons."""
     return name.lower() if name.isalnum() else "".join(filter(str.isalnum, name.lower()))
 
 
 @lru_cache(maxsize=1024)
 def field_of(name: str) -> str | None:
-    """Tell which of FIELDS a column or key of this name is, or None."""
+    """Return the one of FIELDS that a column or key name means, or None."""
     return _FIELD_OF.get(key_of(name))
 
 
 class ColumnChoice(NamedTuple):
-    """What was said of columns: the name of that with the ids, those of other fields, and whether there are names."""
+    """The options for columns: the name of the id column, those of other fields, and whether there is a header."""
 
     id_column: str | None = None
     columns: tuple[tuple[str, str], ...] = ()
@@ -80,7 +80,7 @@ class ColumnChoice(NamedTuple):
 
     @classmethod
     def of(cls, id_column: str | None, columns: Iterable[str], *, has_header: bool = True) -> "ColumnChoice":
-        """Make one of texts such as `campaign_type=Channel`."""
+        """Return a choice from texts such as `campaign_type=Channel`."""
         pairs = (text.partition("=") for text in columns)
         return cls(id_column, tuple((field, name) for field, _, name in pairs), has_header)
 
@@ -92,9 +92,9 @@ class ColumnChoice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the cells of a row belong: the place of each of FIELDS, and those that are only carried along.
+    """The layout of a row: the index of each of FIELDS, and the columns that are carried along.
 
-    `id_at` and `name_at` are the places of the campaign id and the name, `width` where there is none.
+    `id_at` and `name_at` are the indices of the campaign id and the name, `width` if there is none.
     """
 
     width: int
@@ -104,25 +104,25 @@ class Layout:
     others: tuple[tuple[str, int], ...]
 
     def values(self, cells: Sequence[object]) -> Values:
-        """Return what the cells, at most `width` of them, say for each of FIELDS."""
+        """Return the values of FIELDS in the cells, of which there are at most `width`."""
         return self.pick([*cells, *[None] * (self.width + 1 - len(cells))])
 
     def carried(self, cells: Sequence[object]) -> dict[str, object] | None:
-        """Return the cells that are only carried along, under their names; None when there are none."""
+        """Return the cells that are carried along, by name; None if there are none."""
         count = len(cells)
         return {name: cells[place] for name, place in self.others if place < count} or None
 
 
 @lru_cache(maxsize=32)
 def find_layout(names: tuple[str, ...], choice: ColumnChoice = ColumnChoice()) -> Layout:  # noqa: B008 - immutable
-    """Return where the cells under these names belong; raise ValueError when two of them mean the same."""
+    """Return the layout of columns with these names; raises ValueError if two of them mean the same."""
     chosen = {key_of(name): field for field, name in choice.chosen.items()}
     names = _name_times(names, chosen)
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         meaning = chosen.get(key_of(name)) or field_of(name)
         if meaning in chosen.values() and key_of(name) not in chosen:
-            continue  # another column was chosen for that
+            continue  # another column was chosen for it
         places.setdefault(meaning or "", []).append(place)
     taken = tuple(_only(field, places.get(field, []), names) for field in FIELDS)
     others = tuple((name, place) for place, name in enumerate(names) if place not in taken)
@@ -130,9 +130,9 @@ def find_layout(names: tuple[str, ...], choice: ColumnChoice = ColumnChoice()) -
 
 
 def _name_times(names: tuple[str, ...], chosen: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names, with the columns chosen for `stop_at` and `timezone` called so, and no other.
+    """Return the names, with the columns chosen for `stop_at` and `timezone` renamed to that, and no others.
 
-    Raises ValueError when two columns that were not chosen say the same.
+    Raises ValueError if two columns that were not chosen mean the same.
     """
     meant = [chosen.get(key_of(name)) or time_column(name) for name in names]
     named = list(names)
@@ -153,7 +153,7 @@ def _explain_both(field: str, places: Sequence[int], names: Sequence[str]) -> st
 
 def _only(field: str, places: Sequence[int], names: Sequence[str]) -> int:
     if not places:
-        return len(names)  # the place past the last column, where Layout.values puts None
+        return len(names)  # the index after the last column, where Layout.values puts None
     if field == "campaign_id":
         exact = [place for place in places if names[place].strip().lower() == field]
         places = exact or [place for place in places if key_of(names[place]) != "id"] or places
@@ -163,26 +163,25 @@ def _only(field: str, places: Sequence[int], names: Sequence[str]) -> int:
 
 
 def id_alone(value: object) -> Values:
-    """Return the values of a row that is nothing but an id."""
+    """Return the values of a row that has only an id."""
     return (value, *[None] * (len(FIELDS) - 1))
 
 
 FindDefaults = Callable[[str], Defaults]
-"""Gives what the rows of a profile mean where they say nothing; raises ValueError for what is not a profile."""
+"""Returns the defaults for rows of a profile; raises ValueError for an unknown profile."""
 
 
 def refuse_profile(name: str) -> Defaults:
-    """Raise ValueError: of the reader no profile is known."""
+    """Raise ValueError, because this reader has no profiles."""
     raise ValueError(f"profile {shorten(name)!r} is not known here")
 
 
 @dataclass(frozen=True, slots=True)
 class RowParser:
-    """The input that rows come from, with what they mean where they say nothing.
+    """Makes the rows of one input, with defaults for missing values.
 
-    What a row that names a profile does not say is what `find_defaults` gives for that. What is met beside plain rows
-    is noted in `understood`. Ids are not cleaned where `any_id` allows other characters,
-    for these may be meant.
+    Rows that name a profile get their defaults from `find_defaults`. Unusual findings are recorded in `understood`.
+    `any_id` allows unusual characters in ids, which are then not cleaned.
     """
 
     source: str
@@ -192,14 +191,14 @@ class RowParser:
     understood: Understood = field(default_factory=lambda: Understood(""))
     find_defaults: FindDefaults = refuse_profile
     scopes: dict[Values, Scope] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What was understood of the values of SCOPE_FIELDS, texts all of them, that rows have had."""
+    """The scope of each combination of SCOPE_FIELDS, all of them texts, so far."""
 
     def layout(self, names: tuple[str, ...]) -> Layout:
-        """Return where the cells under these names belong; raises ValueError when two of them mean the same."""
+        """Return the layout of columns with these names; raises ValueError if two of them mean the same."""
         return find_layout(names, self.choice)
 
     def note_columns(self, names: Sequence[str], layout: Layout | None = None) -> None:
-        """Note of the first columns, or keys, what they mean."""
+        """Record the meanings of the first columns or keys."""
         if self.understood.columns or self.understood.others:
             return
         layout = layout or self.layout(tuple(names))
@@ -213,9 +212,9 @@ class RowParser:
             self.understood.id_not_taken = tuple(name for name in self.understood.others if field_of(name) == FIELDS[0])
 
     def row(self, line: int, values: Values, carried: Mapping[str, object] | None = None) -> Row:
-        """Return the campaign these values make, or the `invalid` line with the reason why they make none.
+        """Return the campaign of these values, or an `invalid` result with the reason.
 
-        What stands around the id is taken away; then `carried` has the id as it was.
+        The id is cleaned; `carried` then has the original text.
         """
         value = values[0]
         if self.any_id or not isinstance(value, str) or is_likely(value):
@@ -236,7 +235,7 @@ class RowParser:
         return self.plain_row(line, values, carried)
 
     def rows_of_line(self, line: int, text: str) -> Iterator[Row]:
-        """Yield the rows of a line of a list: as many as it has ids."""
+        """Yield the rows of a line of a list, one for each id."""
         ids, fault, _ = Cleaned((text,)) if self.any_id else clean_id(text)
         if fault or len(ids) < 2:
             yield self.row(line, id_alone(text))
@@ -246,14 +245,14 @@ class RowParser:
             yield self.plain_row(line, id_alone(campaign_id), {FIELDS[0]: text})
 
     def likely_row(self, line: int, values: Values, carried: Mapping[str, object] | None = None) -> Row:
-        """Return the campaign of a row whose id is a likely one, or the `invalid` line that says what else it lacks."""
+        """Return the campaign of a row with a likely id, or an `invalid` result with another fault."""
         try:
             return self._campaign(line, values, carried, is_usual=True)
         except ValueError as reason:
             return self.invalid(line, str(reason), values, carried)
 
     def plain_row(self, line: int, values: Values, carried: Mapping[str, object] | None = None) -> Row:
-        """Return the campaign that values make as they are, or the `invalid` line that says why they make none."""
+        """Return the campaign of unchanged values, or an `invalid` result with the reason."""
         try:
             return self._campaign(line, values, carried)
         except ValueError as reason:
@@ -266,12 +265,12 @@ class RowParser:
     def _as_it_was(
         self, line: int, before: str, after: str, carried: Mapping[str, object] | None
     ) -> Mapping[str, object]:
-        """Return what is carried along with an id that was cleaned, and note that."""
+        """Return the carried values of a row whose id was cleaned, with the original text, and record that."""
         self.understood.note(Finding.CLEANED, line, before, after)
         return {FIELDS[0]: before, **(carried or {})}
 
     def invalid(self, line: int, reason: str, values: Values, carried: Mapping[str, object] | None = None) -> Result:
-        """Return the line of a row that cannot be used, with as much of it as is known."""
+        """Return the `invalid` result of a row, with as much of its values as is known."""
         campaign_id, campaign_type, account_id, stream_id, *_ = values
         return Result(
             campaign_id=_show_value(campaign_id),
@@ -335,7 +334,7 @@ class RowParser:
 
 
 def _other_id(carried: Mapping[str, object] | None) -> str | None:
-    """Return the column or key, none that means anything, under which a likely id stands."""
+    """Return the column or key without a meaning that has a likely id."""
     for name, cell in (carried or {}).items():
         if isinstance(cell, str) and "cd-" in cell and is_likely(cell.strip()):
             return name
@@ -352,7 +351,7 @@ def _missing(field: str, carried: Mapping[str, object] | None, setting: str | No
 
 @lru_cache(maxsize=32)
 def near_column(field: str, names: tuple[str, ...]) -> str | None:
-    """Return the column or key that is not one of FIELDS and may be meant for this one."""
+    """Return the column or key outside FIELDS that is probably meant to be this one."""
     from bulkstop.text.likeness import find_near  # only a mistake needs it
 
     return find_near(field, [name for name in names if field_of(name) is None], _NEAR_ENOUGH)
@@ -369,14 +368,14 @@ def _text(field: str, value: object, *, any_id: bool = False) -> str:
 
 
 def _unquote_scope(values: Values) -> Values:
-    """Return values without quotes around account, stream and application: those of a dialect other than CSV's."""
+    """Return values without quotes around account, stream and application, from another dialect than CSV's."""
     campaign_id, campaign_type, *scope, priority, name, profile = values
     plain = (value.strip(_MORE_QUOTES) if isinstance(value, str) else value for value in scope)
     return (campaign_id, campaign_type, *plain, priority, name, profile)
 
 
 def read_type(value: object) -> CampaignType | None:
-    """Read the type of a campaign, None for an empty cell; raises ValueError for what is no type."""
+    """Return the type of a campaign, None for an empty cell; raises ValueError for an unknown type."""
     text = _text("campaign_type", value)
     kind = _TYPES.get(text) or _TYPES.get(text.strip(_MORE_QUOTES).lower())
     if text and kind is None:
@@ -385,7 +384,7 @@ def read_type(value: object) -> CampaignType | None:
 
 
 def read_priority(value: object) -> int | None:
-    """Return a whole number in any usual form, None for nothing; raises ValueError for anything else."""
+    """Return a whole number in any usual form, None for an empty value; raises ValueError for others."""
     if value is None:
         return None
     text = str(value).strip()
@@ -397,11 +396,11 @@ def read_priority(value: object) -> int | None:
 
 
 read_urgency = lru_cache(maxsize=1024)(read_priority)
-"""Reads the text of a priority, of which a list has few."""
+"""Reads the text of a priority, with a cache, because a list has few different ones."""
 
 
 def unreadable_priority(campaign: Campaign) -> str | None:
-    """Return what stands in the place of a campaign's priority and is none; it is carried along."""
+    """Return the carried text of a campaign's priority if it cannot be read; else None."""
     if campaign.priority is not None or not campaign.row or _PRIORITY not in campaign.row:
         return None
     value = campaign.row[_PRIORITY]
@@ -415,9 +414,9 @@ def unreadable_priority(campaign: Campaign) -> str | None:
 def read_campaigns(
     items: Iterable[object], *, defaults: Defaults, any_id: bool = False, find_defaults: FindDefaults = refuse_profile
 ) -> Iterator[Row]:
-    """Yield campaigns made by hand, each with what it lacks, or the `invalid` line that says why it cannot be used.
+    """Yield campaigns made by hand, completed with defaults, or an `invalid` result with the reason.
 
-    One without a key is known by its number, from 1. Raises InputError for what is not a campaign.
+    A campaign without a key has its number, from 1. Raises InputError for an item that is not a campaign.
     """
     understood = Understood("")
     for number, item in enumerate(items, start=1):
@@ -437,18 +436,18 @@ def read_campaigns(
 
 
 def _carrying(priority: object, carried: Mapping[str, object] | None) -> Mapping[str, object]:
-    """Return what is carried along with a priority that cannot be read, for that must not be lost."""
+    """Return the carried values with a priority that cannot be read, so that it is not lost."""
     return {**(carried or {}), _PRIORITY: priority}
 
 
 def _name(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return (value.strip() or None) if value else None
-    return orjson.dumps(value).decode()  # a name of another kind is its JSON text
+    return orjson.dumps(value).decode()  # a name of another type becomes its JSON text
 
 
 def _profile(value: object, carried: Mapping[str, object] | None) -> tuple[str | None, Mapping[str, object] | None]:
-    """Return the profile that a row names, and what is carried along with it; what is not text is nothing but that."""
+    """Return the profile in a row, and the carried values with it; a value that is not text is only carried."""
     if value is None or value == "":
         return None, carried
     name = (value.strip() or None) if isinstance(value, str) else None
@@ -456,7 +455,7 @@ def _profile(value: object, carried: Mapping[str, object] | None) -> tuple[str |
 
 
 def carry_profile(text: str, carried: Mapping[str, object] | None) -> Mapping[str, object] | None:
-    """Return what is carried along with the text that stands where the profile does."""
+    """Return the carried values with the text of the profile column."""
     return _profile(text, carried)[1]
 
 

@@ -1,4 +1,4 @@
-"""Lines put aside on disk and read back by offset, so that a long list costs no memory."""
+"""Stores lines on disk, and reads them back by offset, so that a long list takes no memory."""
 
 import errno
 import os
@@ -13,9 +13,9 @@ BLOCK = 64 * 1024
 
 
 class Spool:
-    """An unnamed temporary file, private to the process; neighbouring lines come out of one read.
+    """An unnamed temporary file, private to the process; adjacent lines are read together.
 
-    Raises InputError, which says what to do, for a folder of temporary files that is full or cannot be used.
+    Raises InputError, which says what to do, if the folder of temporary files is full or cannot be used.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Spool:
             self._file = tempfile.TemporaryFile(prefix="bulkstop-", buffering=BLOCK)  # noqa: SIM115 - see close()
 
     def append(self, line: bytes) -> int:
-        """Put a line that ends with a newline aside and give its offset."""
+        """Store a line that ends with a newline, and return its offset."""
         offset = self.size
         self.size += len(line)
         try:
@@ -34,11 +34,11 @@ class Spool:
         return offset
 
     def line(self, offset: int) -> bytes:
-        """Read the line at an offset."""
+        """Return the line at an offset."""
         return next(self.lines((offset,)))
 
     def lines(self, offsets: Iterable[int], block_bytes: int = BLOCK) -> Iterator[bytes]:
-        """Read the lines at the given offsets, in that order, without their newlines, a block at a time."""
+        """Yield the lines at these offsets, in that order, without newlines; reads blocks of `block_bytes`."""
         self.flush()
         start, block = 0, b""
         for offset in offsets:
@@ -50,12 +50,12 @@ class Spool:
             yield block[at:end]
 
     def flush(self) -> None:
-        """Have nothing left in memory, where a process that is forked off would have it as well."""
+        """Write all buffered lines, so that a forked process does not have them as well."""
         with _explained(self):
             self._file.flush()
 
     def close(self) -> None:
-        """Free the file, whatever of it could not be written."""
+        """Close the file, even if some of it could not be written."""
         with suppress(OSError):
             self._file.close()
 
@@ -79,7 +79,7 @@ def _explained(spool: Spool) -> Iterator[None]:
 
 
 def _explain(error: OSError, size: int) -> InputError:
-    """Say why the planned rows cannot be put aside, and what helps."""
+    """Return why planned rows cannot be stored, and what helps."""
     try:
         folder = tempfile.gettempdir()
     except OSError:

@@ -1,4 +1,4 @@
-"""What was understood of an input that does not go without saying."""
+"""Records how an input was understood, where that is not obvious."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from bulkstop.source.forms.format import Format, FormatOrigin
 
 
 class Finding(StrEnum):
-    """What was met in an input beside plain rows."""
+    """Something that an input contained besides plain rows."""
 
     COMMENTS = "comments"
     RULES = "drawn_lines"
@@ -25,11 +25,11 @@ class Finding(StrEnum):
 
 
 CLEANINGS = frozenset({Finding.CLEANED, Finding.SPLIT_LINES})
-"""What makes another id of a cell than what stands there, or several."""
+"""Findings that changed an id, or split a cell into several."""
 
 
 class Example(NamedTuple):
-    """Where something was met first, what stood there, and what was made of it."""
+    """The first occurrence of a finding: its place, the text, and its interpretation."""
 
     line: int
     before: str = ""
@@ -38,9 +38,9 @@ class Example(NamedTuple):
 
 @dataclass(slots=True)
 class Understood:
-    """How an input was read, which is complete once it is read to its end.
+    """How an input was read; complete once the input has been read.
 
-    `columns` are the names of the columns, or keys, that mean something, by what they mean; `others` are carried along.
+    `columns` are the names of columns or keys by their meaning; `others` are carried along.
     """
 
     label: str
@@ -55,12 +55,12 @@ class Understood:
     columns: dict[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()
     id_not_taken: tuple[str, ...] = ()
-    """Columns that could have been the id."""
+    """Columns that could have been the id column."""
     counts: Counter[Finding] = field(default_factory=Counter)
     examples: dict[Finding, Example] = field(default_factory=dict)
 
     def note(self, finding: Finding, line: int, before: str = "", after: str = "") -> None:
-        """Count something that was met, and keep the first of its kind."""
+        """Count a finding, and keep the first of its kind."""
         self.counts[finding] += 1
         if finding not in self.examples:
             self.examples[finding] = Example(line, before, after)

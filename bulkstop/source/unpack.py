@@ -1,4 +1,4 @@
-"""From an input to the bytes of its lists, unpacked, whatever its name says, and bounded."""
+"""Unpacks an input to the bytes of its lists, whatever its name, within limits."""
 
 import io
 import os
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
 
 MOST_TIMES = 200
-"""How many times its size a packed list may unpack to: one of ids and names comes to ten, of equal rows to 100."""
+"""Most times its size that a packed list may unpack to; ids and names reach 10, equal rows 100."""
 HARMLESS_BYTES = 2**20
-"""What a packed list may unpack to in any case."""
+"""Bytes that any packed list may unpack to."""
 SMALL_BYTES = 2**20
-"""The longest packed file that is unpacked once before a row is made of it: that takes half a second at most."""
+"""Largest packed file that is unpacked once in advance, which takes half a second at most."""
 STEP = 2**20
-"""Bytes after which it is told how far the reading has come."""
+"""Bytes between two notices of progress."""
 MOST_LAYERS = 3
-"""How often a list may be packed: `a.csv.gz` in a zip is packed twice."""
+"""Most layers of packing: `a.csv.gz` in a zip has two."""
 MOST_MEMBERS = 1000
 _MEMORY_BYTES = 2**20
 _DIRECTORY_BYTES = 2**10 * MOST_MEMBERS
@@ -41,11 +41,11 @@ _TAR_END_BYTES = 1024
 _ENCRYPTED = 0x1
 _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
 _HEAD_BYTES = 265
-"""Where even a tar archive has said that it is one."""
+"""Bytes that identify even a tar archive."""
 
 
 class Packing(StrEnum):
-    """In what lists are packed; the values are the usual endings of names."""
+    """The packing of lists; the values are the usual endings of names."""
 
     GZIP = "gz"
     ZSTD = "zst"
@@ -63,7 +63,7 @@ _MAGIC: Sequence[tuple[int, tuple[bytes, ...], Packing]] = (
     (0, (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"), Packing.ZIP),
     (257, (b"ustar",), Packing.TAR),
 )
-"""Where the bytes stand that tell of a packing."""
+"""The bytes that identify a packing, with their offset."""
 _UNREADABLE = (
     (b"7z\xbc\xaf\x27\x1c", "is packed with 7-Zip"),
     (b"Rar!\x1a\x07", "is a RAR archive"),
@@ -76,7 +76,7 @@ _ENDINGS = re.compile(r"\.(?:gz|zst|bz2|xz|zip|tgz)$", re.IGNORECASE)
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"
 _WORKBOOKS = ("xl/workbook.xml", "xl/workbook.bin")
 _NO_LISTS = ("word/document.xml", "ppt/presentation.xml", "Index/Document.iwa", "mimetype")
-"""What only the documents of other programs hold; a table of theirs can be saved as CSV."""
+"""Files that only documents of other programs contain; their tables can be saved as CSV."""
 _ODS = b"application/vnd.oasis.opendocument.spreadsheet"
 _BESIDE = re.compile(r"(?:^|/)(?:__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)")
 _OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)")
@@ -84,9 +84,9 @@ _OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)")
 
 @dataclass(slots=True)
 class Budget:
-    """How much may come of an input: `most` bytes, and if it is packed no more than lists of `packed_size` bytes give.
+    """The limit of an input: `most` bytes, and if it is packed what lists of `packed_size` bytes may unpack to.
 
-    `packed_size` grows where an input is read from a pipe.
+    `packed_size` grows while an input is read from a pipe.
     """
 
     most: int | None
@@ -96,12 +96,12 @@ class Budget:
     put_aside: int = 0
 
     def take(self, size: int, label: str) -> None:
-        """Count bytes of lists; raises InputError where they are too many."""
+        """Count bytes of lists; raises InputError when there are too many."""
         self.taken += size
         self._check(self.taken, label)
 
     def put(self, size: int, label: str) -> None:
-        """Count bytes that are unpacked only to be unpacked once more."""
+        """Count bytes that are unpacked only to be unpacked again; raises InputError when there are too many."""
         self.put_aside += size
         self._check(self.put_aside, label)
 
@@ -121,15 +121,15 @@ def _remedy() -> str:
 
 
 Readable = Any
-"""Bytes that can be read, by `read1` if they have it: what libraries and callers have of the kind shares no type."""
+"""A stream, read by `read1` if it has that; those of libraries and callers share no type."""
 Faults = tuple[type[Exception], ...]
-"""What a library raises for a damaged file beside OSError, EOFError and zlib.error."""
+"""Errors of a library for a damaged file besides OSError, EOFError and zlib.error."""
 
 
 class Metered(io.BufferedIOBase):
-    """Bytes, counted by `count`, which raises InputError where they are too many; OSError is raised for damaged ones.
+    """A stream that counts bytes with `count`, which raises InputError at a limit, and raises OSError for damage.
 
-    After every STEP bytes `notice` is called.
+    It calls `notice` after every STEP bytes.
     """
 
     def __init__(self, raw: Readable, label: str, count: Callable[[int, str], None], faults: Faults = ()) -> None:
@@ -142,19 +142,19 @@ class Metered(io.BufferedIOBase):
         self._next_notice = STEP
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Tell that the stream can be read."""
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read some bytes, as `read1` does: a text asks again until nothing comes."""
+        """Read as `read1` does; a text reads again until it gets nothing."""
         return self.read1(-1 if size is None else size)
 
     def read1(self, size: int = -1, /) -> bytes:
-        """Read some bytes, at most `size`."""
+        """Read at most `size` bytes."""
         try:
             data: bytes = self._read(size)
         except self._faults as fault:
-            raise OSError(str(fault)) from None  # without a number, as that of any damaged file
+            raise OSError(str(fault)) from None  # without a number, as for any damaged file
         self.taken += len(data)
         if self.taken >= self._next_notice:
             self._next_notice = self.taken + STEP
@@ -164,7 +164,7 @@ class Metered(io.BufferedIOBase):
 
 
 class _Tail(Metered):
-    """The bytes of a tar archive, of which the last are kept: it has been cut off if they are not those of its end."""
+    """The bytes of a tar archive; the last ones are kept, because they show whether the archive was cut off."""
 
     _tail = b""
 
@@ -182,7 +182,7 @@ class _Tail(Metered):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A list in an input: the name that is shown, its bytes, and what it was packed in, outermost first."""
+    """A list in an input: the name that is shown, its bytes, and its packing, outermost first."""
 
     label: str
     stream: Metered
@@ -191,10 +191,10 @@ class Member:
 
 
 def open_members(entry: Input, stdin: BinaryIO | None = None, most: int | None = None) -> Iterator[Member]:
-    """Yield each list that is in an input, to be read before the next is asked for; most are their only one.
+    """Yield each list in an input, which must be read before the next; most inputs are a single list.
 
-    Standard input (`stdin`, or the process's own) is left open for its owner. Raises InputError for what cannot be
-    unpacked; so does reading, where an input is longer than `most` bytes, or than the usual limits without that.
+    Standard input (`stdin`, or the process's own) stays open. Raises InputError for what cannot be unpacked; so does
+    reading more than `most` bytes, or more than the default limits.
     """
     with ExitStack() as stack:
         raw, size = _open(entry, stdin, stack)
@@ -211,7 +211,7 @@ def open_members(entry: Input, stdin: BinaryIO | None = None, most: int | None =
 
 
 def _refuse_bomb(entry: Input, size: int) -> None:
-    """Raise InputError at once for a small file that unpacks to too much: to make rows of that takes long."""
+    """Raise InputError in advance for a small file that unpacks to too much, because making its rows takes long."""
     with suppress(OSError, EOFError, zlib.error), Path(entry.name).open("rb") as raw, ExitStack() as stack:
         budget = Budget(None, size, is_packed=True)
         for member in _Unpacking(budget, stack).members(_Layer(raw, entry.label, seekable=True)):
@@ -220,7 +220,7 @@ def _refuse_bomb(entry: Input, size: int) -> None:
 
 
 def _open(entry: Input, stdin: BinaryIO | None, stack: ExitStack) -> tuple[BinaryIO, int | None]:
-    """Return the bytes of an input as they are, and how many; None where nobody can tell."""
+    """Return the bytes of an input, and their number; None if that is unknown."""
     if entry.name == STDIN:
         return stdin or _standard_input(), None
     try:
@@ -242,7 +242,7 @@ def _is_cut_off(head: bytes, name: str) -> bool:
 
 
 class _Pipe:
-    """Bytes that come as they are read, so that nobody knows their size before."""
+    """A stream of unknown size, such as a pipe, whose bytes are counted as they are read."""
 
     def __init__(self, raw: Readable, budget: Budget) -> None:
         self._read = getattr(raw, "read1", raw.read)
@@ -257,7 +257,7 @@ class _Pipe:
 
 
 class _Layer:
-    """Bytes that may be packed once more, with the name that is shown and what they have been in so far."""
+    """Bytes that may be packed again, with the name that is shown and their outer packings."""
 
     def __init__(
         self,
@@ -283,7 +283,7 @@ class _Layer:
 
 
 def _read_head(raw: Readable) -> bytes:
-    """Return the first bytes, as many as tell what they are; of a text no more than one reading gives."""
+    """Return the first bytes, enough to identify them; for a text only those of a single read."""
     read = getattr(raw, "read1", raw.read)
     head: bytes = read(_HEAD_BYTES)
     while head and _may_be_packed(head) and (more := read(_HEAD_BYTES - len(head))):
@@ -292,7 +292,7 @@ def _read_head(raw: Readable) -> bytes:
 
 
 def _may_be_packed(head: bytes) -> bool:
-    """Tell whether more bytes are needed to know: a line of text is none that anything packed begins with."""
+    """Tell whether more bytes are needed; a packed file never begins with a line of text."""
     return len(head) < _HEAD_BYTES and (b"\n" not in head or b"\0" in head or not head.isascii())
 
 
@@ -302,13 +302,13 @@ def _explain(error: Exception) -> str:
 
 @dataclass(slots=True)
 class _Unpacking:
-    """Unpacks one input, layer by layer; what all its members come to is counted together."""
+    """Unpacks one input, layer by layer; the bytes of all members count together."""
 
     budget: Budget
     stack: ExitStack
 
     def members(self, layer: _Layer) -> Iterator[Member]:
-        """Yield the lists that are in these bytes."""
+        """Yield the lists in these bytes."""
         if layer.packing is None:
             _refuse_unreadable(layer)
             stream = Metered(layer.raw, layer.label, self.budget.take, layer.faults)
@@ -327,7 +327,7 @@ class _Unpacking:
                 yield from self.members(_Layer(stream, layer.label, packing, (*layer.faults, *faults)))
 
     def _of_zip(self, layer: _Layer, packing: tuple[Packing, ...]) -> Iterator[Member]:
-        from zipfile import ZipFile  # most lists are not packed so
+        from zipfile import ZipFile  # most lists are no zip
 
         file = layer.raw if layer.is_seekable else self._spool(layer)
         _check_directory(file, layer.label)
@@ -346,7 +346,7 @@ class _Unpacking:
                     yield from self.members(_Layer(stream, label, packing, faults))
 
     def _of_tar(self, layer: _Layer, packing: tuple[Packing, ...]) -> Iterator[Member]:
-        import tarfile  # most lists are not packed so
+        import tarfile  # most lists are no tar archive
 
         counted = _Tail(layer.raw, layer.label, self.budget.put, layer.faults)
         seen = set[str]()
@@ -365,7 +365,7 @@ class _Unpacking:
             raise InputError(f"{layer.label}: cannot be read: {_explain(error)}") from None
 
     def _spool(self, layer: _Layer) -> IO[bytes]:
-        """Copy bytes to where any part of them can be read: the list of a zip's members stands at its end."""
+        """Copy bytes to a seekable file, because the directory of a zip is at its end."""
         from tempfile import SpooledTemporaryFile  # most lists need none
 
         file = self.stack.enter_context(SpooledTemporaryFile(_MEMORY_BYTES, prefix="bulkstop-"))  # noqa: SIM115 - the stack closes it
@@ -430,8 +430,8 @@ _OPENERS: Mapping[Packing, Callable[[Readable], tuple[Any, Faults]]] = {
 
 
 def zip_faults() -> Faults:
-    """Return what reading a damaged zip raises beside what all do: its library checks little of what it reads."""
-    from lzma import LZMAError  # zipfile has them already
+    """Return the additional errors of reading a damaged zip; its library checks little of what it reads."""
+    from lzma import LZMAError  # zipfile has imported it already
     from struct import error as struct_error
     from zipfile import BadZipFile
 
@@ -439,7 +439,7 @@ def zip_faults() -> Faults:
 
 
 def _check_directory(file: IO[bytes], label: str) -> None:
-    """Raise InputError for a zip whose list of members is too long to be read."""
+    """Raise InputError for a zip with too many members."""
     file.seek(0, os.SEEK_END)
     file.seek(max(0, file.tell() - _DIRECTORY_END_BYTES))
     end = file.read(_DIRECTORY_END_BYTES)
@@ -453,12 +453,12 @@ def _check_directory(file: IO[bytes], label: str) -> None:
 
 
 def _is_workbook(archive: "ZipFile", label: str) -> bool:
-    """Tell whether a zip is a workbook; raises InputError for a document that is none."""
+    """Tell whether a zip is a workbook; raises InputError for another document."""
     names = set(archive.namelist())
     if not names.isdisjoint(_WORKBOOKS):
         return True
     if "mimetype" in names and archive.getinfo("mimetype").file_size < _MEMORY_BYTES:
-        with suppress(Exception):  # whatever is wrong with it, it is no workbook then
+        with suppress(Exception):  # a damaged file is not a workbook
             return archive.read("mimetype").startswith(_ODS)
     if not names.isdisjoint(_NO_LISTS):
         raise InputError(f"{label}: is a document, not a list; save its table as CSV (UTF-8)")
@@ -466,7 +466,7 @@ def _is_workbook(archive: "ZipFile", label: str) -> bool:
 
 
 def _list_members(archive: "ZipFile", label: str) -> list[tuple["ZipInfo", str]]:
-    """Return what may be lists of an archive, and their names; raises InputError for one that cannot be read."""
+    """Return the possible lists of an archive, and their names; raises InputError for one that cannot be read."""
     seen = set[str]()
     found: list[tuple[ZipInfo, str]] = []
     for info in archive.infolist():
@@ -485,7 +485,7 @@ def _list_members(archive: "ZipFile", label: str) -> list[tuple["ZipInfo", str]]
 
 
 def _label_member(label: str, name: str, seen: set[str]) -> str:
-    """Return what a member is called; raises InputError for a name that two have, or that leads elsewhere."""
+    """Return the shown name of a member; raises InputError for one that occurs twice, or leads outside."""
     shown = f"{label}/{replace_controls(name)}"
     if _OUTSIDE.search(name):
         raise InputError(f"{label}: holds {shorten(name)!r}, a name that points outside of it; pack the lists again")
@@ -506,7 +506,7 @@ def _open_member(archive: "ZipFile", info: "ZipInfo", label: str) -> Iterator[IO
     except NotImplementedError:
         method = f"method {info.compress_type}"
         raise InputError(f"{label}: is packed in a way that cannot be read ({method}); pack it as usual") from None
-    except Exception as error:  # noqa: BLE001 - whatever a damaged archive makes of it
+    except Exception as error:  # noqa: BLE001 - a damaged archive can cause any error
         raise InputError(f"{label}: cannot be read: {_explain(error)}") from None
     with stream:
         yield stream

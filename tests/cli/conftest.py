@@ -16,7 +16,7 @@ MakeList = Callable[[int], Path]
 
 
 class Here:
-    """The command in this process and in a folder of its own: what a test of many runs can afford."""
+    """Runs the command in this process, in its own folder, which a test with many runs can afford."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, streams: pytest.CaptureFixture[str]) -> None:
         self.folder, self._patch, self._streams = folder, patch, streams
@@ -27,7 +27,7 @@ class Here:
         patch.chdir(folder)
 
     def __call__(self, *args: str, stdin: str = "", variables: Mapping[str, str | None] | None = None) -> Ended:
-        """Run it to its exit; a variable of None is taken out."""
+        """Run the command until it exits; a variable with None is removed."""
         for name, value in (variables or {}).items():
             if value is None:
                 self._patch.delenv(name, raising=False)
@@ -53,14 +53,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 @pytest.fixture(scope="package")
 def sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
-    """Hold a simulator open that answers at once."""
+    """Run a simulator without latency."""
     with simulator(tmp_path_factory.mktemp("simulator")) as found:
         yield found
 
 
 @pytest.fixture
 def make_list(tmp_path: Path) -> MakeList:
-    """Write `campaigns.csv` with as many campaigns as asked for, with ids that no other test has."""
+    """Write `campaigns.csv` with `count` campaigns, whose ids no other test has."""
 
     def make(number: int) -> Path:
         return campaigns(tmp_path / "campaigns.csv", [f"cd-{uuid.uuid4()}" for _ in range(number)])
@@ -70,5 +70,5 @@ def make_list(tmp_path: Path) -> MakeList:
 
 @pytest.fixture
 def three(make_list: MakeList) -> list[str]:
-    """Write `campaigns.csv` with three campaigns and give their ids."""
+    """Write `campaigns.csv` with three campaigns and return their ids."""
     return [line.split(",")[0] for line in make_list(3).read_text().splitlines()[1:]]

@@ -1,4 +1,4 @@
-"""Commands that are handed out: each is taken whole, as it stands, and does what it says."""
+"""Suggested commands can be pasted unchanged, and do what they say."""
 
 import re
 import shlex
@@ -15,14 +15,14 @@ from tests.cli.conftest import Here
 from tests.processes import Ended, Simulated, campaigns, shell, simulator
 
 HANDED_OUT = re.compile(r"^(?:To |  to go on ).*?(?:: |  )((?:mv .* && )?(?:cd \S+ && )?\S*bulkstop .*)$", re.MULTILINE)
-"""Every command of an end stands at the end of its line."""
+"""Each suggested command is at the end of its line."""
 PROFILE = '[profile."prod eu"]\nquota = "none"\nhost = "{}"\naccount_id = "a1"\nstream_id = "st-1"\n'
 ODD = "it's a list.csv"
 FEW = ["cd-1", "cd-2", "cd-3"]
 
 
 def rebuilt(*words: str, **how: object) -> str:
-    """Return what becomes of the words of a `stop`."""
+    """Return the rebuilt command of a `stop` with these words."""
     with click.Context(stop, info_name="stop") as ctx:
         ctx.meta[TYPED] = words
         stop.parse_args(ctx, list(words))
@@ -35,7 +35,7 @@ def _name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestWords:
-    """What is typed, and what is kept of it."""
+    """The typed words that a rebuilt command keeps."""
 
     @pytest.mark.parametrize(
         ("typed", "kept"),
@@ -51,12 +51,12 @@ class TestWords:
         ],
     )
     def test_kept(self, typed: str, kept: str) -> None:
-        """All stays as it was typed, quoted for the shell, but for what changes."""
+        """All words are kept, quoted for the shell, except those that change."""
         drop = {"overwrite", "resume", "retry", "retry_failed"}
         assert rebuilt(*shlex.split(typed)[1:], drop=drop, add=["--resume"]) == f"stop {kept}"
 
     def test_no_secret(self) -> None:
-        """What may hold a secret is left to its variable; an address without a password is shown."""
+        """A possible secret is replaced by its variable; a URL without a password is shown."""
         line = rebuilt(
             *("a", "--token-command", "get s3cret", "--proxy=http://u:s3cret@p:1", "--quota-store", "redis://h:6379")
         )
@@ -66,7 +66,7 @@ class TestWords:
             assert "s3cret" not in rebuilt("a", "--quota-store", url)
 
     def test_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What came from variables is an option in another shell, but for secrets; what was typed stands once."""
+        """Settings from variables become options, except secrets; typed options are not repeated."""
         for name, text in (("HOST", "h"), ("PROFILE", "p q"), ("QUOTA", "5/1s 9/9s"), ("JTI", "no"), ("TYPE", "sms")):
             monkeypatch.setenv(f"BULKSTOP_{name}", text)
         monkeypatch.setenv("BULKSTOP_TOKEN_COMMAND", "get s3cret")
@@ -80,7 +80,7 @@ class TestWords:
         assert "--no-jti" in words
 
     def test_recorded(self) -> None:
-        """A command of a manifest, whose secrets are hidden, has their variables as well."""
+        """In a command from a manifest, hidden secrets are replaced by their variables."""
         words = ["bulkstop", "stop", "a b", "--overwrite", "--token-command=(hidden)", "--proxy", "(hidden)", "--yes"]
         line = rebuild_recorded(words, stop, drop={"overwrite"}, add=["--resume"])
         there = '--token-command "$BULKSTOP_TOKEN_COMMAND" --proxy "$BULKSTOP_PROXY"'
@@ -88,7 +88,7 @@ class TestWords:
 
     @pytest.mark.parametrize("value", ["memory", "/a/b?.db", "redis://h:6379"])
     def test_recorded_as_it_is(self, value: str) -> None:
-        """What holds no secret stands in a manifest, and in a command that comes of it, as it was typed."""
+        """Values without secrets are in a manifest, and in a command made from it, as typed."""
         words = command_line(["/usr/bin/bulkstop", "stop", "a", "--quota-store", value])
         assert shlex.split(rebuild_recorded(words, stop, inputs=["b"])) == [
             "bulkstop",
@@ -100,16 +100,16 @@ class TestWords:
 
 
 class TestProgram:
-    """What the shell finds the program by."""
+    """How the shell finds the program."""
 
     def test_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A module that was run is run once more by the same interpreter."""
+        """A program run with `-m` is run again by the same interpreter."""
         monkeypatch.setattr("sys.argv", ["/x/bulkstop/__main__.py"])
         monkeypatch.setattr("sys.executable", "/my env/python")
         assert again.name_program() == "'/my env/python' -m bulkstop"
 
     def test_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A program that is on the PATH has its name, another one its path."""
+        """A program on the PATH is called by its name, another one by its path."""
         script = tmp_path / "bulkstop"
         script.touch(0o755)
         monkeypatch.setattr("sys.argv", [str(script)])
@@ -120,7 +120,7 @@ class TestProgram:
 
 
 def paste(here: Here, run: Ended, *, count: int = 1) -> list[Ended]:
-    """Run each command that was handed out, as a shell takes it."""
+    """Run each suggested command in a shell."""
     found = HANDED_OUT.findall(run.err + run.out)
     assert len(found) == count, run
     return [here(*shlex.split(command)[1:]) for command in found]
@@ -128,7 +128,7 @@ def paste(here: Here, run: Ended, *, count: int = 1) -> list[Ended]:
 
 @pytest.mark.real
 class TestEnds:
-    """Every end that hands out a command: it works in the same folder, with nothing added."""
+    """Each suggested command works unchanged in the same folder."""
 
     @pytest.fixture
     def where(self, here: Here, sim: Simulated, tmp_path: Path) -> Here:
@@ -140,7 +140,7 @@ class TestEnds:
     OPTIONS = ("--config", "my.toml", "--profile", "prod eu")
 
     def test_guard(self, where: Here, tmp_path: Path) -> None:
-        """A run that a guard ended goes on, also where its result file was to be replaced."""
+        """A run that a guard ended continues, even if --overwrite was given."""
         with simulator(tmp_path, "--unknown", "not_found") as strict:
             args = ("--host", strict.url, "--max-failures", "1", "--expect", "3", "--overwrite")
             run = where("stop", ODD, *self.OPTIONS, *args)
@@ -150,7 +150,7 @@ class TestEnds:
         assert "rows = lines" in on.err
 
     def test_what_failed(self, where: Here, tmp_path: Path) -> None:
-        """What failed is sent again by the command that the end names, whatever the reason was."""
+        """The suggested command sends again what failed, for any reason of failure."""
         with simulator(tmp_path, "--fail-first", "100%") as shaky:
             run = where("stop", ODD, *self.OPTIONS, "--host", shaky.url, "--yes", "--attempts", "1")
             assert run.code == 1
@@ -158,7 +158,10 @@ class TestEnds:
         assert (on.code, "rows = lines  3 = 3" in on.err) == (0, True)
 
     def test_discover_and_verify(self, where: Here, tmp_path: Path) -> None:
-        """What was discovered is stopped; what still runs, by the command of `verify` and of `stop --verify`."""
+        """Discovered campaigns are stopped by the suggested command.
+
+        Those that still run, by that of `verify` and `stop --verify`.
+        """
         with simulator(tmp_path, "--campaigns", "40") as own:
             discovered = where("discover", *self.OPTIONS, "--host", own.url, "-o", "what runs.csv")
             assert discovered.code == 0
@@ -175,7 +178,7 @@ class TestEnds:
 
     @pytest.mark.parametrize("words", [("verify",), ("stop", "--verify", "--yes", "--overwrite", "-o", "r.jsonl")])
     def test_what_runs_again(self, words: tuple[str, ...], where: Here, tmp_path: Path) -> None:
-        """Where campaigns at rest are started again by a schedule, the command ends that; then nothing is left."""
+        """If a schedule starts campaigns at rest again, the command disables it; then none is left."""
         with simulator(tmp_path, "--campaigns", "40", "--seed", "3") as own:
             to = (*self.OPTIONS, "--host", own.url)
             assert where("discover", *to, "--status", "Scheduled", "-o", "l.csv").code == 0
@@ -188,7 +191,7 @@ class TestEnds:
         assert (on.code, "DONE: all" in on.err) == (0, True), on
 
     def test_results_that_exist(self, where: Here, tmp_path: Path) -> None:
-        """A list that takes the place of one that was stopped has its results in a file of another name."""
+        """If the results of a list exist, those of a new list with its name go to another file."""
         with simulator(tmp_path, "--campaigns", "40", "--seed", "3") as own:
             for number in range(2):
                 names = ("verify", "l.csv", "-o", "again.csv") if number else ("discover", "-o", "l.csv")
@@ -203,7 +206,7 @@ class TestEnds:
                 assert where(*shlex.split(command)[1:], "--dry-run").code == 0
 
     def test_report(self, where: Here, sim: Simulated, tmp_path: Path) -> None:
-        """`report` names the command of the last run, from wherever it is asked."""
+        """`report` suggests the command of the last run, from any folder."""
         run = where("stop", ODD, *self.OPTIONS, "--yes", "--quiet")
         assert run.code == 0
         results = tmp_path / f"{ODD}.results.jsonl"
@@ -215,7 +218,7 @@ class TestEnds:
 
 @pytest.mark.real
 def test_in_a_shell(tmp_path: Path) -> None:
-    """The line as it stands goes on in a shell, with the list from the file that standard input was read from."""
+    """The suggested line continues the run in a shell, with the list from the redirected file."""
     campaigns(tmp_path / ODD, FEW)
     with simulator(tmp_path, "--unknown", "not_found") as sim:
         options = f"--format csv --host {sim.url} --quota none --yes --max-failures 1"
@@ -227,7 +230,7 @@ def test_in_a_shell(tmp_path: Path) -> None:
 
 
 def test_without_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list that came through a pipe is gone: the line says that it is needed again."""
+    """After a list from a pipe, the line says that the list is needed again."""
     monkeypatch.setattr(again, "find_redirected", lambda: None)
     assert again.needs_stdin(["-"])
     assert not again.needs_stdin(["a.csv"])

@@ -1,4 +1,4 @@
-"""`--api v1`: an older deployment, imitated by the documented paths alone, is discovered, stopped and verified."""
+"""`--api v1`: discover, stop and verify work with an older deployment that has only the documented paths."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ CAMPAIGNS = {"cd-1": "voice", "cd-2": "voice", "cd-3": "sms"}
 
 
 class Older:
-    """A deployment that answers the documented calls of v1, to the byte, and nothing else."""
+    """A deployment that answers exactly the documented calls of v1."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -54,7 +54,7 @@ class Older:
         return 404, {"errors": [{"msg": "Cannot POST"}]}
 
     def row(self, key: str) -> dict[str, object]:
-        """Return a campaign as a list has it."""
+        """Return a campaign as in a list."""
         schedule = {"isSchedulingEnabled": False, "isRecurrenceEnabled": False}
         name = "_id" if CAMPAIGNS[key] == "voice" else "id"
         return {name: key, "name": f"Campaign {key}", "status": self.states[key], "priority": "5", "schedule": schedule}
@@ -62,7 +62,7 @@ class Older:
 
 @pytest.fixture
 def older() -> Iterator[Older]:
-    """Serve one."""
+    """Run an older deployment."""
     service = Older()
 
     class Handler(BaseHTTPRequestHandler):
@@ -76,10 +76,10 @@ def older() -> Iterator[Older]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST  # noqa: N815 - what http.server calls it
+        do_GET = do_POST  # noqa: N815 - http.server needs this name
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -94,7 +94,7 @@ def older() -> Iterator[Older]:
 
 
 def test_older_deployment(here: Here, older: Older, tmp_path: Path) -> None:
-    """What runs is discovered, stopped and verified, by lists and one by one, in the documented calls to the byte."""
+    """Discovery, stops and verification use only the documented calls, by lists and one by one."""
     v1 = ("--host", older.url, *WHERE, "--api", "v1")
     assert here("discover", *v1, "-o", "list.csv").code == 0
     assert older.log == [LIST, LIST]
@@ -112,7 +112,7 @@ def test_older_deployment(here: Here, older: Older, tmp_path: Path) -> None:
 
 
 def test_check_says_which_answers(here: Here, older: Older) -> None:
-    """With the paths of the other version check finds that this one answers, and with its own that all of them do."""
+    """Check finds that this version answers when the paths of the other are set; with its own paths, all answer."""
     run = here("check", "--host", older.url, *WHERE, "--type", "voice")
     assert run.code == 1
     assert run.out.splitlines()[-1].startswith("NOT READY: the API answers as v1: give --api v1; HTTP 404: ")
@@ -125,7 +125,7 @@ def test_check_says_which_answers(here: Here, older: Older) -> None:
 
 
 def test_check_of_the_newer(here: Here, tmp_path: Path) -> None:
-    """The other way about too; and a path of the user's that leads nowhere is told from a version that does not."""
+    """Check finds a newer deployment too, and tells a wrong path of the user from a wrong version."""
     with simulator(tmp_path, "--campaigns", "20") as sim:
         where = ("--host", sim.url, *WHERE, "--type", "voice")
         assert "the API answers as v2: give --api v2" in here("check", *where, "--api", "v1").out
@@ -135,7 +135,7 @@ def test_check_of_the_newer(here: Here, tmp_path: Path) -> None:
 
 
 def test_neither_answers(here: Here, older: Older, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where neither does, none is named."""
+    """If no version answers, none is named."""
     monkeypatch.setattr(older, "answer", lambda line, body: (404, {}))
     run = here("check", "--host", older.url, *WHERE, "--type", "voice")
     assert run.code == 1
@@ -157,7 +157,7 @@ def test_simulated_v1(here: Here, tmp_path: Path) -> None:
 
 
 def test_no_schedule_path(here: Here, older: Older, tmp_path: Path) -> None:
-    """Schedules cannot be disabled where no path for that is documented and none is given; nothing is sent."""
+    """Without a documented or given path, --disable-schedule is refused, and nothing is sent."""
     (tmp_path / "list.csv").write_text("campaign_id,campaign_type\ncd-1,voice\n")
     run = here("stop", "list.csv", "--host", older.url, *WHERE, "--api", "v1", "--disable-schedule", "--yes")
     assert (run.code, older.log) == (2, [])

@@ -1,4 +1,4 @@
-"""`--api v1` to the byte: each request as an older deployment receives it, held against the documented paths."""
+"""`--api v1` to the byte: compares each request to an older deployment with the documented paths."""
 
 import json
 import re
@@ -26,7 +26,7 @@ RUNNING = {"status": ["Active", "Preparing"]}
 
 
 class Recorder:
-    """A service on a bare socket that keeps the bytes of each request, and has one campaign."""
+    """A service on a bare socket that records the bytes of each request, and has one campaign."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -35,7 +35,7 @@ class Recorder:
         self.state = "Active"
 
     def serve(self) -> None:
-        """Take connections until the socket is closed."""
+        """Accept connections until the socket is closed."""
         while True:
             try:
                 connection, _ = self._socket.accept()
@@ -44,7 +44,7 @@ class Recorder:
             threading.Thread(target=self._answer_all, args=(connection,), daemon=True).start()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Stop accepting connections."""
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
@@ -70,14 +70,14 @@ class Recorder:
         return {"status": "success", "data": row}
 
     def take(self) -> list[bytes]:
-        """Return what has arrived since the last time."""
+        """Return the requests since the last call."""
         taken, self.requests = self.requests, []
         return taken
 
 
 @pytest.fixture
 def recorder() -> Iterator[Recorder]:
-    """Serve one."""
+    """Run a recorder."""
     service = Recorder()
     thread = threading.Thread(target=service.serve)
     thread.start()

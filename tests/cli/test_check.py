@@ -1,4 +1,4 @@
-"""`bulkstop check`: what a profile reaches, on one screen, by one call."""
+"""`bulkstop check`: shows on one screen what a profile reaches, with one call."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ EXPIRED = f"e30.{CLAIMS}.c2ln"
 
 @contextmanager
 def serve_lists(statuses: Mapping[str, int], ahead_s: float = 0.0) -> Iterator[str]:
-    """Serve empty lists of each type, or refuse them, by a clock that is so far ahead; give the address."""
+    """Serve empty lists of each type, or refuse them, with a clock that is ahead; return the address."""
 
     class Lists(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -42,7 +42,7 @@ def serve_lists(statuses: Mapping[str, int], ahead_s: float = 0.0) -> Iterator[s
             return formatdate(time.time() + ahead_s, usegmt=True)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Lists)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -56,12 +56,12 @@ def serve_lists(statuses: Mapping[str, int], ahead_s: float = 0.0) -> Iterator[s
 
 
 def tell(run: Ended) -> list[str]:
-    """Return the lines that were printed, with each gap as one blank."""
+    """Return the printed lines, with each gap as one blank."""
     return [" ".join(line.split()) for line in run.out.splitlines()]
 
 
 def test_all_is_well(here: Here, tmp_path: Path) -> None:
-    """A page of the list of each type is read, and one campaign; nothing is stopped; the verdict is the last line."""
+    """Check reads one page of each type's list, and one campaign; it stops nothing, and the verdict is last."""
     with simulator(tmp_path, "--campaigns", "300") as sim:
         run = here("check", "--host", sim.url, *WHERE)
         assert (run.code, run.err, len(sim.requests())) == (0, "", 4)
@@ -81,7 +81,7 @@ def test_all_is_well(here: Here, tmp_path: Path) -> None:
 
 
 def test_input(here: Here, sim: Simulated, tmp_path: Path) -> None:
-    """Of each input its form is told, which columns mean what, and the first ids; its own lists are read, too."""
+    """Check shows each input's format, columns and first ids, and reads the lists of its campaigns."""
     rows = "".join(f"cd-{number},SMS,a2,st-{number // 2},x\n" for number in range(7))
     (tmp_path / "it's a list.csv").write_text(f"campaignId,type,account_id,stream_id,city\n{rows}")
     (tmp_path / "ids.txt").write_text("cd-8\n")
@@ -107,7 +107,7 @@ def test_input(here: Here, sim: Simulated, tmp_path: Path) -> None:
 
 
 def test_many_lists(here: Here, sim: Simulated, make_list: MakeList) -> None:
-    """Of a list with many streams only some are asked for, and it says of how many it is not known."""
+    """For a list with many streams, check reads only some lists, and says how many are unknown."""
     apart(make_list(12))
     run = here("check", "campaigns.csv", "--host", sim.url)
     assert (run.code, run.out.count("stream st-")) == (0, 8)
@@ -115,7 +115,7 @@ def test_many_lists(here: Here, sim: Simulated, make_list: MakeList) -> None:
 
 
 def test_one_of_several(here: Here) -> None:
-    """A list that cannot be read is the verdict, though another can; what does not answer is asked once."""
+    """A list that cannot be read is the verdict, even if another can; a path that does not answer is called once."""
     with serve_lists({"voice": 200, "sms": 403}) as url:
         run = here("check", "--host", url, *WHERE)
     assert run.code == 1
@@ -128,7 +128,7 @@ def test_one_of_several(here: Here) -> None:
 
 
 def test_clock_that_is_off(here: Here) -> None:
-    """A clock that is five minutes off is told, with what goes by it."""
+    """A clock that is five minutes off is reported, with the checks that depend on it."""
     with serve_lists({"voice": 200, "sms": 200}, ahead_s=300) as url:
         run = here("check", "--host", url, *WHERE)
     (clock,) = (line for line in tell(run) if line.startswith("clock "))
@@ -152,7 +152,7 @@ def test_clock_that_is_off(here: Here) -> None:
 def test_the_cause(
     words: tuple[str, ...], variables: dict[str, str | None], cause: str, here: Here, sim: Simulated
 ) -> None:
-    """What is in the way is the verdict, with exit code 1, for a machine as well."""
+    """The cause is the verdict, with exit code 1, also with --json."""
     run = here("check", "--host", sim.url, *WHERE, *words, variables=variables)
     verdict = run.out.splitlines()[-1]
     assert (run.code, verdict.startswith("NOT READY: "), cause in verdict) == (1, True, True)
@@ -162,14 +162,14 @@ def test_the_cause(
 
 @pytest.mark.parametrize("transport", ["aiohttp", "wire"])
 def test_dead_proxy(transport: str, here: Here) -> None:
-    """What does not answer is called a proxy where it is one."""
+    """An unreachable proxy is reported as such."""
     words = ("--host", "https://api.example", *WHERE, "--transport", transport)
     run = here("check", *words, variables={"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""})
     assert "NOT READY: no connection to the proxy 127.0.0.1:9 (ECONNREFUSED)" in run.out, run
 
 
 def test_a_wrong_secret(here: Here, tmp_path: Path) -> None:
-    """A secret that signs a token which the service refuses is found, which `bulkstop token` cannot."""
+    """A secret with which the service refuses tokens is found, which `bulkstop token` cannot do."""
     secret = "a-secret-of-32-characters-or-more"
     with simulator(tmp_path, "--client-id", "c", BULKSTOP_CLIENT_SECRET=secret) as sim:
         words = ("check", "--host", sim.url, *WHERE, "--client-id", "c")
@@ -193,7 +193,7 @@ def test_a_wrong_secret(here: Here, tmp_path: Path) -> None:
 def test_what_stop_would_refuse(
     profile: str, cause: str, needs_list: bool, here: Here, sim: Simulated, tmp_path: Path
 ) -> None:
-    """Settings of a profile with which `stop` would not begin are the verdict; with a list all that a dry run finds."""
+    """A profile that `stop` would refuse is the verdict; with a list, so is everything that a dry run finds."""
     (tmp_path / "list.csv").write_text(
         "campaign_id,type,account_id,stream_id\n" + "".join(f"cd-{n},voice,a{n % 2},st-1\n" for n in range(24))
     )
@@ -213,7 +213,7 @@ def test_what_stop_would_refuse(
 
 
 def test_result_file_that_exists(here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-    """A list that was stopped would be refused without a word on its results, so it is not ready."""
+    """A list whose result file exists is not ready, because `stop` would refuse it."""
     make_list(2)
     (tmp_path / "campaigns.csv.results.jsonl").write_text("{}\n")
     run = here("check", "campaigns.csv", "--host", sim.url, *WHERE)
@@ -221,7 +221,7 @@ def test_result_file_that_exists(here: Here, sim: Simulated, make_list: MakeList
 
 
 def test_several_causes(here: Here, make_list: MakeList) -> None:
-    """The verdict is one of them, and the others are told as well."""
+    """With several causes, one is the verdict, and the others are reported as well."""
     make_list(2)
     run = here("check", "campaigns.csv", "--host", "http://127.0.0.1:9", *WHERE, variables={"BULKSTOP_PROTECT": "gone"})
     assert run.code == 1
@@ -231,7 +231,7 @@ def test_several_causes(here: Here, make_list: MakeList) -> None:
 
 
 def test_unusable_rows(here: Here, sim: Simulated, make_list: MakeList) -> None:
-    """A row that cannot be used is counted, and the first is named; a list that cannot be read is exit code 2."""
+    """Unusable rows are counted, and the first is named; an unreadable list is exit code 2."""
     with make_list(2).open("a") as file:
         file.write("..,voice,a,st\n")
     run = here("check", "campaigns.csv", "--host", sim.url, *WHERE)
@@ -243,20 +243,20 @@ def test_unusable_rows(here: Here, sim: Simulated, make_list: MakeList) -> None:
 
 
 def test_no_profile(here: Here, sim: Simulated) -> None:
-    """Who forgets the profile is told that it may have what is missing."""
+    """Without a profile, the message says that one may have the missing settings."""
     run = here("check", "--host", sim.url)
     assert (run.code, run.out.splitlines()[-1].startswith("NOT READY: --account-id: is missing; ")) == (1, True)
     assert "a profile that has it (--profile NAME)" in run.out
 
 
 def test_no_such_profile(here: Here, tmp_path: Path) -> None:
-    """A profile that is not there is exit code 2, with those that are."""
+    """An unknown profile is exit code 2, and the existing ones are named."""
     (tmp_path / "bulkstop.toml").write_text('[profile.prod]\nhost = "api.example"\n')
     run = here("check", "--profile", "prd")
     assert (run.code, "prd" in run.err, "prod" in run.err) == (2, True, True)
 
 
 def test_clock() -> None:
-    """The difference of the clocks is that to the `Date` header."""
+    """The clock difference is that to the `Date` header."""
     assert read_clock("Thu, 01 Jan 1970 00:01:00 GMT", 90.0) == 30.0
     assert read_clock("yesterday", 90.0) is None

@@ -1,4 +1,4 @@
-"""The command itself: help, version, completion, and slips."""
+"""The command itself: help, version, completion, and mistakes."""
 
 import re
 import signal
@@ -41,7 +41,7 @@ def test_help_of(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_headings(name: str) -> None:
-    """A help page has its options below known headings in one order, and at most ten that matter first."""
+    """A help page has its options below known headings in one order, and at most ten main ones."""
     command = commands.get_command(click.Context(commands), name)
     assert command is not None
     page = command.get_help(click.Context(command, info_name=name))
@@ -52,7 +52,7 @@ def test_headings(name: str) -> None:
 
 
 def test_nothing(tmp_path: Path) -> None:
-    """Without a command it shows its help, as a failure."""
+    """Without a command, the help is shown, as a failure."""
     run = bulkstop(cwd=tmp_path)
     assert (run.code, run.out) == (2, "")
     assert "Usage: bulkstop" in run.err
@@ -60,7 +60,7 @@ def test_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("args", [["stpo"], ["--verbose"], ["stop", "--hots", "x", "y"]])
 def test_slips(args: list[str], tmp_path: Path) -> None:
-    """A slip is one line and exit 2."""
+    """A mistake is one line and exit 2."""
     run = bulkstop(*args, cwd=tmp_path)
     assert (run.code, run.out) == (2, "")
     assert run.err.startswith("bulkstop: No such ")
@@ -68,7 +68,7 @@ def test_slips(args: list[str], tmp_path: Path) -> None:
 
 
 def instead_of(module: str, text: str, folder: Path) -> str:
-    """Put another module in the place of one; return the path on which it is found."""
+    """Replace a module by another one; return the path on which it is found."""
     folder.mkdir()
     (folder / f"{module}.py").write_text(text)
     return f"{folder}:{ROOT}"
@@ -92,7 +92,7 @@ def test_ctrl_c_a_little_later(tmp_path: Path) -> None:
     ("module", "package"), [("orjson", "orjson"), ("hdrh", "hdrhistogram"), ("jwt", "pyjwt[crypto]")]
 )
 def test_not_installed(module: str, package: str, tmp_path: Path) -> None:
-    """What is not installed is named in one line, with what to do."""
+    """A missing package is named in one line, with the remedy."""
     without = instead_of("sitecustomize", f"import sys\nsys.modules[{module!r}] = None\n", tmp_path / "without")
     where = ("--host", "http://127.0.0.1:1", "--account-id", "a1", "--stream-id", "st-1", "--client-id", "c")
     run = bulkstop(
@@ -116,7 +116,7 @@ def test_not_installed(module: str, package: str, tmp_path: Path) -> None:
     ],
 )
 def test_near_miss(typed: str, meant: str, tmp_path: Path) -> None:
-    """A command that does not exist is answered with what may have been meant."""
+    """For an unknown command, the nearest one is suggested."""
     run = bulkstop(typed, cwd=tmp_path)
     assert (run.code, len(run.err.splitlines())) == (2, 1)
     assert f"No such command {typed!r}; {meant}" in run.err

@@ -1,4 +1,4 @@
-"""Tab completes what docs/completion.md promises, in the real shells, set up by the lines that stand there."""
+"""Tab completes what docs/completion.md promises, in real shells, set up by the lines of that page."""
 
 import os
 import pty
@@ -27,12 +27,12 @@ os.setsid()
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
-"""Runs a command whose terminal is that of its standard input: a shell needs one of its own."""
+"""Runs a command whose terminal is its standard input, because a shell needs its own."""
 PROGRAM = f"""#!/bin/sh
 [ -z "$_BULKSTOP_COMPLETE" ] || exec {sys.executable} -m bulkstop "$@"
 printf '<%s>' "$@"; echo .
 """
-"""Completes as the command does; what it is run with it only prints."""
+"""Completes like the command, but only prints its arguments."""
 FILES = {"bash": ".bashrc", "zsh": ".zshrc", "fish": ".config/fish/config.fish"}
 PROMPTS = {"bash": "PS1='ready> '", "zsh": "PS1='ready> '", "fish": "function fish_prompt; echo -n 'ready> '; end"}
 TYPED = [
@@ -50,7 +50,7 @@ class Terminal:
     fd: int
 
     def type(self, text: str, until: bytes) -> bytes:
-        """Type a text, and return what is shown until that comes."""
+        """Type a text, and return the output up to it."""
         os.write(self.fd, text.encode())
         shown, end = b"", monotonic() + WAIT_S
         while until not in shown:
@@ -62,7 +62,7 @@ class Terminal:
 
 @contextmanager
 def opened(shell: str, home: Path) -> Iterator[Terminal]:
-    """Open a shell whose user has done what the page says."""
+    """Open a shell that is set up as the page says."""
     lines = re.search(rf"^```{shell}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert lines is not None
     (home / FILES[shell]).parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def test_tab(shell: str, tmp_path: Path) -> None:
 
 
 def test_every_file_and_word() -> None:
-    """What a help page calls FILE, INPUT, RESULTS or STORE is completed as a file, and `a|b` by its words."""
+    """FILE, INPUT, RESULTS and STORE in a help page complete as files, and `a|b` as its words."""
     with click.Context(commands) as ctx:
         every = [(name, param) for name in COMMANDS for param in find_command(ctx, name).params]
     files, words = set[str](), set[str]()

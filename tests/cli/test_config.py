@@ -1,4 +1,4 @@
-"""A command says where its settings come from, and takes none from a file of somebody else."""
+"""A command says where its settings come from, and ignores a file of another user."""
 
 import json
 import os
@@ -18,7 +18,7 @@ ca = "ca.pem"
 
 @pytest.mark.usefixtures("three")
 def test_plan_says_where_settings_come_from(here: Here) -> None:
-    """The plan names the file, the profile, the proxy without its password, and the authority, for both its readers."""
+    """The plan names the file, the profile, the proxy without password, and the authority, as text and JSON."""
     Path("bulkstop.toml").write_text(PROFILE)
     ended = here("stop", "campaigns.csv", "--profile", "prod", "--dry-run", "--json")
     plan = json.loads(ended.out)
@@ -39,7 +39,7 @@ def test_plan_says_where_settings_come_from(here: Here) -> None:
 
 @pytest.mark.usefixtures("three")
 def test_plan_without_a_profile(here: Here) -> None:
-    """A file of which no profile was taken is named as that; without a file nothing is."""
+    """A file without a profile in use is named alone; without a file, nothing is named."""
     Path("other.toml").write_text(PROFILE)
     words = ("stop", "campaigns.csv", "--host", "https://api.example", "--dry-run")
     assert "other.toml (no profile used)" in here(*words, "--config", "other.toml").err
@@ -50,7 +50,7 @@ def test_plan_without_a_profile(here: Here) -> None:
 @pytest.mark.usefixtures("three")
 @pytest.mark.parametrize("words", [("stop", "campaigns.csv", "--dry-run"), ("token",), ("discover",)])
 def test_file_of_somebody_else(words: tuple[str, ...], here: Here) -> None:
-    """No command obeys a file of somebody else in the folder, nor runs without it; one that is named it does."""
+    """No command uses a file of another user in the folder, nor runs without it; a named file is used."""
     path = Path("bulkstop.toml")
     path.write_text("[profile.default]\nattempts = 0\n")
     path.chmod(0o666)
@@ -68,7 +68,7 @@ def test_file_of_somebody_else(words: tuple[str, ...], here: Here) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("words", [("--rate", "1/s", "--count", "1"), ("--find-limit",)])
 def test_load_says_where_settings_come_from(words: tuple[str, ...], here: Here) -> None:
-    """A load test, of real stops as well, says the same before the first request."""
+    """A load test also shows where its settings come from, before the first request."""
     Path("bulkstop.toml").write_text(PROFILE)
     ended = here(
         "load", "--profile", "prod", "--account-id", "a", "--stream-id", "s", *words, variables={"BULKSTOP_TOKEN": None}

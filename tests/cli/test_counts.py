@@ -15,18 +15,18 @@ pytestmark = pytest.mark.real
 NOUNS = "campaign|row|call|line|account|request|result|page|list|rule|time|schedule|cell|error|failure|id|file"
 ONE_OF_MANY = re.compile(rf"(?<![\d.,=])1 (?:result |other |more )?(?:{NOUNS})s\b")
 IN_CODE = re.compile(rf"\{{([^{{}}:!]+?)(?::,)?\}} (?:result |more )?(?:{NOUNS})s\b")
-"""A value with a noun in the plural behind it, as an f-string has them."""
+"""A value followed by a plural noun, in an f-string."""
 VERBS = "were|are|have|do|name"
 IN_CODE_WITH_VERB = re.compile(rf"\{{([^{{}}:!]+?):,\}} (?:(?!will )[a-z]+ ){{0,3}}(?:{VERBS})\b")
-"""A number with a verb in the plural within a few words, as an f-string has them."""
-WITH_MANY = {"count", "end", "sample.count"}  # only where it is more than one
+"""A number followed within a few words by a plural verb, in an f-string."""
+WITH_MANY = {"count", "end", "sample.count"}  # only used for more than one
 NO_COUNTS = {
     "self.sample",  # always more than one, as are the next two
     "MOST_TIMES",
     "ID_CHARS",
     "_format_lines(lines)",  # from thousands on
-    "count",  # where it is more than one
-    "settings.type or CampaignType.VOICE",  # no numbers
+    "count",  # only used for more than one
+    "settings.type or CampaignType.VOICE",  # not numbers
     "guards.max_failures",  # may be a percentage
     "word",
     "rate",
@@ -49,12 +49,12 @@ HEAD = "campaign_id,campaign_type,account_id,stream_id\n"
     ],
 )
 def test_format_count(number: int, one: str, many: str | None, text: str) -> None:
-    """One is one, all else is many, nothing too."""
+    """One is singular, all other numbers are plural, including zero."""
     assert format_count(number, one, many) == text
 
 
 def test_in_the_code() -> None:
-    """No message puts a number before a noun in the plural by hand; what is not a number is known by name."""
+    """No message has a hard-coded plural after a number; exceptions are listed by name."""
     assert bulkstop.__file__ is not None
     found = []
     for path in Path(bulkstop.__file__).parent.rglob("*.py"):
@@ -65,7 +65,7 @@ def test_in_the_code() -> None:
 
 
 def test_verbs_in_the_code() -> None:
-    """No message puts a number before a verb in the plural by hand."""
+    """No message has a hard-coded plural verb after a number."""
     assert bulkstop.__file__ is not None
     lines = [line for path in Path(bulkstop.__file__).parent.rglob("*.py") for line in path.read_text().splitlines()]
     found = {each for line in lines if '"""' not in line for each in IN_CODE_WITH_VERB.findall(line)}
@@ -74,7 +74,7 @@ def test_verbs_in_the_code() -> None:
 
 @pytest.fixture
 def lists(tmp_path: Path) -> None:
-    """Write a list of one, one with a row that cannot be used, and rules."""
+    """Write a list of one row, one with an unusable row, and a file of rules."""
     (tmp_path / "one.csv").write_text(HEAD + ROW.format("f001"))
     (tmp_path / "odd.csv").write_text(HEAD + ROW.format("f002") + "a b,voice,a1,st-1\n")
     (tmp_path / "bad.csv").write_text(HEAD + "a b,voice,a1,st-1\n")
@@ -106,7 +106,7 @@ def lists(tmp_path: Path) -> None:
     ],
 )
 def test_one_of_each(here: Here, sim: Simulated, words: str) -> None:
-    """Whatever a command says of one campaign, one row and one call is in the singular, and so is the report of it."""
+    """All messages about one campaign, one row and one call are singular, including the report."""
     run = here(*words.split(), "--host", sim.url)
     said = run.out + run.err
     if words.startswith("stop") and Path("one.csv.results.jsonl").exists():

@@ -1,4 +1,4 @@
-"""`bulkstop stop` killed with SIGKILL and resumed, judged by the server's own log and by the result file."""
+"""Kills `bulkstop stop` with SIGKILL and resumes it; checks the server's log and the result file."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ LINE = "campaigns.csv.results.jsonl"
 
 @pytest.fixture
 def crash(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the benchmark, whose job and whose checks are used here."""
+    """Return the benchmark, whose job and checks these tests use."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import crash
 
@@ -33,7 +33,7 @@ def crash(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_killed_ten_times_in_a_row(crash: ModuleType, tmp_path: Path) -> None:
-    """However often a run is killed and resumed, every campaign is stopped, and of what a crash cut off, few twice."""
+    """However often a run is killed and resumed, every campaign is stopped, and few are sent twice."""
     moments = sorted(random.Random(4).sample(range(1, 1600), KILLS))
     with crash.simulator(tmp_path, "--latency", "1") as server:
         job = crash.Job(tmp_path, server, rows=2000, concurrency=CONCURRENCY)
@@ -46,7 +46,7 @@ def test_killed_ten_times_in_a_row(crash: ModuleType, tmp_path: Path) -> None:
 
 
 async def test_killed_before_the_first_line(make_list: MakeList, tmp_path: Path) -> None:
-    """Of a run that was killed before it knew any result, only what was in flight is sent twice."""
+    """After a kill before the first result, only calls in flight are sent twice."""
     apart(make_list(40))
     has_arrived, may_answer = asyncio.Semaphore(0), asyncio.Event()
 
@@ -77,7 +77,7 @@ async def test_killed_before_the_first_line(make_list: MakeList, tmp_path: Path)
 
 
 def test_killed_after_the_last_line(crash: ModuleType, tmp_path: Path) -> None:
-    """A run that was killed when all was written, but not vouched for, is resumed: nothing is sent, all is proven."""
+    """A run killed after its last line, before its last mark, resumes: nothing is sent, all is proven."""
     manifest = tmp_path / "results.jsonl.run.json"
     with crash.simulator(tmp_path, "--latency", "100") as server:
         job = crash.Job(tmp_path, server, rows=40, concurrency=CONCURRENCY)
@@ -86,14 +86,14 @@ def test_killed_after_the_last_line(crash: ModuleType, tmp_path: Path) -> None:
             at_first = manifest.read_text()
             process.communicate(timeout=WAIT_S)
         assert "ended_at" not in at_first
-        manifest.write_text(at_first)  # as a process leaves it that is killed right after its last line
+        manifest.write_text(at_first)  # as after a kill right after its last line
         server.mark()
         assert job.flaws(job.finish()) == []
         assert {call.process for call in server.calls()} == {0}
 
 
 def test_killed_after_the_end(crash: ModuleType, tmp_path: Path) -> None:
-    """A run that was killed when its manifest had its end is not gone on with, and no flaw is seen in that."""
+    """A run killed after its end was recorded is not continued, and has no flaw."""
     with crash.simulator(tmp_path) as server:
         job = crash.Job(tmp_path, server, rows=40, concurrency=CONCURRENCY)
         assert job.finish().code == 0
@@ -103,7 +103,7 @@ def test_killed_after_the_end(crash: ModuleType, tmp_path: Path) -> None:
 
 
 def drop(lines: list[Any]) -> None:
-    """Lose a line."""
+    """Remove a line."""
     lines.pop()
 
 
@@ -113,12 +113,12 @@ def double(lines: list[Any]) -> None:
 
 
 def mistake(lines: list[Any]) -> None:
-    """Let a line say something else."""
+    """Change the outcome of a line."""
     lines[-1]["outcome"] = "already_stopped"
 
 
 def cut_off(lines: list[Any]) -> None:
-    """Let a line not be the end of its row."""
+    """Make a line not final."""
     lines[-1]["finished_at"] = None
 
 
@@ -133,7 +133,7 @@ PLANTS: dict[str, tuple[str, Callable[[list[Any]], None]]] = {
 
 
 def test_the_checks_find_what_is_wrong(crash: ModuleType, tmp_path: Path) -> None:
-    """A lost, doubled or untrue line and a call that is missing or superfluous are each found."""
+    """The checks find a lost, doubled or false line, and a missing or additional call."""
     with crash.simulator(tmp_path) as server:
         job = crash.Job(tmp_path, server, rows=60, concurrency=CONCURRENCY)
         job.finish()

@@ -1,4 +1,4 @@
-"""`--finish-by` on the command line: the plan tells a moment, with its zone, and the run keeps that one."""
+"""`--finish-by` on the command line: the plan shows a moment with its zone, and the run keeps that."""
 
 import json
 import re
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real
 
 HOST = ("--host", "http://127.0.0.1:9", "--attempts", "1", "--max-outage", "1s")
 CLOCK = re.compile(r"\d\d:\d\d:\d\d(?! (?:[A-Z]{3,5}|UTC[+-]\d\d:\d\d)\b)")
-"""A time of the day without a zone behind it."""
+"""A time of day without a zone."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def _in_india(here: Here, tmp_path: Path) -> Iterator[None]:
     ],
 )
 def test_the_plan_names_the_zone(here: Here, options: tuple[str, ...], shown: str) -> None:
-    """Every time of the plan has its zone, the one to finish by that of its offset, or of `--tz`."""
+    """Every time in the plan has its zone; the deadline has that of its offset, or of `--tz`."""
     day = f"{datetime.now(UTC) + timedelta(days=3):%Y-%m-%d}"
     words = ("--finish-by", f"{day}T{options[0]}", *options[1:], "--quota", "1/2s", "--quota-store", "memory")
     run = here("stop", "campaigns.csv", *HOST, *words, "--dry-run")
@@ -52,7 +52,7 @@ def test_the_plan_names_the_zone(here: Here, options: tuple[str, ...], shown: st
 
 
 def test_a_time_from_now_on(here: Here, tmp_path: Path) -> None:
-    """The plan has the moment that `+2h` is; the manifest and the command to go on have that one, and no later one."""
+    """For `+2h` the plan has the moment; the manifest and the suggested command have the same one."""
     now = datetime.now(UTC)
     dry = here("stop", "campaigns.csv", *HOST, "--finish-by", "+2h", "--dry-run", "--json")
     deadline = json.loads(dry.out)["finish_by"]
@@ -71,7 +71,7 @@ def test_a_time_from_now_on(here: Here, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("quiet", [(), ("--quiet",)], ids=["loud", "quiet"])
 def test_a_deadline_that_has_come(here: Here, sim: Simulated, quiet: tuple[str, ...]) -> None:
-    """The commands that go on from a run that its deadline ended name no old one, and say so; pasted they send all."""
+    """Commands that continue a run after its deadline leave it out and say so; pasted, they send all."""
     words = ("--quota", "1/24h", "--quota-store", "memory", "--finish-by", "+700ms", "--expect", "3", "--overwrite")
     run = here("stop", "campaigns.csv", "--host", sim.url, "--account-id", "a1", "--stream-id", "s1", *words, *quiet)
     assert run.code == 4, run
@@ -88,7 +88,7 @@ def test_a_deadline_that_has_come(here: Here, sim: Simulated, quiet: tuple[str, 
 
 
 def test_a_deadline_of_a_profile_that_has_come(here: Here, sim: Simulated, tmp_path: Path) -> None:
-    """A deadline that nobody has typed cannot be left out of a command; it is said that a new one is needed."""
+    """A past deadline of a profile cannot be left out of a command; the message says that a new one is needed."""
     (tmp_path / "bulkstop.toml").write_text('[profile.default]\nfinish_by = "+700ms"\n')
     words = ("--account-id", "a1", "--stream-id", "s1", "--quota", "1/24h", "--quota-store", "memory", "--yes")
     run = here("stop", "campaigns.csv", "--host", sim.url, *words)
@@ -97,7 +97,7 @@ def test_a_deadline_of_a_profile_that_has_come(here: Here, sim: Simulated, tmp_p
 
 
 def test_a_time_that_has_passed(here: Here) -> None:
-    """It is said which time it is, and what to write when the day after is meant."""
+    """For a past time, the message names it, and what to write for the next day."""
     run = here("stop", "campaigns.csv", *HOST, "--finish-by", "0:00Z", "--yes")
     assert run.code == 2
     assert re.search(
@@ -109,7 +109,7 @@ def test_a_time_that_has_passed(here: Here) -> None:
 
 @pytest.mark.parametrize("text", ["2099-01-01T00:00", "24:00", "+0s", "18:00 CET"])
 def test_no_time(here: Here, text: str) -> None:
-    """What cannot be finished by is one line, with exit code 2."""
+    """An invalid deadline is one line, with exit code 2."""
     run = here("stop", "campaigns.csv", *HOST, "--finish-by", text, "--yes")
     assert (run.code, run.err.count("\n")) == (2, 1)
     assert text in run.err
@@ -117,7 +117,7 @@ def test_no_time(here: Here, text: str) -> None:
 
 @pytest.mark.parametrize("value", ["2099-01-01T18:00:00", "2099-01-01 18:00:00+05:30", "2099-01-01T18:00:00Z"])
 def test_a_date_of_a_profile(here: Here, tmp_path: Path, value: str) -> None:
-    """A profile may have a date with a time as TOML writes it."""
+    """A profile may have a TOML date-time."""
     (tmp_path / "bulkstop.toml").write_text(f"[profile.default]\nfinish_by = {value}\n")
     run = here("stop", "campaigns.csv", *HOST, "--yes")
     assert (run.code, "is more than a year away" in run.err) == (2, True)

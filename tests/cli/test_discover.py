@@ -1,4 +1,4 @@
-"""`bulkstop discover` as a process, against the simulator as a process: what it writes, says and exits with."""
+"""`bulkstop discover` as a process, against the simulator as a process: its output, messages and exit codes."""
 
 import asyncio
 import json
@@ -42,37 +42,37 @@ RUNS = ("Active", "Preparing")
 
 @pytest.fixture(scope="module")
 def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
-    """Hold a simulator open whose campaigns stay as they are."""
+    """Run a simulator whose campaigns do not change."""
     with simulator(tmp_path_factory.mktemp("still"), "--campaigns", str(COUNT), "--seed", str(SEED)) as found:
         yield found
 
 
 def discover(sim: Simulated | str, *args: str, cwd: Path, **variables: str | None) -> Ended:
-    """Run the command on a service."""
+    """Run the command against a service."""
     host = sim if isinstance(sim, str) else sim.url
     return bulkstop("discover", "--host", host, *(args or OPEN), cwd=cwd, **variables)
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
-    """Read a list that was written as CSV."""
+    """Read a CSV list."""
     header, *lines = text.splitlines()
     assert header == HEADER
     return [dict(zip(HEADER.split(","), line.split(","), strict=True)) for line in lines]
 
 
 def population(**wanted: str) -> set[str]:
-    """Return the ids of the simulator's campaigns that are so."""
+    """Return the ids of the simulator's campaigns that satisfy a condition."""
     found = Campaigns(count=COUNT, seed=SEED, any_id=False).by_id.values()
     return {c.campaign_id for c in found if all(str(getattr(c, name)) == value for name, value in wanted.items())}
 
 
 def all_that_run(**wanted: str) -> set[str]:
-    """Return the ids of the simulator's campaigns that run now."""
+    """Return the ids of the running campaigns."""
     return population(status="Active", **wanted) | population(status="Preparing", **wanted)
 
 
 def always_running(calls: int) -> tuple[set[str], set[str]]:
-    """Let the simulator's campaigns change as often as calls were made; return those running all the time, and ever."""
+    """Move the simulator's campaigns on once per call; return those always running, and those ever running."""
     campaigns = Campaigns(count=COUNT, seed=SEED, any_id=False)
     always = ever = all_that_run()
     for _ in range(calls):
@@ -115,14 +115,14 @@ def test_all_that_runs(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_all_states(still: Simulated, tmp_path: Path) -> None:
-    """With --status all nothing is left out."""
+    """--status all omits nothing."""
     run = discover(still, *OPEN, "--status", "all", cwd=tmp_path)
     assert len(rows_of(run.out)) == COUNT
     assert "; left out: none; " in run.err
 
 
 def test_for_a_machine(still: Simulated, tmp_path: Path) -> None:
-    """With --json the facts are one object on standard output, whose counts are those of the list."""
+    """With --json, standard output is one object whose counts are those of the list."""
     run = discover(still, *OPEN, "-o", "running.csv", "--json", cwd=tmp_path)
     facts = json.loads(run.out)
     rows = rows_of((tmp_path / "running.csv").read_text())
@@ -133,7 +133,7 @@ def test_for_a_machine(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_while_they_change(tmp_path: Path) -> None:
-    """Of a list of many pages that changes after every call, all that run all the time are found, and none twice."""
+    """In a list of many pages that changes after every call, all that always run are found, none twice."""
     options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--churn", str(CHURN))
     with simulator(tmp_path, *options) as sim:
         run = discover(sim, cwd=tmp_path)
@@ -143,12 +143,12 @@ def test_while_they_change(tmp_path: Path) -> None:
     always, ever = always_running(calls)
     assert len(ids) == len(set(ids))
     assert always <= set(ids) <= ever
-    assert len(always) < len(ids)  # else nothing changed
+    assert len(always) < len(ids)  # otherwise nothing changed
     assert 24 < calls < 90
 
 
 def test_what_is_asked_for(still: Simulated, tmp_path: Path) -> None:
-    """Status, type, priority and name narrow the list; what recurs is marked."""
+    """Status, type, priority and name filter the list; recurring campaigns are marked."""
     run = discover(
         still,
         *(*OPEN, "--status", "scheduled, Rescheduled", "--type", "SMS", "--priority", "1,3", "--name", "Campaign 1*"),
@@ -174,7 +174,7 @@ def test_what_is_asked_for(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_types_from_elsewhere(still: Simulated, tmp_path: Path) -> None:
-    """Without --type it is the one of the environment, else of the profile, else both; a flag goes first."""
+    """Without --type, the type comes from the environment, else the profile, else both; a flag overrides all."""
     (tmp_path / "bulkstop.toml").write_text(f'[profile.p]\ntype = "sms"\nhost = "{still.url}"\n')
 
     def types(*args: str, **variables: str) -> set[str]:
@@ -187,7 +187,7 @@ def test_types_from_elsewhere(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_nothing_found(still: Simulated, tmp_path: Path) -> None:
-    """An empty list is written as such, and said but to those who want quiet; `stop` refuses it."""
+    """An empty list is written and reported except with --quiet; `stop` refuses it."""
     run = discover(still, *OPEN, "--name", "no such", cwd=tmp_path)
     assert run.err.startswith("DONE: no campaign matches; the list is empty; ")
     run = discover(still, *OPEN, "--name", "no such", "--quiet", cwd=tmp_path)
@@ -197,7 +197,7 @@ def test_nothing_found(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_a_status_nobody_documented(still: Simulated, tmp_path: Path) -> None:
-    """An unknown status may be one that a service has: it is asked for, and its like is named."""
+    """An unknown status is sent to the service, because it may exist; a similar one is suggested."""
     run = discover(still, *OPEN, "--status", "Active,Throttled", cwd=tmp_path)
     assert run.code == 0
     assert "bulkstop: note: --status Throttled: is not one of Active, Completed, " in run.err
@@ -211,7 +211,7 @@ def test_a_status_nobody_documented(still: Simulated, tmp_path: Path) -> None:
 @pytest.mark.alone
 @pytest.mark.parametrize(("expect", "code"), [("20..500", 0), ("1..5", 2)])
 def test_straight_into_stop(expect: str, code: int, tmp_path: Path) -> None:
-    """Piped into `stop`, all that runs is stopped if it is as many as expected; both keep one quota together."""
+    """Piped into `stop`, all running campaigns are stopped if their number is expected; both share one quota."""
     with simulator(tmp_path, "--campaigns", "100", "--seed", "3", "--quota", "25/1s") as sim:
         where = f"--host {sim.url} --account-id a1 --stream-id st-1 --quota 25/1s"
         script = f"bulkstop discover {where} -o - | bulkstop stop - --format csv {where} --expect {expect}"
@@ -232,7 +232,7 @@ def test_straight_into_stop(expect: str, code: int, tmp_path: Path) -> None:
 
 
 def test_a_list_that_fails_stops_nothing(tmp_path: Path) -> None:
-    """When the list cannot be read completely, nothing is on standard output, and `stop` has nothing to do."""
+    """If the list cannot be read completely, standard output is empty, and `stop` does nothing."""
     with simulator(tmp_path, "--campaigns", "300", "--fail", "100%") as sim:
         run = discover(sim, *OPEN, "--attempts", "2", cwd=tmp_path)
         assert (run.code, run.out) == (3, "")
@@ -253,7 +253,7 @@ def test_a_list_that_fails_stops_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_throttled_in_mid_list(tmp_path: Path) -> None:
-    """A service that refuses some of the calls is waited for; the list is complete all the same."""
+    """Discover waits for a service that refuses some calls; the list is complete."""
     options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--quota", "4/300ms", "--retry-after", "0.3")
     with simulator(tmp_path, *options) as sim:
         run = discover(sim, *WHERE, "--quota", "none", "--max-retry-after", "300ms", cwd=tmp_path)
@@ -265,7 +265,7 @@ def test_throttled_in_mid_list(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_within_the_quota(tmp_path: Path) -> None:
-    """Within its own quota it is never refused."""
+    """Within its own quota, discover is never refused."""
     options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--quota", "5/400ms")
     with simulator(tmp_path, *options) as sim:
         run = discover(sim, *WHERE, "--quota", "5/400ms", cwd=tmp_path)
@@ -276,7 +276,7 @@ def test_within_the_quota(tmp_path: Path) -> None:
 
 
 def test_a_long_wait(still: Simulated, tmp_path: Path) -> None:
-    """A long wait for the quota is told, and Ctrl-C ends it at once."""
+    """A long wait for the quota is reported, and Ctrl-C ends it at once."""
     process = started(
         "discover", "--host", still.url, *WHERE, "--quota", "3/1h", "--type", "voice", "-o", "list.csv", cwd=tmp_path
     )
@@ -289,7 +289,7 @@ def test_a_long_wait(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_a_token_that_is_refused(tmp_path: Path) -> None:
-    """A token that is wrong is said to be so; nothing is written."""
+    """A wrong token is reported, and nothing is written."""
     with simulator(tmp_path, BULKSTOP_CLIENT_SECRET="a client secret of more than thirty-two characters") as sim:
         run = discover(sim, *OPEN, "-o", "running.csv", cwd=tmp_path)
     assert run.code == 3
@@ -305,7 +305,7 @@ def test_a_token_that_is_refused(tmp_path: Path) -> None:
     ],
 )
 async def test_no_list_at_all(answer: bytes, said: str, tmp_path: Path) -> None:
-    """Whatever a service gives instead of a list is told in a line, and nothing is written."""
+    """Any response that is not a list is reported in a line, and nothing is written."""
     async with listening(replying(answer, "keep" if b"Content-Length" in answer else "close")) as server:
         run = await asyncio.to_thread(discover, server.url, *OPEN, "--attempts", "1", cwd=tmp_path)
     assert (run.code, run.out) == (3, "")
@@ -314,7 +314,7 @@ async def test_no_list_at_all(answer: bytes, said: str, tmp_path: Path) -> None:
 
 
 async def test_more_for_ever(tmp_path: Path) -> None:
-    """A service that always promises more is asked a few times; what it gave is written, and the doubt told, exit 1."""
+    """A service that always promises more is called a few times; its campaigns are written, with a doubt and exit 1."""
     rows = b'{"_id":"cd-1","status":"Active"},{"_id":"c\\nd","name":"\\u001b[2J","status":"Active"}'
     body = b'{"status":"success","data":{"results":[%s],"hasMore":false,"totalResults":9}}' % rows
     async with listening(replying(http(body))) as server:
@@ -353,7 +353,7 @@ async def test_more_for_ever(tmp_path: Path) -> None:
     ],
 )
 def test_refused(args: list[str], said: str, still: Simulated, tmp_path: Path) -> None:
-    """What cannot be done is one line and exit 2, and no call is made."""
+    """An impossible command is one line and exit 2, without any call."""
     (tmp_path / "there.csv").write_text("mine")
     before = len(still.requests())
     run = discover(still, *args, cwd=tmp_path)
@@ -365,14 +365,14 @@ def test_refused(args: list[str], said: str, still: Simulated, tmp_path: Path) -
 
 
 def test_no_credentials(still: Simulated, tmp_path: Path) -> None:
-    """Without credentials there is nothing to begin with."""
+    """Without credentials no call is made."""
     run = discover(still, *OPEN, cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert run.code == 2
     assert run.err.startswith("bulkstop: no credentials: ")
 
 
 def test_replaced_when_asked_for(still: Simulated, tmp_path: Path) -> None:
-    """A list that exists is replaced with --overwrite, and only by a whole one."""
+    """--overwrite replaces an existing list, and only by a complete one."""
     path = tmp_path / "running.csv"
     path.write_text("old")
     dead = discover("http://127.0.0.1:9", *OPEN, "-o", "running.csv", "--overwrite", "--attempts", "1", cwd=tmp_path)
@@ -383,7 +383,7 @@ def test_replaced_when_asked_for(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
-    """A list that cannot be written is not a success."""
+    """A list that cannot be written is a failure."""
     run = discover(still, *OPEN, "-o", "/dev/full", cwd=tmp_path)
     assert run.code == 3
     fault, verdict = run.err.splitlines()
@@ -393,7 +393,7 @@ def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_ended_while_it_reads(tmp_path: Path) -> None:
-    """Ctrl-C ends it at once, and leaves nothing."""
+    """Ctrl-C ends it at once, and leaves no file."""
     with simulator(tmp_path, "--campaigns", "500", "--latency", "60000") as sim:
         process = started("discover", "--host", sim.url, *OPEN, "-o", "running.csv", cwd=tmp_path)
         give_up = time.monotonic() + WAIT_S
@@ -407,14 +407,14 @@ def test_ended_while_it_reads(tmp_path: Path) -> None:
 
 
 def test_the_reader_is_gone(still: Simulated, tmp_path: Path) -> None:
-    """A reader that ends early gets no traceback."""
+    """A reader that closes early causes no traceback."""
     command = f"bulkstop discover --host {still.url} {' '.join(OPEN)} --quiet | head -c 0"
     run = shell(command, cwd=tmp_path)
     assert (run.out, run.err) == ("", "")
 
 
 def test_unbuffered(tmp_path: Path) -> None:
-    """Where PYTHONUNBUFFERED is set a list of which its reader takes a part is no success either."""
+    """With PYTHONUNBUFFERED, a list of which only a part is read is a failure too."""
     with simulator(tmp_path, "--campaigns", "2000") as many:
         discover = f"bulkstop discover --host {many.url} {' '.join(OPEN)}"
         run = shell(f"export PYTHONUNBUFFERED=1; set -o pipefail; {discover} | head -c 1", cwd=tmp_path)
@@ -423,7 +423,7 @@ def test_unbuffered(tmp_path: Path) -> None:
 
 
 def test_each_by_its_calling_hours(tmp_path: Path) -> None:
-    """With --calling-hours the list says by when to stop each, which `stop` plans; unchanged ones cost a call once."""
+    """With --calling-hours the list has times to stop by, which `stop` plans; unchanged ones are cached."""
     hours = "9:00 AM-12:00 PM,1:30 PM-6:00 PM Asia/Kolkata"
     with simulator(tmp_path, "--campaigns", "40", "--running", "8", "--calling-hours", hours) as sim:
         first, again = (

@@ -1,4 +1,4 @@
-"""`--dry-run`: it finds all that the run would find before the first call, in the same words."""
+"""`--dry-run` finds everything that a run would find before its first call, in the same words."""
 
 import json
 import os
@@ -65,7 +65,7 @@ FAULTS: dict[str, tuple[tuple[str, ...], dict[str, str | None], str]] = {
 @pytest.mark.usefixtures("three")
 @pytest.mark.parametrize("name", FAULTS)
 def test_what_the_run_would_find(name: str, here: Here, tmp_path: Path) -> None:
-    """Whatever keeps a run from starting is said by a dry run too, with the same exit code, and nothing is written."""
+    """A dry run reports every fault that prevents a run, with the same exit code, and writes nothing."""
     words, variables, said = FAULTS[name]
     before = sorted(tmp_path.iterdir())
     run = here("stop", "campaigns.csv", *HOST, *words, "--yes", variables=variables)
@@ -79,7 +79,7 @@ def test_what_the_run_would_find(name: str, here: Here, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("three")
 def test_results_that_are_there(here: Here) -> None:
-    """A result file that exists is refused, one that another run has locked as well, and neither is touched."""
+    """An existing or locked result file is refused, and not changed."""
     Path(RESULTS).write_text("mine\n")
     assert (
         f"{RESULTS}: exists already; give --resume"
@@ -95,7 +95,7 @@ def test_results_that_are_there(here: Here) -> None:
 
 @contextmanager
 def held(path: str) -> Iterator[None]:
-    """Hold the lock of a result file, as a run in another process does."""
+    """Lock a result file, as a run in another process does."""
     ours, theirs = os.pipe()
     if not (child := os.fork()):
         from bulkstop.report.stop.ledger import Mode
@@ -116,7 +116,7 @@ def held(path: str) -> Iterator[None]:
 
 @pytest.mark.usefixtures("three")
 def test_all_is_found_at_once(here: Here) -> None:
-    """Every fault has its line, so that one dry run is enough; a machine has the plan all the same."""
+    """Every fault has its line, so that one dry run is enough; with --json the plan is printed too."""
     Path(RESULTS).touch()
     words = ("--ca", "gone", "--dry-run")
     run = here("stop", "campaigns.csv", *HOST, *words, "--json", variables={"BULKSTOP_TOKEN": None})
@@ -125,7 +125,7 @@ def test_all_is_found_at_once(here: Here) -> None:
 
 @pytest.mark.usefixtures("three")
 def test_a_deadline_that_cannot_be_met(here: Here) -> None:
-    """It ends as the run would: with exit code 4, and says how many are left, also where nothing else is said."""
+    """For a deadline that cannot be met, exit code 4, and how many are left, even with --quiet."""
     words = ("--finish-by", "23:59", "--quota", "1/24h", "--quota-store", "memory", "--dry-run")
     run = here("stop", "campaigns.csv", *HOST, *words, variables={"BULKSTOP_QUOTA": None})
     assert run.code == 4
@@ -135,7 +135,7 @@ def test_a_deadline_that_cannot_be_met(here: Here) -> None:
 
 @pytest.mark.usefixtures("three")
 def test_a_token_command_is_not_run(here: Here) -> None:
-    """A command may cost something, or ask for something: a dry run looks only whether it is there, and says so."""
+    """A dry run only checks that the token command exists, because running it may cost something, and says so."""
     words = ("--token-command", "touch ran; echo token", "--dry-run")
     run = here("stop", "campaigns.csv", *HOST, *words, variables={"BULKSTOP_TOKEN": None})
     assert (run.code, run.err) == (0, "Dry run: nothing was sent, and the token command was not run.\n")

@@ -1,4 +1,4 @@
-"""No command writes over a file that it reads: refused in one line before anything is opened."""
+"""No command overwrites a file that it reads: it is refused in one line before anything is opened."""
 
 import os
 from pathlib import Path
@@ -32,10 +32,10 @@ COMMANDS = {
 def test_what_the_settings_name(
     name: str, reads: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A token, a secret, a certificate, a profile or a list of what is protected outlives every `--overwrite`."""
+    """No `--overwrite` replaces a token, a secret, a certificate, a profile or a file of rules."""
     command, args = COMMANDS[name]
     if command in (discover, verify) and reads == ("--protect",):
-        monkeypatch.setenv("BULKSTOP_PROFILE", "p")  # where it is no option of theirs
+        monkeypatch.setenv("BULKSTOP_PROFILE", "p")  # for commands without these options
         (tmp_path / "bulkstop.toml").write_text('[profile.p]\nprotect = ["there.csv"]\n')
         reads = ()
     monkeypatch.chdir(tmp_path)
@@ -63,7 +63,7 @@ def test_what_the_settings_name(
     ],
 )
 def test_hard_links(args: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two names of one file are one file, also if neither is a link to the other."""
+    """Two hard links are one file, also if neither is a symbolic link."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BULKSTOP_TOKEN", "t")
     (tmp_path / "list.txt").write_text("c1\n")
@@ -74,7 +74,7 @@ def test_hard_links(args: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_is_same(tmp_path: Path) -> None:
-    """Names are of one file by any kind of link, also of one that is not there yet; a device is never taken for one."""
+    """Names are of one file by any kind of link, also of a missing one; devices are never compared."""
     one, other = tmp_path / "one", tmp_path / "other"
     other.symlink_to(one)
     assert is_same(str(one), str(other))
@@ -99,7 +99,7 @@ def test_is_same(tmp_path: Path) -> None:
 def test_beside_the_results(
     name: str, args: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What `stop` writes beside its results does not take the place of the list either."""
+    """The files beside the results of `stop` do not replace the list either."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BULKSTOP_TOKEN", "t")
     Path(name).write_text("c1\n")

@@ -1,4 +1,4 @@
-"""The guards as an operator gives them: the real command at real servers, judged by what these have seen."""
+"""The guards of an operator: the real command at real servers, judged by the servers' records."""
 
 import asyncio
 import re
@@ -35,7 +35,7 @@ class Call:
 
 @dataclass
 class Service:
-    """Answers each stop call with what `answer` gives for it and for the number of calls so far; it has no list."""
+    """Answers each stop call with `answer` for it and the number of calls so far; it has no list."""
 
     answer: Callable[[Call, int], bytes] = lambda call, number: http()
     calls: list[Call] = field(default_factory=list)
@@ -51,24 +51,24 @@ class Service:
 
     @property
     def ids(self) -> list[str]:
-        """The ids in the order of their calls."""
+        """The ids in the order of the calls."""
         return [call.campaign_id for call in self.calls]
 
 
 def read_call(request: bytes) -> Call:
-    """Read campaign and account off a request."""
+    """Return campaign and account of a request."""
     found = re.search(r"/trigger/([^?]+)\?accountId=(\w+)", request.decode())
     assert found is not None, request
     return Call(found[1], found[2], time.monotonic())
 
 
 def after(calls: int, answer: bytes = BROKEN) -> Service:
-    """Make a service that fails everything after so many calls."""
+    """Return a service that fails everything after some calls."""
     return Service(lambda call, number: http() if number <= calls else answer)
 
 
 def listed(folder: Path, *groups: tuple[str, int]) -> list[str]:
-    """Write `campaigns.csv` with so many campaigns of each account, in turns, and give the ids."""
+    """Write `campaigns.csv` with some campaigns of each account, in turn, and return the ids."""
     turns = sorted((number, account) for account, count in groups for number in range(count))
     rows = [f"cd-{account}-{number:04},voice,{account},st-1" for number, account in turns]
     text = "\n".join(["campaign_id,campaign_type,account_id,stream_id", *rows, ""])
@@ -77,7 +77,7 @@ def listed(folder: Path, *groups: tuple[str, int]) -> list[str]:
 
 
 async def stop(host: str, *args: str, cwd: Path) -> Ended:
-    """Stop `campaigns.csv` without a quota in the way."""
+    """Stop `campaigns.csv` without a limiting quota."""
     words = ("stop", "campaigns.csv", "--host", host, "--yes", "--quota", "none", *args)
     return await asyncio.to_thread(bulkstop, *words, cwd=cwd)
 
@@ -89,7 +89,7 @@ def profile(folder: Path, **keys: str) -> None:
 
 
 def outcomes(folder: Path) -> Counter[str]:
-    """Count the outcomes in the result file, which has a line for each id and no more."""
+    """Count the outcomes in the result file, which has one line per id."""
     lines = results(folder / LINE)
     assert len({line["campaign_id"] for line in lines}) == len(lines)
     return Counter(line["outcome"] for line in lines)
@@ -102,11 +102,11 @@ def reason(run: Ended) -> str:
 
 
 class TestFailureCap:
-    """`--max-failures` is reached and never passed, whatever is in flight."""
+    """`--max-failures` is reached but never exceeded, despite calls in flight."""
 
     @pytest.mark.parametrize(("cap", "most", "concurrency"), [("10", 10, 64), ("5%", 5, 8)])
     async def test_never_passed(self, cap: str, most: int, concurrency: int, tmp_path: Path) -> None:
-        """All fails after 100 calls: exactly the cap fails, the rest is not sent, and one line says why."""
+        """If all fails after 100 calls, exactly the cap fails, the rest is not sent, and one line says why."""
         listed(tmp_path, ("a", 300))
         service = after(100)
         async with listening(service) as server:
@@ -121,10 +121,10 @@ class TestFailureCap:
 
 
 class TestWaves:
-    """`--waves`: the next one begins only if the last one passed."""
+    """`--waves`: the next wave begins only if the last one passed."""
 
     async def test_canary(self, tmp_path: Path) -> None:
-        """A first campaign that fails is the only call there is."""
+        """A first campaign that fails is the only call."""
         listed(tmp_path, ("a", 200))
         service = after(0)
         async with listening(service) as server:
@@ -134,7 +134,7 @@ class TestWaves:
         assert reason(run).startswith("--waves: wave 1 of 3 did not pass: 1 of its first 1 campaign failed, the first")
 
     async def test_soak(self, tmp_path: Path) -> None:
-        """Waves that pass are `--soak` apart, and all are stopped."""
+        """Passing waves are `--soak` apart, and all are stopped."""
         ids = listed(tmp_path, ("a", 25), ("b", 15))
         service = Service()
         async with listening(service) as server:
@@ -148,7 +148,7 @@ class TestWaves:
 
 
 class Running:
-    """A run that is under way; it ends with its block at the latest."""
+    """A running command, which ends with its block at the latest."""
 
     def __init__(self, *args: str, cwd: Path) -> None:
         self._process = started("stop", "campaigns.csv", "--yes", "--quota", "none", *args, cwd=cwd)
@@ -173,13 +173,13 @@ class Running:
             self._said += line
 
     async def end(self) -> Ended:
-        """Wait for its end; returns all that it said."""
+        """Wait for its end; return its output."""
         self._said += await asyncio.wait_for(asyncio.to_thread(self._stderr.read), WAIT_S)
         return checked(Ended(self._process.wait(WAIT_S), "", self._said))
 
 
 class Address:
-    """A port at which `handle` answers, or nobody."""
+    """A port at which `handle` answers, or none."""
 
     def __init__(self, handle: Handler) -> None:
         self.handle = handle
@@ -198,11 +198,11 @@ class Address:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The URL."""
         return f"http://127.0.0.1:{self._port}"
 
     async def come(self) -> None:
-        """Listen, at the same port as before."""
+        """Listen at the same port as before."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
@@ -224,7 +224,7 @@ class Address:
 
 @asynccontextmanager
 async def leaving(service: Service) -> AsyncIterator[Address]:
-    """Be there until the 100th call, of which nobody hears again."""
+    """Answer until the 100th call, which gets no response."""
 
     def answer(call: Call, number: int) -> bytes:
         if number == 100:
@@ -238,23 +238,23 @@ async def leaving(service: Service) -> AsyncIterator[Address]:
 
 @pytest.mark.full
 class TestBreaker:
-    """A service that is away is left alone, but for one probe at a time."""
+    """A service that does not answer gets only one probe at a time."""
 
     async def test_away_and_back(self, tmp_path: Path) -> None:
-        """The port is closed, a probe is reset, the next one held: nothing else leaves; then all end stopped."""
+        """The port is closed, a probe is reset, the next one waits: no other call is sent; then all end stopped."""
         ids = listed(tmp_path, ("a", 300))
         service, probes, held = Service(), list[float](), list[int]()
 
         async def come_back(connection: Connection) -> None:
             if not probes and time.monotonic() - opened_at < 0.5:
-                connection.reset()  # it left before the breaker opened; the first probe leaves a second after
+                connection.reset()  # sent before the breaker opened; the first probe follows a second later
                 return
             probes.append(time.monotonic())
             if len(probes) == 1:
                 await connection.request()
                 connection.reset()
                 return
-            await asyncio.sleep(0.3)  # in which any other call would show
+            await asyncio.sleep(0.3)  # any other call would arrive in this time
             held.append(len(probes))
             address.handle = service
             await service(connection)
@@ -274,7 +274,7 @@ class TestBreaker:
         assert re.findall(r"^\S+Z WARNING (\w+)", run.err, re.MULTILINE) == ["breaker_opened", "breaker_closed"]
 
     async def test_away_for_too_long(self, tmp_path: Path) -> None:
-        """After `--max-outage` the run is over with exit 3, and `--resume` finishes it when the service is back."""
+        """After `--max-outage` the run ends with exit 3, and `--resume` finishes it when the service is back."""
         ids = listed(tmp_path, ("a", 300))
         service = Service()
         async with leaving(service) as address:
@@ -290,11 +290,11 @@ class TestBreaker:
         assert run.code == 0, run.err
         latest = {line["campaign_id"]: line["outcome"] for line in results(tmp_path / LINE)}
         assert latest == dict.fromkeys(ids, "stopped")
-        assert Counter(service.ids).most_common(1)[0][1] <= 2  # what was in flight when it left, and no more
+        assert Counter(service.ids).most_common(1)[0][1] <= 2  # the calls in flight when the service left
 
 
 class TestGroups:
-    """A part of the list that is wrong as a whole costs a few calls, and holds up nothing else."""
+    """A part of the list that is refused as a whole costs a few calls, and does not delay the others."""
 
     @pytest.mark.parametrize(
         ("answer", "outcome", "why"),
@@ -304,7 +304,7 @@ class TestGroups:
         ],
     )
     async def test_one_account_of_two(self, answer: bytes, outcome: str, why: str, tmp_path: Path) -> None:
-        """Of the account that is refused five campaigns are sent; the other is stopped."""
+        """Five campaigns of the refused account are sent; the other account is stopped."""
         listed(tmp_path, ("a", 100), ("b", 100))
         service = Service(lambda call, number: answer if call.account_id == "b" else http())
         async with listening(service) as server:
@@ -319,7 +319,7 @@ class TestGroups:
         assert f"{100 - sent['b']} more of them were not sent" in reason(run)
 
     async def test_goes_on_when_put_right(self, tmp_path: Path) -> None:
-        """With the scope published, what was refused and what was held back is sent."""
+        """Once the scope is published, the refused and unsent campaigns are sent."""
         listed(tmp_path, ("a", 20), ("b", 20))
         service = Service(lambda call, number: REFUSED if call.account_id == "b" else http())
         async with listening(service) as server:
@@ -332,10 +332,10 @@ class TestGroups:
 
 
 class TestSize:
-    """`--max-campaigns`: no list that is longer is begun, whatever is confirmed."""
+    """`--max-campaigns` refuses longer lists, whatever is confirmed."""
 
     async def test_as_long(self, tmp_path: Path) -> None:
-        """A list that is just as long is stopped; duplicates and protected rows do not count."""
+        """A list of exactly that length is stopped; duplicates and protected rows do not count."""
         ids = listed(tmp_path, ("a", 20))
         with (tmp_path / "campaigns.csv").open("a") as file:
             file.write(f"{ids[3]},voice,a,st-1\n")
@@ -347,10 +347,10 @@ class TestSize:
 
 
 class TestProtect:
-    """`--protect`: what is named there is never called, and its lines say by which rule."""
+    """`--protect`: protected campaigns are never called, and their lines name the rule."""
 
     async def test_ids_and_patterns(self, tmp_path: Path) -> None:
-        """Ids and patterns of several files, of the profile, of a variable and of options, all hold."""
+        """Ids and patterns from several files, of the profile, a variable and options, all apply."""
         ids = listed(tmp_path, ("a", 30), ("b", 30))
         (tmp_path / "profile.txt").write_text(f"# always\n{ids[0]}  # the hotline\n")
         (tmp_path / "variable.txt").write_text("cd-b-002?\n")
@@ -375,7 +375,7 @@ class TestProtect:
         assert "1 of 4 rules of --protect matches no campaign of this list: option.txt line 3 (cd-none-*)" in run.err
 
     async def test_all(self, tmp_path: Path) -> None:
-        """A list of which nothing is left is not a failure, is said, and makes no call."""
+        """A list of which all is protected is no failure; the summary says so, and no call is made."""
         listed(tmp_path, ("a", 3))
         (tmp_path / "keep.txt").write_text("cd-*")
         service = Service()

@@ -54,9 +54,9 @@ TOOLS = (
     r"jq -|openssl \w|chmod |gzip -|mv |cd |cat |head -|pip install|uv pip|make (?:install|demo|test)|rm -|cp |export "
 )
 COMMAND = re.compile(rf"(?:^|[ (`:|&'\"])(?:bulkstop (?:{'|'.join(COMMANDS)})\b|{TOOLS})")
-"""What looks like a command in the text of a message."""
+"""Matches what looks like a command in the text of a message."""
 WRITERS = frozenset({"rebuild_command", "rebuild_recorded", "write_install"})
-"""Functions that write a command."""
+"""Functions that return a command."""
 
 HELP = "test_help"
 KEYS = "test_openssl"
@@ -138,12 +138,12 @@ SWEPT = {
     "cli/stop/verify.py: rebuild_command in print_last_word": "test_stop_that_is_not_read_back",
     "cli/verify.py: rebuild_command in command_to_stop": "test_verify",
 }
-"""Each command that the code prints, with the test of this file that pastes it, or why there is nothing to paste."""
+"""Each command that the code prints, with the test of this file that pastes it, or the reason for none."""
 NOT_PASTED = ("names a ",)
 
 
 def list_texts(tree: ast.Module) -> Iterator[str]:
-    """Yield the texts of a module but for its docstrings, with {} for what is filled in."""
+    """Yield the texts of a module except docstrings, with {} for inserted values."""
     inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     inner |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
@@ -154,10 +154,10 @@ def list_texts(tree: ast.Module) -> Iterator[str]:
 
 
 def list_commands(path: Path) -> Iterator[str]:
-    """Yield what hands out a command in a module: a line of a text that looks like one, a call that writes one."""
+    """Yield the places of a module that print commands: lines of texts that look like one, and calls."""
     source, where = path.read_text(), path.relative_to(PACKAGE)
     if not COMMAND.search(source) and not any(f"{name}(" in source for name in WRITERS):
-        return  # as nearly all have none
+        return  # nearly all modules have none
     tree = ast.parse(source)
     for text in list_texts(tree):
         yield from (f"{where}: {line.strip()}" for line in text.splitlines() if COMMAND.search(line))
@@ -168,7 +168,7 @@ def list_commands(path: Path) -> Iterator[str]:
 
 
 def test_inventory() -> None:
-    """Each command that the code prints is known to this file, and the test that pastes it is there."""
+    """Each command that the code prints is listed here, with an existing test that pastes it."""
     found = {command for path in PACKAGE.rglob("*.py") for command in list_commands(path)}
     assert found == SWEPT.keys(), "name the new ones in SWEPT, each with a test here that pastes it"
     tests = globals().keys() | vars(TestEnds).keys() | vars(TestFiles).keys()
@@ -176,7 +176,7 @@ def test_inventory() -> None:
 
 
 def test_inventory_finds() -> None:
-    """What looks like a command is found in plain texts and in filled ones; docstrings and other words are none."""
+    """Commands are found in plain texts and f-strings; docstrings and other words are ignored."""
     tree = ast.parse('"""bulkstop stop a"""\nx = f"see `bulkstop verify {a}`"\ny = "chmod 600 a"\nz = "made to stop"')
     assert [text for text in list_texts(tree) if COMMAND.search(text)] == ["see `bulkstop verify {}`", "chmod 600 a"]
 
@@ -186,7 +186,7 @@ def test_inventory_finds() -> None:
     [(None, '[profile.other]\nhost = "h"\n'), ({"host": "h"}, '[profile."it\'s prod"]\nhost = "h"\n')],
 )
 def test_quota_lines(values: dict[str, str] | None, before: str, tmp_path: Path) -> None:
-    """The lines of a quota that was found can be pasted where it is said, with the table there or without."""
+    """The lines of a quota that was found can be pasted where the message says, with or without the table."""
     path = tmp_path / "bulkstop.toml"
     target = QuotaTarget(str(path), PROFILE, values)
     place = "paste these lines under" if values is not None else "add these lines to"
@@ -198,7 +198,7 @@ def test_quota_lines(values: dict[str, str] | None, before: str, tmp_path: Path)
 
 @contextmanager
 def serve_stops(*, endless: bool = False) -> Iterator[str]:
-    """Stop whatever is asked for, and give no list, or one without an end."""
+    """Answer every stop, and return no list, or one without an end."""
     row = {"_id": "cd-1", "status": "Active"}
     page = {"status": "success", "data": {"results": [row], "hasMore": True, "totalResults": 9}}
 
@@ -214,7 +214,7 @@ def serve_stops(*, endless: bool = False) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Stops)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -229,7 +229,7 @@ def serve_stops(*, endless: bool = False) -> Iterator[str]:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
-    """Make a folder with a list of three campaigns."""
+    """Create a folder with a list of three campaigns."""
     folder = tmp_path / "my lists"
     folder.mkdir()
     campaigns(folder / LIST, ["cd-1", "cd-2", "cd-3"])
@@ -237,12 +237,12 @@ def desk(tmp_path: Path) -> Path:
 
 
 def set_up(desk: Path, url: str) -> None:
-    """Let the profile of the folder be that of a service."""
+    """Write a profile for a service."""
     (desk / "bulkstop.toml").write_text(CONFIG.format(url))
 
 
 def paste(command: str, cwd: Path, **variables: str) -> Ended:
-    """Run what was printed as a person does who pastes it."""
+    """Run a printed command in a shell."""
     done = subprocess.run(
         ["sh", "-c", command],
         cwd=cwd,
@@ -257,7 +257,7 @@ def paste(command: str, cwd: Path, **variables: str) -> Ended:
 
 
 def take(run: Ended) -> str:
-    """Return the one command that was handed out."""
+    """Return the only suggested command."""
     (command,) = HANDED_OUT.findall(run.err + run.out)
     return str(command)
 
@@ -265,7 +265,7 @@ def take(run: Ended) -> str:
 @pytest.mark.real
 @pytest.mark.full
 class TestEnds:
-    """The commands with which a run, a list or a result file is gone on with."""
+    """The commands that continue a run, a list or a result file."""
 
     @pytest.mark.parametrize(
         ("faults", "words", "codes"),
@@ -278,7 +278,7 @@ class TestEnds:
         ids=["guard", "failed", "failed with a name", "no result file"],
     )
     def test_stop(self, faults: tuple[str, ...], words: tuple[str, ...], codes: tuple[int, int], desk: Path) -> None:
-        """A run that a guard ended goes on; what failed is sent again, also where its results went down a pipe."""
+        """A run that a guard ended continues; failed campaigns are sent again, also if results went to a pipe."""
         with simulator(desk, *faults) as sim:
             set_up(desk, sim.url)
             run = bulkstop("stop", LIST, *OPTIONS, *words, cwd=desk)
@@ -287,7 +287,7 @@ class TestEnds:
         assert "rows = lines  3 = 3" in on.err
 
     def test_hold(self, desk: Path) -> None:
-        """A hold that a guard ended goes on."""
+        """A hold that a guard ended continues."""
         with simulator(desk, "--campaigns", "20", "--fail-first", "100%") as sim:
             set_up(desk, sim.url)
             more = ("--max-campaigns", "20", "--max-failures", "1", "--attempts", "1", "--yes", "--for", "50ms")
@@ -297,14 +297,14 @@ class TestEnds:
         assert "rows = lines  " in on.err
 
     def test_discover(self, desk: Path) -> None:
-        """What was discovered is stopped."""
+        """Discovered campaigns are stopped."""
         with simulator(desk, "--campaigns", "40") as sim:
             set_up(desk, sim.url)
             on = paste(take(bulkstop("discover", *OPTIONS, "-o", "what's on.csv", cwd=desk)), desk)
         assert (on.code, "DONE: " in on.err) == (0, True), on
 
     def test_discover_that_failed(self, desk: Path) -> None:
-        """A list that could not be read is read by the command, once it can be."""
+        """The command reads a list that could not be read before, once it can be."""
         set_up(desk, "http://127.0.0.1:1")
         words = ("--attempts", "1") if "attempts" in OPTIONS else ()
         run = bulkstop("discover", *OPTIONS, *words, "-o", "what's on.csv", cwd=desk)
@@ -314,7 +314,7 @@ class TestEnds:
         assert (run.code, on.code) == (3, 0), on
 
     def test_report_of_what_failed(self, desk: Path) -> None:
-        """The list of what is to be tried again is stopped by the command that comes with it."""
+        """The command with the list of failed rows stops it."""
         with simulator(desk, "--fail-first", "100%") as sim:
             set_up(desk, sim.url)
             assert bulkstop("stop", LIST, *OPTIONS, "--yes", "--attempts", "1", cwd=desk).code == 1
@@ -336,7 +336,7 @@ class TestEnds:
                 assert paste(f"{command} --dry-run", desk).code == 0
 
     def test_stop_that_is_not_read_back(self, desk: Path) -> None:
-        """Where the list cannot be read after a run, `verify` is handed out, and does what the run could not."""
+        """If a list cannot be read after a run, the suggested `verify` works later."""
         with serve_stops() as url:
             set_up(desk, url)
             run = bulkstop("stop", LIST, *OPTIONS, "--yes", "--verify", "--max-failures", "9", cwd=desk)
@@ -346,7 +346,7 @@ class TestEnds:
         assert "Verification" in on.out
 
     def test_stop_that_could_not_list_all(self, desk: Path) -> None:
-        """Where a list had no end what still runs is listed and stopped by the command."""
+        """If a list had no end, the command lists and stops what still runs."""
         with serve_stops(endless=True) as url:
             set_up(desk, url)
             run = bulkstop("stop", "--running", *OPTIONS, "--yes", "--type", "voice", "-o", "it's on.jsonl", cwd=desk)
@@ -356,7 +356,7 @@ class TestEnds:
         assert (run.code, on.code, "DONE: " in on.err) == (1, 0, True), on
 
     def test_report(self, desk: Path) -> None:
-        """The command of a result file works from another folder."""
+        """The command of a result file works in another folder."""
         with simulator(desk) as sim:
             set_up(desk, sim.url)
             assert bulkstop("stop", LIST, *OPTIONS, "--yes", "--quiet", cwd=desk).code == 0
@@ -370,7 +370,7 @@ class TestEnds:
 @pytest.mark.real
 @pytest.mark.full
 class TestFiles:
-    """The commands that make of a file what is wanted."""
+    """The commands that convert or protect a file."""
 
     @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl here")
     @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ class TestFiles:
         ],
     )
     def test_openssl(self, make: str, option: str, written: str, desk: Path) -> None:
-        """A certificate or key of another form becomes one that is taken, and a key is readable by nobody else."""
+        """A certificate or key of another format is converted, and a key is only readable by its owner."""
         authority(desk)
         subprocess.run([*shlex.split(make), "it's mine"], cwd=desk, check=True, capture_output=True)
         before = ["--cert", "server.pem"] if option == "--key" else []
@@ -392,13 +392,13 @@ class TestFiles:
         verdict = bulkstop(*words, option, "it's mine", cwd=desk).out.splitlines()[-1]
         command = HANDED_OUT.findall(f"bulkstop: {verdict}")
         answers = "-passin pass:pw" if "-aes128" in make else "-passin pass:" if "pkcs12" in make else ""
-        assert paste(command[0].replace(" -out", f" {answers} -out"), desk).code == 0  # nobody is here to type
+        assert paste(command[0].replace(" -out", f" {answers} -out"), desk).code == 0  # no terminal is available
         mended = bulkstop(*words, option, written, cwd=desk).out.splitlines()[-1]
         assert "ECONNREFUSED" in mended, mended
         assert option == "--ca" or not (desk / written).stat().st_mode & 0o077
 
     def test_chmod(self, desk: Path) -> None:
-        """A file of secrets, or of profiles, that others can read or change is closed to them."""
+        """A file of secrets or profiles that others can read or change is closed to them."""
         set_up(desk, "http://127.0.0.1:9")
         (desk / "it's secret").write_text(TOKEN)
         (desk / "it's secret").chmod(0o644)
@@ -411,14 +411,14 @@ class TestFiles:
         assert HANDED_OUT.findall(bulkstop(*words, cwd=desk, BULKSTOP_TOKEN=None).err) == []
 
     def test_install(self, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A package is installed beside this very program; it is there already, so nothing is fetched."""
+        """A package is installed for this program; it exists already, so nothing is fetched."""
         assert paste(write_install("orjson>=3"), desk, PIP_NO_INDEX="1").code == 0
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         assert write_install("redis>=6") == f"uv pip install --python {shlex.quote(sys.executable)} 'redis>=6'"
 
 
 def list_examples() -> dict[str, list[str]]:
-    """Return the commands of each help page, as one pastes them."""
+    """Return the commands of each help page, as pasted."""
     pages = {name: bulkstop(name, "--help", cwd=ROOT).out.replace("\\\n", "") for name in COMMANDS}
     return {name: re.findall(r"^ {4}(bulkstop .*)$", page, re.MULTILINE) for name, page in pages.items()}
 
@@ -426,7 +426,7 @@ def list_examples() -> dict[str, list[str]]:
 @pytest.mark.real
 @pytest.mark.full
 def test_help(desk: Path) -> None:
-    """The examples of all help pages work in a folder with a profile and a list as they name them."""
+    """The examples of all help pages work in a folder with their profile and list."""
     path, examples = with_command(desk / "bin"), list_examples()
     with simulator(desk, "--campaigns", "60") as sim:
         (desk / "bulkstop.toml").write_text(CONFIG.format(sim.url).replace('"it\'s prod"', "prod"))
@@ -437,7 +437,7 @@ def test_help(desk: Path) -> None:
         )
         codes[write] = paste(write, desk, PATH=path).code
         listed = (desk / "running.csv").read_text().splitlines(keepends=True)
-        (desk / "campaigns.csv").write_text("".join(listed[:26]))  # some of them recur, so `verify` finds those
+        (desk / "campaigns.csv").write_text("".join(listed[:26]))  # some of them recur, so that `verify` finds those
         with (desk / "bulkstop.toml").open("a") as file:
             file.write('[schedule.eod]\nat = "18:00"\ntz = "UTC"\nprofile = "prod"\ninput = "campaigns.csv"\n')
         for example in (prove, *(each for name in (*others, "schedule") for each in examples.pop(name))):
@@ -454,8 +454,8 @@ def test_help(desk: Path) -> None:
         assert paste(stopped, desk, PATH=path).code == 0
     assert examples == {}
     load = next(example for example in codes if " load " in example)
-    assert codes.pop(load) in (0, 1, 3)  # a machine with other work to do does not keep the schedule
-    goes_on = {example for example in codes if "--re" in example}  # with nothing left here, which is exit 2
+    assert codes.pop(load) in (0, 1, 3)  # a busy machine does not keep the schedule
+    goes_on = {example for example in codes if "--re" in example}  # nothing is left here, which is exit 2
     assert [
         example for example, code in codes.items() if code not in (0, 1, *([2] if example in goes_on else []))
     ] == []

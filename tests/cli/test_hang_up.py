@@ -1,4 +1,4 @@
-"""What stays of a run that a signal has ended says which one it was."""
+"""The records of a run that a signal ended name the signal."""
 
 import json
 import os
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.real
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("command", ["check", "token"])
 def test_what_only_asks(command: str, signum: signal.Signals, tmp_path: Path) -> None:
-    """A signal ends it with one line that names the signal, while it waits for an answer or for a token."""
+    """A signal ends a waiting command with one line that names the signal."""
     os.mkfifo(tmp_path / "pipe")
     where = ("--host", "http://127.0.0.1:9", "--account-id", "a1", "--stream-id", "st-1") if command == "check" else ()
     waits = ("--token-command", f"echo >> {tmp_path}/pipe; exec sleep 60")
@@ -29,7 +29,7 @@ def test_what_only_asks(command: str, signum: signal.Signals, tmp_path: Path) ->
 
 
 def test_manifest_and_report(here: Here, make_list: MakeList, tmp_path: Path) -> None:
-    """The manifest and `report` say SIGHUP of a run whose terminal was closed, and the check finds it sound."""
+    """The manifest and `report` name SIGHUP for a run whose terminal was closed, and --check passes."""
     make_list(200)
     with simulator(tmp_path, "--latency", "50") as slow:
         options = ("--yes", "--quota", "none", "--concurrency", "2")

@@ -1,4 +1,4 @@
-"""`bulkstop hold` as a process: what it lists, stops and keeps, how it is refused, killed and gone on with."""
+"""`bulkstop hold` as a process: its list, stops and results, refusals, kills and continuation."""
 
 import json
 import os
@@ -41,13 +41,13 @@ QUICK = ("--every", "50ms", "--for", "100ms", "--quota", "none")
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Simulated]:
-    """Hold a simulator open whose campaigns start and end at each look."""
+    """Run a simulator whose campaigns start and end at each look."""
     with simulator(tmp_path, "--campaigns", "60", "--seed", "3", "--churn", "2") as found:
         yield found
 
 
 def hold(sim: Simulated, *args: str, cwd: Path, **variables: str | None) -> Ended:
-    """Hold a service."""
+    """Run a hold against a service."""
     return bulkstop("hold", "--host", sim.url, *WHERE, *args, cwd=cwd, **variables)
 
 
@@ -68,9 +68,9 @@ def check_lines(folder: Path) -> None:
 
 
 def test_what_comes_up_is_stopped(service: Simulated, tmp_path: Path) -> None:
-    """What runs, and what starts later, is stopped; each time is a row whose line has the number of the sighting."""
+    """What runs, and what starts later, is stopped; each sighting is a row whose line has its number."""
     run = hold(service, *MINE, *QUICK, "--yes", cwd=tmp_path)
-    assert run.code in (0, 1), run.err  # in the very end something may start
+    assert run.code in (0, 1), run.err  # at the very end a campaign may start
     verdict = run.err.splitlines()[-1 if run.code == 0 else -2]
     assert verdict.startswith("DONE: nothing runs" if run.code == 0 else "NOT STOPPED: ")
     assert rows(tmp_path)[-1]["sighting"] > 1
@@ -82,7 +82,7 @@ def test_what_comes_up_is_stopped(service: Simulated, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_killed_twenty_times(service: Simulated, tmp_path: Path) -> None:
-    """However often it is killed and gone on with, no campaign is stopped twice in a sighting, and rows = lines."""
+    """However often a hold is killed and continued, no campaign is stopped twice in a sighting, and rows = lines."""
     chance = random.Random(4)
     args = ("--host", service.url, *WHERE, *MINE, "--yes", "--every", "50ms", "--again", "99", "--quota", "none")
     for number in range(20):
@@ -102,10 +102,10 @@ def test_killed_twenty_times(service: Simulated, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_killed_once(service: Simulated, tmp_path: Path) -> None:
-    """Killed in the midst of a sighting it goes on with a new one; the rows without a line are closed as unknown."""
+    """A hold killed during a sighting continues with a new one; rows without a line become unknown."""
     args = ("--host", service.url, *WHERE, *MINE, "--yes", "--concurrency", "1")
     process = started("hold", *args, "--quota", "8/60s", cwd=tmp_path)  # most of the first sighting waits
-    while not service.ids() or not (tmp_path / "mine.jsonl").stat().st_size:  # a check makes it, too, for a moment
+    while not service.ids() or not (tmp_path / "mine.jsonl").stat().st_size:  # a check also creates it for a moment
         assert process.poll() is None, ended(process).err
     process.kill()
     ended(process)
@@ -123,7 +123,7 @@ def test_killed_once(service: Simulated, tmp_path: Path) -> None:
 
 
 def test_a_person_types_the_number(service: Simulated, tmp_path: Path) -> None:
-    """On a terminal the number of what runs now is typed, and where nothing does, that of --max-campaigns."""
+    """On a terminal, the user types the number of running campaigns or, if none runs, that of --max-campaigns."""
     for more, besides, codes in ((), 1, {2}), (("--name", "no such"), 1, {2}), ((), 0, {0, 1}):
         words = ("hold", "--host", service.url, *WHERE, *MINE, *QUICK, *more)
         said, number, code = answer(words, besides, tmp_path)
@@ -134,9 +134,9 @@ def test_a_person_types_the_number(service: Simulated, tmp_path: Path) -> None:
 
 
 def answer(words: Sequence[str], besides: int, folder: Path) -> tuple[str, int, int]:
-    """Run the command on a terminal of its own, and type the number that it asks for, or one so far `besides` it.
+    """Run the command on its own terminal, and type the number that it asks for, plus `besides`.
 
-    Return what it showed, that number, and the exit code.
+    Return the output, that number, and the exit code.
     """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -150,7 +150,7 @@ def answer(words: Sequence[str], besides: int, folder: Path) -> tuple[str, int, 
     )
     os.close(theirs)
     said, number = "", 0
-    with suppress(OSError):  # of a terminal that is gone
+    with suppress(OSError):  # the terminal is closed
         while data := os.read(ours, 65536):
             said += data.decode()
             if not number and (asked := ASKED.search(said)):
@@ -161,7 +161,7 @@ def answer(words: Sequence[str], besides: int, folder: Path) -> tuple[str, int, 
 
 
 def test_a_dry_run_leaves_nothing(service: Simulated, tmp_path: Path) -> None:
-    """A dry run shows the plan, sends nothing and keeps nothing; nor does one that is not confirmed."""
+    """A dry run shows the plan, sends nothing and leaves no file; so does an unconfirmed run."""
     before = set(tmp_path.iterdir())
     run = hold(service, *MINE, "--dry-run", "--json", cwd=tmp_path)
     assert (run.code, json.loads(run.out)["to_send"] > 1) == (0, True)
@@ -173,7 +173,7 @@ def test_a_dry_run_leaves_nothing(service: Simulated, tmp_path: Path) -> None:
 
 
 def test_nothing_runs(service: Simulated, tmp_path: Path) -> None:
-    """Nothing need run: then it looks, and ends well without a file."""
+    """If nothing runs, hold looks again, and ends successfully without a file."""
     run = hold(service, *MINE, *QUICK, "--yes", "--name", "no such", cwd=tmp_path)
     assert (run.code, run.err.splitlines()[-1][:31]) == (0, "DONE: no matching campaign runs")
     assert not list(tmp_path.glob("mine.jsonl*"))
@@ -192,7 +192,7 @@ def test_nothing_runs(service: Simulated, tmp_path: Path) -> None:
     ],
 )
 def test_refused_before_it_lists(args: list[str], said: str, service: Simulated, tmp_path: Path) -> None:
-    """What cannot be done is one line and exit 2, and no call is made."""
+    """An impossible command is one line and exit 2, without any call."""
     (tmp_path / "there.jsonl").write_text("mine\n")
     run = hold(service, "--yes", *args, cwd=tmp_path)
     assert (run.code, said in run.err) == (2, True), run.err
@@ -201,7 +201,7 @@ def test_refused_before_it_lists(args: list[str], said: str, service: Simulated,
 
 @pytest.mark.full
 def test_the_checks_of_crashes_find_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lost or doubled line, a row that stands twice and a stop that no sighting was for are each found."""
+    """The checks find a lost or doubled line, a repeated row, and a stop without a sighting."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     from crash import simulator as watched_simulator
     from crash_hold import CAMPAIGNS, HoldJob

@@ -1,4 +1,4 @@
-"""Lists as people have them: what the plan says of how they are read, what is refused, and rows that are mended."""
+"""Lists as people have them: how the plan says they were read, what is refused, and corrected rows."""
 
 import json
 import uuid
@@ -17,7 +17,7 @@ WHERE = ("--host", "http://127.0.0.1:9", "--account-id", "a1", "--stream-id", "s
 
 
 def plan(here: Here, *args: str) -> list[str]:
-    """Return what the plan says of how the lists are read."""
+    """Return what the plan says about how the lists were read."""
     run = here("stop", *args, *WHERE, "--dry-run")
     assert run.code == 0, run.err
     lines = [line.strip() for line in run.err.splitlines()]
@@ -42,7 +42,7 @@ def plan(here: Here, *args: str) -> list[str]:
     ],
 )
 def test_what_the_plan_says(here: Here, name: str, content: str, said: str | None) -> None:
-    """What is not obvious of how a list is read stands in the plan; of a plain list there is nothing to say."""
+    """The plan says what is not obvious about how a list was read; for a plain list it says nothing."""
     Path(name).write_text(content)
     assert plan(here, name) == ([] if said is None else [f"{name}: {said}"])
 
@@ -55,20 +55,20 @@ def test_what_the_plan_says(here: Here, name: str, content: str, said: str | Non
     ],
 )
 def test_what_the_plan_says_of_an_encoding(here: Here, encoding: str, said: str) -> None:
-    """An encoding other than UTF-8 is told once."""
+    """An encoding other than UTF-8 is reported once."""
     Path("list.csv").write_bytes(f"campaign_id,name\n{ONE},Müller\n".encode(encoding))
     assert plan(here, "list.csv") == [f"list.csv: {said}"]
 
 
 def told(here: Here, *args: str) -> dict[str, Any]:
-    """Return what a plan tells a machine of the first list."""
+    """Return the JSON of a plan about the first list."""
     run = here("stop", *args, *WHERE, "--dry-run", "--json")
     found: dict[str, Any] = json.loads(run.out)["inputs"][0]
     return found
 
 
 def test_what_a_machine_reads(here: Here) -> None:
-    """A machine is told all that was understood, also what is obvious; `check` tells the same."""
+    """The JSON has everything that was understood, also what is obvious; that of `check` is the same."""
     Path("list.csv").write_text(f"campaign_id;channel\n`{ONE}`;sms\n")
     found = told(here, "list.csv")
     assert found == {
@@ -96,7 +96,7 @@ def test_what_a_machine_reads(here: Here) -> None:
 
 
 def test_options_of_lists(here: Here) -> None:
-    """Columns, encoding and form can be said, and a header denied."""
+    """Options set columns, encoding and format, or say that there is no header."""
     Path("list.dat").write_bytes(f"Müller;{ONE};sms\n".encode("cp437"))
     columns = ("--no-header", "--id-column=2", "--column=type=3")
     found = told(here, "list.dat", "--format=csv", "--encoding=cp437", *columns)
@@ -119,7 +119,7 @@ def test_options_of_lists(here: Here) -> None:
     ],
 )
 def test_options_that_cannot_be(here: Here, option: str, why: str) -> None:
-    """An option that cannot be obeyed is one line, and exit 2."""
+    """An option that cannot be applied is one line, and exit 2."""
     Path("list.csv").write_text(f"campaign_id\n{ONE}\n")
     run = here("stop", "list.csv", *WHERE, "--dry-run", option)
     assert run.code == 2
@@ -135,7 +135,7 @@ def test_options_that_cannot_be(here: Here, option: str, why: str) -> None:
     ],
 )
 def test_strict(here: Here, content: str, why: str) -> None:
-    """With --strict any cleaning is exit 2, as is a row that cannot be used; a list that is clean is read."""
+    """With --strict any cleaning is exit 2, as is an unusable row; a clean list is read."""
     Path("list.txt").write_text(content)
     run = here("stop", "list.txt", *WHERE, "--dry-run", "--strict")
     assert run.code == 2
@@ -145,7 +145,7 @@ def test_strict(here: Here, content: str, why: str) -> None:
 
 
 def test_a_column_of_no_ids(here: Here) -> None:
-    """A column most of whose cells cannot be ids is refused as a whole, with its name and the first reason."""
+    """A column in which most cells cannot be ids is refused as a whole, with its name and the first reason."""
     Path("list.csv").write_text(f"campaign_id,name\n{ONE},x\n6.7E+23,y\n5.1E+22,z\n")
     run = here("stop", "list.csv", *WHERE, "--dry-run")
     assert run.code == 2
@@ -155,7 +155,7 @@ def test_a_column_of_no_ids(here: Here) -> None:
 
 
 def test_a_mended_row(here: Here, sim: Simulated) -> None:
-    """A row that was invalid is mended in the list: --resume sends it, and nothing else."""
+    """After an invalid row is corrected in the list, --resume sends only that row."""
     ids = [f"cd-{uuid.uuid4()}" for _ in range(4)]
     where = ("--host", sim.url, "--account-id", "a1", "--stream-id", "st-1", "--type", "voice", "--yes")
     rows = ["campaign_id,name", f"{ids[0]},n1", ",n2", f"{ids[1]},n3", f"{ids[2][:9]}\u2026,n4"]
@@ -177,7 +177,7 @@ def test_a_mended_row(here: Here, sim: Simulated) -> None:
 
 
 def test_several_ids_on_a_line_are_gone_on_with(here: Here, sim: Simulated) -> None:
-    """A run of a list with several ids on a line can be gone on with: each is a row of its own."""
+    """A run of a list with several ids on a line can be resumed: each id is a row."""
     ids = [f"cd-{uuid.uuid4()}" for _ in range(4)]
     where = ("--host", sim.url, "--account-id", "a1", "--stream-id", "st-1", "--type", "voice", "--yes")
     Path("list.txt").write_text(f"{ids[0]} {ids[1]}\n")
@@ -190,7 +190,7 @@ def test_several_ids_on_a_line_are_gone_on_with(here: Here, sim: Simulated) -> N
 
 
 def test_own_files_are_lists(here: Here, sim: Simulated) -> None:
-    """Result files of either kind, and the list of what failed, are read as lists, with the columns they have."""
+    """Result files of either format, and the list of failed rows, are read as lists, by their columns."""
     ids = [f"cd-{uuid.uuid4()}" for _ in range(2)]
     where = ("--host", sim.url, "--account-id", "a1", "--stream-id", "st-1", "--type", "voice")
     Path("list.txt").write_text(f"- {ids[0]}\n{ids[1]},\n")

@@ -1,4 +1,4 @@
-"""`--log-level` and `--log-json`, as a user sees what they do: on standard error, beside everything else."""
+"""`--log-level` and `--log-json`, as a user sees them on standard error, among other output."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|E
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Keep the lines that would go to standard error."""
+    """Collect the lines for standard error."""
     lines: list[str] = []
     monkeypatch.setattr(log, "print_err", lines.append)
     return lines
@@ -48,7 +48,7 @@ def log_everything() -> None:
     ],
 )
 def test_what_a_level_lets_through(said: list[str], level: str, ours: list[str], theirs: list[str]) -> None:
-    """From a level on everything of the program is logged, and of libraries only what is amiss."""
+    """At each level the program logs its records from that on, and libraries only warnings and errors."""
     with log_to_stderr(level, as_json=True):
         log_everything()
     found = [json.loads(line) for line in said]
@@ -57,7 +57,7 @@ def test_what_a_level_lets_through(said: list[str], level: str, ours: list[str],
 
 
 def test_a_library_cannot_turn_itself_up(said: list[str]) -> None:
-    """A library that gives its logger a level of its own is still heard only from warnings on."""
+    """A library that sets its own level is still only logged from warnings on."""
     logger = logging.getLogger("another_library")
     logger.setLevel(logging.DEBUG)
     try:
@@ -71,7 +71,7 @@ def test_a_library_cannot_turn_itself_up(said: list[str]) -> None:
 
 
 def test_afterwards_all_is_as_before(said: list[str]) -> None:
-    """Outside of its block nothing is logged, and no level is changed."""
+    """After the block nothing is logged, and the levels are as before."""
     root = logging.getLogger()
     before = (root.level, [*root.handlers], LOG.level)
     with log_to_stderr("debug", as_json=False):
@@ -82,11 +82,11 @@ def test_afterwards_all_is_as_before(said: list[str]) -> None:
 
 
 def test_python_warnings_are_records(said: list[str]) -> None:
-    """A warning of the interpreter is a line of the log like any other."""
+    """A warning of the interpreter is a line of the log."""
     import warnings
 
     with log_to_stderr("warning", as_json=True), warnings.catch_warnings():
-        logging.captureWarnings(True)  # again: pytest has its own way of showing them
+        logging.captureWarnings(True)  # again, because pytest shows them in its own way
         warnings.simplefilter("always")
         warnings.showwarning("odd\x1b[2J", UserWarning, "some.py", 7, line="code")
     (line,) = said
@@ -94,7 +94,7 @@ def test_python_warnings_are_records(said: list[str]) -> None:
     assert json.loads(line)["logger"] == "py.warnings"
 
 
-# What libraries and asyncio itself log when something breaks, in a process of its own.
+# Records of libraries and asyncio for a failure, in a process of its own.
 BREAKS = """
 import asyncio, logging, sys
 from bulkstop.cli.log import log_to_stderr
@@ -122,7 +122,7 @@ with log_to_stderr("warning", as_json=sys.argv[1] == "json", secrets=[sys.argv[2
 
 
 def broken(form: str, secret: str) -> list[str]:
-    """Run what breaks and give the lines on standard error."""
+    """Run code that fails and return the lines on standard error."""
     done = subprocess.run(
         [sys.executable, "-c", BREAKS, form, secret],
         cwd=ROOT,
@@ -139,7 +139,7 @@ def broken(form: str, secret: str) -> list[str]:
 @pytest.mark.parametrize("secret", ["an-opaque-secret", "two\nlines of a secret", TOKEN])
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_what_breaks_is_one_line_without_a_secret(form: str, secret: str) -> None:
-    """An exception that nobody caught, a traceback, a wrong record of a library: one line each, the secret masked."""
+    """An uncaught exception, a traceback and a bad record of a library are one line each, with the secret masked."""
     lines = broken(form, secret)
     assert len(lines) == 4
     assert all(line.isprintable() for line in lines)
@@ -158,19 +158,19 @@ def stop(sim: Simulated, *args: str, cwd: Path, **variables: str | None) -> Ende
 
 
 def events(run: Ended) -> list[dict[str, Any]]:
-    """Read what was logged; with JSON nothing else is said."""
+    """Return the logged events; with JSON there is no other output."""
     return [json.loads(line) for line in run.err.splitlines()]
 
 
 def test_by_default_nothing_is_logged(sim: Simulated, three: list[str], tmp_path: Path) -> None:
-    """A run in which nothing is amiss logs nothing."""
+    """A run without problems logs nothing."""
     run = stop(sim, "--yes", cwd=tmp_path)
     assert run.code == 0
     assert [line for line in run.err.splitlines() if LINE.fullmatch(line)] == []
 
 
 def test_debug_logs_every_try(sim: Simulated, three: list[str], tmp_path: Path) -> None:
-    """At debug every try is logged, with its outcome, once each."""
+    """At debug level each attempt is logged once, with its outcome."""
     run = stop(sim, "--yes", "--log-level", "debug", "--log-json", cwd=tmp_path)
     found = events(run)
     assert run.code == 0
@@ -185,7 +185,7 @@ def test_debug_logs_every_try(sim: Simulated, three: list[str], tmp_path: Path) 
 
 
 def test_json_has_the_run_from_beginning_to_end(sim: Simulated, three: list[str], tmp_path: Path) -> None:
-    """With `--log-json` standard error is one JSON object a line and nothing else, from the beginning to the end."""
+    """With `--log-json` standard error has only JSON objects, one a line, for the whole run."""
     run = stop(sim, "--expect", "3", "--log-json", "--log-level", "info", cwd=tmp_path)
     found = events(run)
     names = [each["event"] for each in found if each["event"] != "progress"]
@@ -195,13 +195,13 @@ def test_json_has_the_run_from_beginning_to_end(sim: Simulated, three: list[str]
 
 
 def test_variables_say_it_too(sim: Simulated, three: list[str], tmp_path: Path) -> None:
-    """In a container the level comes from the environment."""
+    """In a container the environment sets the level."""
     run = stop(sim, "--yes", cwd=tmp_path, BULKSTOP_LOG_LEVEL="INFO", BULKSTOP_LOG_JSON="1")
     assert [each["event"] for each in events(run) if each["event"] != "progress"] == ["began", "ended"]
 
 
 def test_a_level_that_does_not_exist_is_refused(sim: Simulated, three: list[str], tmp_path: Path) -> None:
-    """A slip in the level is refused before anything is sent, with the levels that there are."""
+    """An unknown level is refused before anything is sent, with the valid ones."""
     run = stop(sim, "--yes", "--log-level", "verbose", cwd=tmp_path)
     assert run.code == 2
     assert "'--log-level'" in run.err
@@ -211,7 +211,7 @@ def test_a_level_that_does_not_exist_is_refused(sim: Simulated, three: list[str]
 def test_on_a_terminal_the_bar_and_the_log_do_not_tear_each_other(
     sim: Simulated, three: list[str], tmp_path: Path
 ) -> None:
-    """Every line of the log stands on a line of its own, however long it is, with a bar drawn below it."""
+    """Every log line is on its own terminal line, however long, with the bar below it."""
     command = [sys.executable, "-m", "bulkstop", "stop", "campaigns.csv", "--host", sim.url, "--yes"]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

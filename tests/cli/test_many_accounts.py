@@ -1,4 +1,4 @@
-"""Accounts of two apps, of which one refuses its lists and one is slow: what runs is found and stopped."""
+"""Accounts of two apps, one of which refuses its lists and one is slow: running campaigns are found and stopped."""
 
 import json
 from collections import Counter
@@ -33,7 +33,7 @@ OPTIONS = (
 
 
 def list_running() -> dict[str, SimulatedCampaign]:
-    """Return what runs in the accounts that can be read."""
+    """Return what runs in the readable accounts."""
     found = Campaigns(count=COUNT, seed=0, any_id=False, population=WORLD).by_id
     return {
         key: each for key, each in found.items() if each.is_calling and each.place and each.place.account_id != REFUSED
@@ -42,7 +42,7 @@ def list_running() -> dict[str, SimulatedCampaign]:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Simulated]:
-    """Hold the service open, and write a profile for each account and the targets."""
+    """Run the service, and write a profile for each account and the targets."""
     for name, secret in SECRETS.items():
         (tmp_path / f"{name}.key").write_text(secret)
         (tmp_path / f"{name}.key").chmod(0o600)
@@ -57,7 +57,7 @@ def service(tmp_path: Path) -> Iterator[Simulated]:
 
 @pytest.mark.full
 def test_what_runs_in_all_accounts(service: Simulated, tmp_path: Path) -> None:
-    """All that runs is found, and stopped with the emergency of each account first; what refuses is named, exit 1."""
+    """All that runs is found and stopped, each account's emergency first; the refusing account is named, exit 1."""
     running = list_running()
     args = ("--targets", "targets.csv", "--yes", "--quiet")
     found = bulkstop("discover", *args[:2], "-o", "list.jsonl", cwd=tmp_path, BULKSTOP_TOKEN=None)

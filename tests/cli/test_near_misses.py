@@ -1,4 +1,4 @@
-"""A word that does not exist is answered with the one that may have been meant, whatever it is the name of."""
+"""For an unknown word, the message suggests the nearest known one, in every kind of name."""
 
 import os
 from pathlib import Path
@@ -22,9 +22,9 @@ CSV = "campaign_id,campaign_type,account_id,stream_id\ncd-1,voice,a,s\n"
 
 @pytest.mark.parametrize("param", CHOICES)
 def test_choices(param: click.Option) -> None:
-    """Every option that takes one of some words names the one that is near; which these are its own error says."""
+    """Every option with a choice of words suggests the nearest; its own error lists the words."""
     if param.name in ("expect", "max_failures", "waves"):
-        return  # numbers
+        return  # it takes numbers
     with pytest.raises(click.BadParameter, match="is not one of ") as caught:
         param.type.convert("zzzzz", param, None)
     words = caught.value.message.partition("is not one of ")[2].split(", ")
@@ -43,7 +43,7 @@ def test_every_choice_suggests() -> None:
 
 @pytest.mark.parametrize("name", [name for name, spec in OPTION_SPECS.items() if not spec.secret])
 def test_keys(here: Here, tmp_path: Path, name: str) -> None:
-    """Every key of a profile is found again by a slip in it."""
+    """Every profile key is suggested for a misspelling of it."""
     key = OPTION_SPECS[name].option(name)[2:].replace("-", "_")
     (tmp_path / "bulkstop.toml").write_text(f'[profile.default]\n{key}x = "1"\n')
     run = here("token")
@@ -85,7 +85,7 @@ def test_names(here: Here, tmp_path: Path, words: tuple[str, ...], meant: str) -
     ],
 )
 def test_columns(here: Here, tmp_path: Path, name: str, text: str, said: str) -> None:
-    """A column or a key of which one that is missing may be meant is named; a column of names is not taken for ids."""
+    """A probable column or key is suggested for a missing one; a column of names is not read as ids."""
     (tmp_path / name).write_text(text)
     run = here("stop", name, "--host", "http://127.0.0.1:9", "--stream-id", "s", "--dry-run")
     assert run.code == 2

@@ -1,4 +1,4 @@
-"""`stop` and `hold` tell others how they ended, and are as they would be without."""
+"""`stop` and `hold` notify others how they ended, and otherwise run as without receivers."""
 
 import json
 import threading
@@ -31,12 +31,12 @@ class _Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @contextmanager
 def receiver(here: Here) -> Iterator[list[Any]]:
-    """Have all notices sent here, and return them."""
+    """Make all notices arrive here, and return them."""
     _Receiver.told = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Receiver)
     thread = threading.Thread(target=server.serve_forever)
@@ -54,12 +54,12 @@ def receiver(here: Here) -> Iterator[list[Any]]:
 
 
 def events(told: list[Any]) -> list[str]:
-    """Return what was told, the calls of switches by their paths."""
+    """Return the events, with the calls of switches by path."""
     return sorted(each if isinstance(each, str) else f"{each['event']} {each['exit_code']}" for each in told)
 
 
 def test_stop(here: Here, sim: Simulated, make_list: MakeList) -> None:
-    """A run tells its start and its end with its counts; a dry one tells nothing."""
+    """A run sends notices of its start and its end with its counts; a dry run sends none."""
     make_list(3)
     with receiver(here) as told:
         assert here.stop(sim, "--dry-run").code == 0
@@ -79,7 +79,7 @@ def test_stop(here: Here, sim: Simulated, make_list: MakeList) -> None:
     ],
 )
 def test_failure(here: Here, make_list: MakeList, words: tuple[str, ...], code: int, told_of: list[str]) -> None:
-    """A guard that ended the run is told, and so is a run that could not begin, with what it said."""
+    """A guard that ended the run sends a notice, as does a run that could not begin, with its message."""
     make_list(3)
     with receiver(here) as told:
         run = here("stop", "campaigns.csv", "--host", "http://127.0.0.1:9", "--attempts", "1", *words)
@@ -87,7 +87,7 @@ def test_failure(here: Here, make_list: MakeList, words: tuple[str, ...], code: 
 
 
 def test_hold(here: Here, sim: Simulated) -> None:
-    """A hold tells its start and its end, and no sighting."""
+    """A hold sends notices of its start and its end, but not of sightings."""
     words = ("--account-id", "a-of-nobody", "--stream-id", "st-1", "--for", "1s", "--every", "1s", "--yes")
     with receiver(here) as told:
         run = here("hold", "--host", sim.url, "--max-campaigns", "5", *words)

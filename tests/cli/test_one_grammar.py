@@ -1,6 +1,6 @@
-"""One grammar for every option: times, rates and quotas are written alike, wherever they stand.
+"""One grammar for every option: times, rates and quotas have the same form in all places.
 
-The options are those that the commands have, so that a new one is read here as well.
+The options are read from the commands, so that a new one is tested as well.
 """
 
 import re
@@ -19,7 +19,7 @@ from tests.settings import BESIDE
 TIMES = {"100ms": 0.1, "30": 30.0, "45s": 45.0, "5m": 300.0, "5min": 300.0, "2h": 7200.0, "1.5 h": 5400.0}
 LIMITS = {"30/min": (30, 60.0), "30/m": (30, 60.0), "60/60s": (60, 60.0), "5/100ms": (5, 0.1), "9/2h": (9, 7200.0)}
 FINISH_BY = "finish_by"
-"""It is a time of the day; one from now on is written as any other, behind a plus."""
+"""It is a time of day; a relative time has the usual form after a plus."""
 NO_TIME = {FINISH_BY, "until"}
 
 
@@ -33,7 +33,7 @@ def params() -> Iterator[tuple[str, click.Option]]:
 
 
 def is_time(param: click.Option) -> bool:
-    """Tell whether an option is a time: its name has the unit that its value is in, or its page says it."""
+    """Tell whether an option is a time, by a unit in its name or in its page."""
     name = param.name or ""
     return name not in NO_TIME and (name.endswith(("_s", "_ms")) or param.metavar in ("TIME", "SECONDS", "MS"))
 
@@ -51,7 +51,7 @@ QUOTA_SETTINGS = [name for name, spec in OPTION_SPECS.items() if spec.metavar ==
 
 
 def test_what_is_looked_at() -> None:
-    """The options that are known to be times and rates are among those that are looked at."""
+    """The known times and rates are among the tested options."""
     names = {each.values[0].name for each in TIME_OPTIONS}  # type: ignore[union-attr]
     assert names >= {
         "timeout_s",
@@ -70,13 +70,13 @@ def test_what_is_looked_at() -> None:
 
 @pytest.mark.parametrize("param", EVERY)
 def test_no_bare_number(param: click.Option) -> None:
-    """No option reads a number with a fraction past the one grammar, but for one that has no unit at all."""
+    """No option parses a fractional number by itself, except one without a unit."""
     assert param.type is not click.FLOAT or param.name == "latency_sigma"
 
 
 @pytest.mark.parametrize("param", TIME_OPTIONS)
 def test_times(param: click.Option) -> None:
-    """Every time takes every unit."""
+    """Every time accepts every unit."""
     unit = 1e3 if (param.name or "").endswith("_ms") else 1.0
     for text, seconds in TIMES.items():
         if text.isdigit():
@@ -87,7 +87,7 @@ def test_times(param: click.Option) -> None:
 
 @pytest.mark.parametrize("param", RATE_OPTIONS)
 def test_rates(param: click.Option) -> None:
-    """Every rate and every quota takes every unit, and a time of several."""
+    """Every rate and quota accepts every unit, and several of a unit."""
     for text, (calls, span_s) in LIMITS.items():
         written = f"0..{text}" if param.name == "ramp" else text
         value: Any = param.type.convert(written, param, None)
@@ -99,7 +99,7 @@ def test_rates(param: click.Option) -> None:
 @pytest.mark.parametrize("name", TIME_SETTINGS)
 @pytest.mark.parametrize("text", TIMES)
 def test_settings(name: str, text: str, here_profile: Any) -> None:
-    """A time is read alike as a value, as a variable and as a key of a profile."""
+    """A time has the same form as a value, as a variable and as a profile key."""
     for settings in here_profile(name, text):
         assert getattr(settings, name) == pytest.approx(TIMES[text])
 
@@ -107,21 +107,21 @@ def test_settings(name: str, text: str, here_profile: Any) -> None:
 @pytest.mark.parametrize("name", QUOTA_SETTINGS)
 @pytest.mark.parametrize("text", LIMITS)
 def test_quotas(name: str, text: str, here_profile: Any) -> None:
-    """So is a quota."""
+    """So has a quota."""
     for settings in here_profile(name, text):
         assert getattr(settings, name) == (Limit(*LIMITS[text]),)
 
 
 @pytest.mark.parametrize("text", ["+100ms", "+2h", "+90 min", "+30"])
 def test_from_now_on(text: str, here_profile: Any) -> None:
-    """So is the time from now on to finish by."""
+    """So has a relative time to finish by."""
     for settings in here_profile(FINISH_BY, text):
         assert settings.finish_by == text
 
 
 @pytest.fixture
 def here_profile(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Read a setting from each place that it may stand in."""
+    """Read a setting from each place where it can be set."""
     monkeypatch.chdir(tmp_path)
 
     def read(name: str, text: str) -> Iterator[Settings]:
@@ -137,7 +137,7 @@ def here_profile(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_every_time_says_so() -> None:
-    """A setting whose value is in seconds has no metavar that speaks of seconds alone."""
+    """The metavar of a setting in seconds does not suggest that only seconds are accepted."""
     assert {OPTION_SPECS[name].metavar for name in TIME_SETTINGS} == {"TIME"}
     floats = [name for name in OPTION_SPECS if isinstance(default_of(name), float)]
     assert set(floats) <= set(TIME_SETTINGS)

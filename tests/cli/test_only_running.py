@@ -1,4 +1,4 @@
-"""`stop --only-running` and `--disable-schedule` as an operator gives them: judged by what the service has seen."""
+"""`stop --only-running` and `--disable-schedule` for an operator, judged by the service's log."""
 
 import asyncio
 import csv
@@ -37,12 +37,12 @@ LISTS, STOPS = "getAllCampaignDetails", "/trigger/"
 
 
 def population() -> Mapping[str, SimulatedCampaign]:
-    """Return the campaigns that every simulator here has at first."""
+    """Return the initial campaigns of every simulator here."""
     return Campaigns(count=COUNT, seed=SEED, any_id=False).by_id
 
 
 def write_list(folder: Path, given: Iterable[SimulatedCampaign], *more: str) -> None:
-    """Write `campaigns.csv` with these campaigns, and voice campaigns of other ids."""
+    """Write `campaigns.csv` with these campaigns, and voice campaigns with other ids."""
     rows = [f"{each.campaign_id},{each.campaign_type},a1,st-1" for each in given]
     rows += [f"{campaign_id},voice,a1,st-1" for campaign_id in more]
     (folder / LIST).write_text("\n".join(["campaign_id,campaign_type,account_id,stream_id", *rows, ""]))
@@ -55,7 +55,7 @@ def stop(host: str, *args: str, cwd: Path) -> Ended:
 
 @contextmanager
 def populated(folder: Path, *options: str) -> Iterator[Simulated]:
-    """Hold a simulator with the population open."""
+    """Run a simulator with the population."""
     with simulator(folder, "--campaigns", str(COUNT), "--seed", str(SEED), *options) as found:
         yield found
 
@@ -76,13 +76,13 @@ def stopped(sim: Simulated) -> list[str]:
 
 
 def disabled(sim: Simulated) -> list[str]:
-    """Return the name of every call for a schedule."""
+    """Return the name in every call that disables a schedule."""
     paths = [request["path"] for request in sim.requests() if request["operation"] == "schedule"]
     return [parse_qs(urlsplit(path).query)["campaignName"][0] for path in paths]
 
 
 def calls_told(run: Ended) -> int:
-    """Return the calls that the summary tells."""
+    """Return the number of calls in the summary."""
     (told,) = re.findall(r"^  elapsed .*?, ([\d,]+) calls", run.err, re.MULTILINE)
     return int(told.replace(",", ""))
 
@@ -91,7 +91,7 @@ def calls_told(run: Ended) -> int:
 
 
 def test_only_what_runs_is_sent(here: Here, tmp_path: Path) -> None:
-    """Of a list over several pages all that is completed or stopped has its line without a call, all else is sent."""
+    """In a list of several pages, completed or stopped campaigns get a line without a call; all others are sent."""
     everyone = population()
     write_list(tmp_path, everyone.values(), "cd-unlisted-1", "cd-unlisted-2")
     at_rest = {name for name, each in everyone.items() if each.status in AT_REST}
@@ -116,7 +116,7 @@ def test_only_what_runs_is_sent(here: Here, tmp_path: Path) -> None:
 
 
 def test_pages_are_few(here: Here, tmp_path: Path) -> None:
-    """The list costs a call a page of each type, whatever the number of campaigns."""
+    """The list costs one call per page and type, whatever the number of campaigns."""
     with populated(tmp_path) as sim:
         write_list(tmp_path, [each for each in population().values() if each.status == "Stopped"])
         run = here.stop(sim, *OPTIONS, "--only-running")
@@ -126,7 +126,7 @@ def test_pages_are_few(here: Here, tmp_path: Path) -> None:
 
 
 def test_a_dry_run_asks_nothing(here: Here, tmp_path: Path) -> None:
-    """`--dry-run` makes no call, not even for the list, and the plan says how many the lists will cost at least."""
+    """`--dry-run` makes no call, not even for the list; the plan says how many calls the lists will cost at least."""
     write_list(tmp_path, population().values())
     with populated(tmp_path) as sim:
         only = here.stop(sim, *OPTIONS, "--only-running", "--dry-run")
@@ -141,7 +141,7 @@ def test_a_dry_run_asks_nothing(here: Here, tmp_path: Path) -> None:
 
 
 def test_going_on(here: Here, tmp_path: Path) -> None:
-    """Lines without a call are final: `--resume` asks nothing and sends nothing."""
+    """Lines without a call are final: `--resume` makes no call."""
     write_list(tmp_path, population().values())
     with populated(tmp_path) as sim:
         assert here.stop(sim, *OPTIONS, "--only-running", "--quota", "none").code == 0
@@ -153,7 +153,7 @@ def test_going_on(here: Here, tmp_path: Path) -> None:
 
 
 def test_the_quota_is_shared(here: Here, tmp_path: Path) -> None:
-    """Pages, stops and schedules together never pass the limit of the account."""
+    """Pages, stops and schedules together never exceed the limit of the account."""
     given = [each for each in population().values() if each.campaign_type is CampaignType.VOICE]
     write_list(tmp_path, given)
     with populated(tmp_path, "--quota", "40/1s") as sim:
@@ -167,7 +167,7 @@ def test_the_quota_is_shared(here: Here, tmp_path: Path) -> None:
 
 
 def test_waves_are_of_what_is_sent(tmp_path: Path) -> None:
-    """A wave is a share of the campaigns that run, not of the list: those at rest prove nothing."""
+    """A wave is a share of the campaigns that run, because campaigns at rest prove nothing."""
     write_list(tmp_path, [], *(f"cd-{number}" for number in range(60)))
     rows = [{"_id": f"cd-{number}", "status": "Stopped"} for number in range(40)]
     page = json.dumps({"status": "success", "data": {"results": rows, "hasMore": False}}).encode()
@@ -191,7 +191,7 @@ def test_waves_are_of_what_is_sent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [BOTH, ("--only-running",), ("--disable-schedule",)])
 def test_a_list_that_cannot_be_read(options: tuple[str, ...], tmp_path: Path) -> None:
-    """Nothing is sent, no file is left behind, one line says what to do; and that then works."""
+    """Nothing is sent, no file remains, and one line says what to do, which then works."""
     write_list(tmp_path, [], "cd-1", "cd-2")
     arrived: list[str] = []
 
@@ -217,7 +217,7 @@ def test_a_list_that_cannot_be_read(options: tuple[str, ...], tmp_path: Path) ->
 
 
 def test_ctrl_c_while_the_list_is_read(tmp_path: Path) -> None:
-    """A signal during the list ends all at once, and nothing was sent."""
+    """A signal during the list ends the run at once, and nothing was sent."""
     write_list(tmp_path, [], "cd-1", "cd-2")
     asked, arrived = asyncio.Event(), list[bytes]()
 
@@ -243,7 +243,7 @@ def test_ctrl_c_while_the_list_is_read(tmp_path: Path) -> None:
 
 
 def test_schedules_are_disabled(here: Here, tmp_path: Path) -> None:
-    """Every recurring campaign is stopped and its schedule disabled, the lines and the summary say so."""
+    """Every recurring campaign is stopped and its schedule disabled, as lines and summary say."""
     everyone = population()
     recurring = {each.campaign_id: each.name for each in everyone.values() if each.recurring}
     assert len(recurring) > 10
@@ -281,7 +281,7 @@ def test_schedules_in_csv(here: Here, tmp_path: Path) -> None:
 
 
 async def test_what_is_at_rest_starts_no_more(tmp_path: Path) -> None:
-    """With both options a campaign that is stopped but recurs gets no stop, and its schedule is disabled."""
+    """With both options, a stopped recurring campaign gets no stop, but its schedule is disabled."""
     async with Simulator(SimulatorOptions(campaigns=COUNT, seed=SEED)) as sim:
         resting = [each for each in sim.campaigns.values() if each.status in AT_REST][:4]
         for each in resting[:2]:
@@ -299,7 +299,7 @@ async def test_what_is_at_rest_starts_no_more(tmp_path: Path) -> None:
 
 
 async def test_names_that_clash(tmp_path: Path) -> None:
-    """Where two campaigns have one name neither is disabled by it: exit 1; once they differ, `--resume` finishes it."""
+    """If two campaigns share a name, neither is disabled, with exit 1; once they differ, `--resume` finishes."""
     async with Simulator(SimulatorOptions(campaigns=COUNT, seed=SEED)) as sim:
         first, second = [each for each in sim.campaigns.values() if each.recurring][:2]
         name, first.name = first.name, second.name
@@ -318,7 +318,7 @@ async def test_names_that_clash(tmp_path: Path) -> None:
 
 
 async def test_another_campaign_of_that_name(tmp_path: Path) -> None:
-    """A service that disables another campaign's schedule than the one meant is not believed, and told of."""
+    """If the service disables another campaign's schedule, this is reported and not counted as success."""
     async with Simulator(SimulatorOptions(campaigns=COUNT, seed=SEED)) as sim:
         first, second = [each for each in sim.campaigns.values() if each.recurring][:2]
         first.name, second.name = second.name, "another"  # the service still finds the second by its old name
@@ -332,7 +332,7 @@ async def test_another_campaign_of_that_name(tmp_path: Path) -> None:
 
 
 async def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program sets the same two settings."""
+    """A Python program sets the same two settings."""
     monkeypatch.chdir(tmp_path)
     async with Simulator(SimulatorOptions(campaigns=COUNT, seed=SEED)) as sim:
         write_list(tmp_path, sim.campaigns.values())
@@ -347,7 +347,7 @@ async def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_waiting_for_the_list_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever wonders why nothing is stopped yet finds the reason in the log."""
+    """The log says why nothing is stopped yet."""
     async with Simulator(SimulatorOptions(campaigns=5, seed=SEED)) as sim:
         settings = Settings(
             host=sim.url, token=TOKEN, quota=(Limit(1, 0.1),), quota_store="memory", disable_schedule=True
@@ -365,7 +365,7 @@ async def test_waiting_for_the_list_is_logged(tmp_path: Path, caplog: pytest.Log
 
 
 def broken_off(sim: Simulated, cwd: Path, *, calls: int, signum: int) -> Ended:
-    """Begin a run that has a few calls left in its quota, and end it when they are used up."""
+    """Begin a run with a few calls left in its quota, and end it when they are used."""
     options = (*OPTIONS, *BOTH, "--quota", f"{calls}/1h", "--concurrency", "4")
     process = started("stop", LIST, "--host", sim.url, *options, cwd=cwd)
     try:
@@ -381,7 +381,7 @@ def broken_off(sim: Simulated, cwd: Path, *, calls: int, signum: int) -> Ended:
 @pytest.mark.parametrize("calls", [40, 61])
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 def test_going_on_after_a_break(signum: int, calls: int, tmp_path: Path, here: Here) -> None:
-    """Broken off in between, `--resume` brings it to the same end: all that runs stopped, all that recurs disabled."""
+    """After an interruption, `--resume` leads to the same end: all is stopped, all schedules are disabled."""
     everyone = population()
     write_list(tmp_path, everyone.values())
     at_rest = {name for name, each in everyone.items() if each.status in AT_REST}

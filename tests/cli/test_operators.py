@@ -1,6 +1,6 @@
-"""Operators at their worst: wrong lists, wrong places, wrong words, and nobody there; judged by what was called.
+"""Operators' mistakes: wrong lists, hosts, words, and no terminal; judged by the calls that were made.
 
-Each test says what is told, whether it is told before the first call or after how many, and with which exit code.
+Each test checks the message, whether it comes before the first call or after how many, and the exit code.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Desk:
-    """Where an operator works: a folder, and a service at `host`."""
+    """The workplace of an operator: a folder, and a service at `host`."""
 
     folder: Path
     host: str
@@ -68,7 +68,7 @@ class Desk:
         return await asyncio.to_thread(bulkstop, *words, cwd=self.folder, **own)
 
     def write(self, data: str | bytes, name: str = "list.csv") -> None:
-        """Put a list there."""
+        """Write a list."""
         (self.folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
 
     def place(self, name: str) -> "Desk":
@@ -77,11 +77,11 @@ class Desk:
         return Desk(self.folder / name, self.host, self.service)
 
     def outcomes(self, name: str = "list.csv") -> Counter[str]:
-        """Count what became of the rows."""
+        """Count the outcomes of the rows."""
         return Counter(line["outcome"] for line in results(self.folder / f"{name}.results.jsonl"))
 
     def check_refused(self, run: Ended, said: str, name: str = "list.csv") -> None:
-        """Make sure that a run was refused before the first call, in one line that says this, and left nothing."""
+        """Check that a run was refused before the first call, in one line with this text, and left no file."""
         assert run.code == 2, run.err
         assert said in run.err.splitlines()[-1]
         assert self.service.calls == []
@@ -90,7 +90,7 @@ class Desk:
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    """Open a desk at a service that stops whatever it is asked to."""
+    """Open a desk at a service that stops every campaign."""
     service = Service()
     async with listening(service) as server:
         yield Desk(tmp_path, server.url, service)
@@ -102,10 +102,10 @@ def rows(count: int, prefix: str = "cd-", account: str = "a") -> str:
 
 
 class TestLists:
-    """What is not a list of campaigns is refused before the first call, with what to do about it."""
+    """A file that is not a list of campaigns is refused before the first call, with the remedy."""
 
     async def test_spreadsheets(self, desk: Desk) -> None:
-        """What a spreadsheet writes in any country is read: semicolons, tabs, a byte order mark, quotes, CR LF."""
+        """Spreadsheet exports of any country are read: semicolons, tabs, a byte order mark, quotes, CR LF."""
         text = HEAD + rows(3)
         quoted = "\n".join(",".join(f'"{cell}"' for cell in line.split(",")) for line in text.splitlines())
         forms = [text.replace(",", ";"), text.replace(",", "\t"), f"\ufeff{text}", quoted]
@@ -121,7 +121,7 @@ class TestLists:
         assert len(desk.service.calls) == 3 * len(forms)
 
     async def test_one_bad_row(self, desk: Desk) -> None:
-        """One row that cannot be used is exit 1 and a line; the others are stopped; `--strict` sends nothing."""
+        """One unusable row is exit 1 and a line; the others are stopped; `--strict` sends nothing."""
         desk.write(HEAD + rows(2) + ",voice,a,st-1\n")
         desk.check_refused(
             await desk.stop("--yes", "--strict"), "--strict: 1 row cannot be used (first list.csv line 4"
@@ -131,7 +131,7 @@ class TestLists:
 
 
 class TestWrongCampaigns:
-    """Lists of campaigns, but not of those that are meant."""
+    """Lists of campaigns other than the intended ones."""
 
     @pytest.mark.parametrize(
         ("answer", "said"),
@@ -145,7 +145,7 @@ class TestWrongCampaigns:
         ids=["another environment", "wrong stream"],
     )
     async def test_all_wrong_alike(self, answer: bytes, said: str, desk: Desk) -> None:
-        """Five campaigns are enough to know; exit 3 and one line."""
+        """Five campaigns are enough to detect it; exit 3 and one line."""
         desk.service.answer = lambda path: answer
         desk.write(HEAD + rows(200))
         run = await desk.stop(*UNPACED)
@@ -155,7 +155,7 @@ class TestWrongCampaigns:
         assert desk.outcomes()["not_sent"] == 195
 
     async def test_instance_ids(self, desk: Desk) -> None:
-        """A column of the ids of instances is refused; with --any-id it is warned of, and costs a few calls."""
+        """A column of instance ids is refused; with --any-id it causes a warning, and costs a few calls."""
         desk.service.answer = lambda path: ABSENT
         desk.write(HEAD + rows(100, "cid-"))
         run = await desk.stop(*UNPACED)
@@ -167,7 +167,7 @@ class TestWrongCampaigns:
         assert len(desk.service.calls) <= 5 + CONCURRENCY
 
     async def test_ten_times_as_long(self, desk: Desk) -> None:
-        """A list much longer than the last one is warned of; `--expect` and `--max-campaigns` keep it back."""
+        """A list much longer than the last one causes a warning; `--expect` and `--max-campaigns` refuse it."""
         desk.write(HEAD + rows(5))
         assert (await desk.stop("--expect", "1..9")).code == 0
         del desk.service.calls[:]
@@ -183,7 +183,7 @@ class TestWrongCampaigns:
             desk.check_refused(run, said)
 
     async def test_finished_campaigns(self, desk: Desk) -> None:
-        """Campaigns that have ended already are not failures, as the list shows; the others are stopped."""
+        """Campaigns that have ended are not failures, by the list; the others are stopped."""
         ended = [{"_id": f"cd-{number:04}", "status": "Completed"} for number in range(10)]
         page = http(json.dumps({"status": "success", "data": {"results": ended, "hasMore": False}}).encode())
 
@@ -199,7 +199,7 @@ class TestWrongCampaigns:
         assert len(desk.service.calls) == 20 + 1
 
     async def test_claims_that_were_not_read_back(self, desk: Desk) -> None:
-        """Where a token broke before the list was read, the commands that go on take those campaigns up again."""
+        """If a token failed before the list was read, the suggested commands check those claims again."""
         page = http(json.dumps({"status": "success", "data": {"results": [], "hasMore": False}}).encode())
         ended = {f"cd-{number:04}" for number in range(4)}
 
@@ -220,10 +220,10 @@ class TestWrongCampaigns:
 
 
 class TestWrongPlaces:
-    """The host is not the API: nothing is proven, nothing is done, and it is said what is there."""
+    """The host is not the API: nothing is proven or done, and the message says what is there."""
 
     async def test_nobody_listens(self, desk: Desk) -> None:
-        """A port at which nobody listens: a warning after ten tries, exit 3 after `--max-outage`, nothing sent."""
+        """A closed port: a warning after ten attempts, exit 3 after `--max-outage`, nothing sent."""
         desk.write(HEAD + rows(50))
         elsewhere = Desk(desk.folder, "http://127.0.0.1:1", desk.service)
         began = time.monotonic()
@@ -240,7 +240,7 @@ class TestWrongPlaces:
         [(SIGN_IN, "unconfirmed"), (http(b"", "Location: https://login.example/", status="302 Found"), "rejected")],
     )
     async def test_a_page_to_sign_in(self, answer: bytes, outcome: str, desk: Desk) -> None:
-        """A page with 200, or a redirect to one, stops nothing and is not followed; a cap ends it early."""
+        """A sign-in page with 200, or a redirect to one, stops nothing and is not followed; a cap ends it early."""
         desk.service.answer = lambda path: answer
         desk.write(HEAD + rows(60))
         run = await desk.stop(*UNPACED, "--max-failures", "3")
@@ -248,7 +248,7 @@ class TestWrongPlaces:
         assert desk.outcomes() == {outcome: 3, "not_sent": 57}
 
     async def test_tls_to_a_plain_port(self, desk: Desk) -> None:
-        """A plain server behind https:// is told as such."""
+        """A plain server behind https:// is reported as such."""
 
         async def plain(connection: Connection) -> None:
             await connection.reader.read(1)
@@ -264,7 +264,7 @@ class TestWrongPlaces:
         }
 
     async def test_plain_to_a_tls_port(self, desk: Desk, tmp_path: Path) -> None:
-        """A TLS server behind http:// is sent one request that it cannot read; nothing is taken for an answer."""
+        """A TLS server behind http:// gets one request, and its bytes are not read as a response."""
         _, context = authority(tmp_path)
         desk.write(HEAD + rows(2))
         async with listening(desk.service, tls=context) as server:
@@ -274,7 +274,7 @@ class TestWrongPlaces:
         assert desk.service.calls == []
 
     async def test_an_authority_nobody_knows(self, desk: Desk, tmp_path: Path) -> None:
-        """A certificate that is not trusted ends the run at once, with the option to give; with it the run goes on."""
+        """An untrusted certificate ends the run at once, with the option to give; with that the run succeeds."""
         ca, context = authority(tmp_path)
         desk.write(HEAD + rows(12))
         async with listening(desk.service, tls=context) as server:
@@ -291,7 +291,7 @@ class TestWrongPlaces:
 
 @contextmanager
 def terminal(folder: Path, host: str, *more: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-    """Run the command on a terminal of its own until it asks; return the process and this end of the terminal."""
+    """Run the command on its own terminal until it asks; return the process and our end of the terminal."""
     ours, theirs = pty.openpty()
     words = [*COMMAND, "stop", "list.csv", "--host", host, *more]
     process = subprocess.Popen(
@@ -312,7 +312,7 @@ def terminal(folder: Path, host: str, *more: str) -> Iterator[tuple["subprocess.
 
 
 def ends(process: "subprocess.Popen[bytes]", ours: int, typed: bytes) -> tuple[int, str]:
-    """Type something and wait for the end; return the exit code and what was shown."""
+    """Type a text and wait for the end; return the exit code and the output."""
     os.write(ours, typed)
     shown = b""
     while True:
@@ -330,7 +330,7 @@ class TestTerminal:
     """A person at a terminal must type the number that is shown."""
 
     async def test_anything_else(self, desk: Desk) -> None:
-        """Any other word, nothing, or Ctrl-D is exit 2, Ctrl-C 130, and nothing is sent."""
+        """Any other word, nothing, or Ctrl-D is exit 2, Ctrl-C is 130, and nothing is sent."""
         words = (b"yes\n", b"\n", b"2\n", b"30\n", b"3.0\n", b"\x04", b"\xff3\n", b"\x03")
 
         def check(number: int, typed: bytes) -> None:
@@ -347,14 +347,14 @@ class TestTerminal:
         assert desk.service.calls == []
 
     async def test_the_number(self, desk: Desk) -> None:
-        """The number itself, without what else is in the list, starts the run."""
+        """The number of campaigns to send, without other rows of the list, starts the run."""
         desk.write(HEAD + rows(3) + rows(1) + ",voice,a,st-1\n")
         with terminal(desk.folder, desk.host) as (process, ours):
             code, shown = await asyncio.to_thread(ends, process, ours, b"3\n")
         assert (code, len(desk.service.calls)) == (1, 3), shown
 
     async def test_closed(self, desk: Desk) -> None:
-        """A terminal that is closed instead of an answer ends it; nothing is sent."""
+        """If the terminal is closed instead of an answer, the run ends and sends nothing."""
         desk.write(HEAD + rows(3))
         with terminal(desk.folder, desk.host) as (process, ours):
             os.close(ours)
@@ -363,7 +363,7 @@ class TestTerminal:
         assert not (desk.folder / "list.csv.results.jsonl").exists()
 
     async def test_the_list_changes_while_it_is_looked_at(self, desk: Desk) -> None:
-        """What is sent is what the plan has shown, whatever becomes of the file before the answer."""
+        """The run sends what the plan has shown, even if the file changes before the answer."""
         desk.write(HEAD + rows(3))
         with terminal(desk.folder, desk.host) as (process, ours):
             desk.write(HEAD + rows(9, "cd-other-"))

@@ -1,4 +1,4 @@
-"""A command has the options that its code reads, and no others: read from the code itself."""
+"""A command has exactly the options that its code reads, as found by parsing that code."""
 
 import ast
 from collections.abc import Iterable, Iterator
@@ -14,11 +14,11 @@ from bulkstop.settings import OPTION_SPECS
 
 PACKAGE = Path(__file__).resolve().parents[2] / "bulkstop"
 METHODS = {"seconds_left": {"finish_by", "tz"}}
-"""What a method of `Settings` reads."""
+"""The settings that methods of `Settings` read."""
 CHECKED = {"host": {"insecure_http"}}
-"""What is read where the settings are checked, of use to whoever reads the other."""
+"""Settings that only the checks of settings read, for the sake of another setting."""
 NO_USE = {"list_secrets", "find_exposures"}
-"""Functions that read settings for no use of their own: their values are masked, or warned of."""
+"""Functions that read settings only to mask their values, or to warn of them."""
 READ_WITHOUT_OPTION = {
     "token": dict.fromkeys(
         ("host", "insecure_http"), "its profiles could tell accounts of hosts apart, which it never asks"
@@ -36,7 +36,7 @@ READ_WITHOUT_OPTION = {
 }
 
 Place = tuple[str, str]
-"""A module, and what is defined in it."""
+"""A module, and its definitions."""
 
 
 @cache
@@ -50,7 +50,7 @@ def modules() -> dict[str, ast.Module]:
 
 @cache
 def definitions(module: str) -> dict[str, ast.AST]:
-    """Return what a module defines, by its name."""
+    """Return the definitions of a module by name."""
     nodes: dict[str, ast.AST] = {}
     for node in modules()[module].body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -63,13 +63,13 @@ def definitions(module: str) -> dict[str, ast.AST]:
 
 @cache
 def imports(module: str) -> dict[str, str]:
-    """Return what the names that a module imports, wherever it does, stand for."""
+    """Return what the imported names of a module refer to, wherever they are imported."""
     nodes = [node for node in ast.walk(modules()[module]) if isinstance(node, ast.ImportFrom)]
     return {alias.asname or alias.name: f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
 
 
 def resolve(module: str, name: str) -> Place | None:
-    """Find where a name of a module is defined in the package; None for what is not."""
+    """Return where a name of a module is defined in the package; None if it is not."""
     if name in definitions(module):
         return module, name
     home, _, there = imports(module).get(name, "").rpartition(".")
@@ -77,7 +77,7 @@ def resolve(module: str, name: str) -> Place | None:
 
 
 def names_in(module: str, node: ast.AST) -> Iterator[Place]:
-    """Yield what of the package a piece of code names."""
+    """Yield the names of the package that a piece of code uses."""
     for each in ast.walk(node):
         place = None
         if isinstance(each, ast.Name):
@@ -103,8 +103,8 @@ def module_of(command: str) -> str:
 
 @cache
 def code_of(command: str) -> list[ast.AST]:
-    """Return all code that a command may come to."""
-    body = ast.Module(function_of(command).body, [])  # its decorators make options, and read none
+    """Return all code that a command may run."""
+    body = ast.Module(function_of(command).body, [])  # its decorators only make options
     todo: list[tuple[str, ast.AST]] = [(module_of(command), body)]
     code, known = [], set[Place]()
     while todo:
@@ -117,7 +117,7 @@ def code_of(command: str) -> list[ast.AST]:
 
 
 def read_by(command: str) -> set[str]:
-    """Return the settings and the own options that a command reads."""
+    """Return the settings and own options that a command reads."""
     parameters = {each.arg for each in (*function_of(command).args.args, *function_of(command).args.kwonlyargs)}
     body = code_of(command)[0]
     names = {each.id for each in ast.walk(body) if isinstance(each, ast.Name)} & parameters
@@ -125,7 +125,7 @@ def read_by(command: str) -> set[str]:
 
 
 def read_in(node: ast.AST) -> Iterator[str]:
-    """Yield the settings and options that are read in a piece of code, but for checks of options by themselves."""
+    """Yield the settings and options that a piece of code reads, except checks of options alone."""
     if isinstance(node, ast.FunctionDef) and (node.name.startswith("_check") or node.name == "__post_init__"):
         return
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
@@ -148,7 +148,7 @@ def options_of(command: str) -> set[str]:
 
 
 def unread(command: str, options: Iterable[str]) -> set[str]:
-    """Return which of these options a command does not read."""
+    """Return the options that a command does not read."""
     return set(options) - read_by(command)
 
 
@@ -160,19 +160,19 @@ def test_options_are_read(command: str) -> None:
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command not in ("report", "simulate")])
 def test_what_is_read_is_an_option(command: str) -> None:
-    """A command has an option for each setting that it reads, but for those whose reading has no effect there."""
+    """A command has an option for each setting that it reads, except where the reading has no effect."""
     settings = {name for name in read_by(command) & OPTION_SPECS.keys() if not OPTION_SPECS[name].secret}
     assert settings - options_of(command) == READ_WITHOUT_OPTION.get(command, {}).keys()
 
 
 def test_unread_option_is_found() -> None:
-    """A setting that is given to a command which does not read it is found."""
+    """A setting of a command that does not read it is found."""
     assert unread("token", {"jti", "pace"}) == {"pace"}
     assert unread("discover", {"wanted", "quota", "grace_s", "churn"}) == {"grace_s", "churn"}
 
 
 def test_headings() -> None:
-    """Every option stands below a heading of its own in the help page, and no heading is of options that are gone."""
+    """Every option is below a heading in the help page, and no heading lists removed options."""
     options = set[str]().union(*map(options_of, COMMANDS))
     assert {name for name in options if heading_of(name) == "Other"} == set()
     assert {name for names in HEADINGS.values() for name in names} - options == set()

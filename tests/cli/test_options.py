@@ -17,7 +17,7 @@ OPEN = [name for name, spec in OPTION_SPECS.items() if not spec.secret]
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep away from the developer's own profile."""
+    """Run without the developer's own profile."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -42,7 +42,7 @@ def settings(args: list[str], variables: dict[str, str] | None = None, profile: 
 
 
 def beside(name: str) -> list[str]:
-    """Return the options that a setting needs beside it."""
+    """Return the options that a setting requires."""
     needs = {"host": "api.example", **BESIDE.get(name, {})}
     return [
         part for other, text in needs.items() if other != name for part in (OPTION_SPECS[other].option(other), text)
@@ -50,7 +50,7 @@ def beside(name: str) -> list[str]:
 
 
 def test_every_setting_is_covered() -> None:
-    """A setting that is added gets a text here."""
+    """A new setting must get a text here."""
     assert list(FIRM) == list(OPTION_SPECS)
 
 
@@ -81,7 +81,7 @@ def test_profile_key(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in OPEN if name != "protect"])
 def test_option_wins(name: str) -> None:
-    """The option wins over the variable and the profile, whatever these say."""
+    """The option overrides the variable and the profile."""
     text, value = FIRM[name]
     flag, key = OPTION_SPECS[name].option(name), key_of(name)
     args = [flag] if value is True else [flag, text]
@@ -113,12 +113,12 @@ def test_all_four() -> None:
 
 
 def test_defaults() -> None:
-    """Without a word about them, the settings of a command are those of the library."""
+    """By default, the settings of a command are those of the library."""
     assert settings(["--host", "api.example"]) == Settings(host="api.example")
 
 
 def test_protection_adds_up() -> None:
-    """What a profile or a variable protects stays so when an option names more."""
+    """What a profile or a variable protects remains protected when an option names more."""
     profile, variable = 'protect = ["a.txt", "b b.txt"]', {"BULKSTOP_PROTECT": "c.txt d.txt"}
     host = ["--host", "api.example"]
     files = settings([*host, "--protect", "e.txt", "--protect", "f.txt"], variable, profile).protect
@@ -128,14 +128,14 @@ def test_protection_adds_up() -> None:
 
 
 def test_secrets_have_no_option() -> None:
-    """A token or a secret cannot be put on a command line, where everybody on the machine sees it."""
+    """A token or a secret cannot be on a command line, which every user of the machine can see."""
     for flag in ("--token", "--client-secret"):
         with pytest.raises(click.UsageError, match="No such option"):
             settings(["--host", "api.example", f"{flag}=x"])
 
 
 def test_nearer_credentials_replace() -> None:
-    """One way to a token that is given nearer replaces whatever way the profile has."""
+    """A source of the token with precedence replaces any source in the profile."""
     profile = 'client_id = "cs-1"\nclient_secret_file = "secret"'
     values = settings(["--host", "api.example", "--token-file", "t"], profile=profile)
     assert (values.token_file, values.client_secret_file) == ("t", None)
@@ -146,7 +146,7 @@ def test_nearer_credentials_replace() -> None:
 @pytest.mark.parametrize("blank", ["", " \t"])
 @pytest.mark.parametrize("name", [*OPTION_SPECS, "profile", "config"])
 def test_empty_variable(name: str, blank: str) -> None:
-    """A variable that is set to nothing is refused, also where an option is given: it may be a slip."""
+    """An empty variable is refused, even with an option, because it may be a mistake."""
     variable = f"BULKSTOP_{key_of(name).upper() if name in OPTION_SPECS else name.upper()}"
     with pytest.raises((SettingsError, click.UsageError), match=f"{variable}") as caught:
         settings(["--host", "api.example"], {variable: blank})
@@ -158,7 +158,7 @@ def test_empty_variable(name: str, blank: str) -> None:
 
 @pytest.mark.parametrize("name", [*OPEN, "profile", "config"])
 def test_empty_option(name: str) -> None:
-    """An option that is given nothing is refused."""
+    """An empty option is refused."""
     flag = OPTION_SPECS[name].option(name) if name in OPTION_SPECS else f"--{name}"
     if name in OPTION_SPECS and isinstance(default_of(name), bool):
         return
@@ -170,7 +170,7 @@ def test_empty_option(name: str) -> None:
 @pytest.mark.parametrize("value", ["''", "' '", "[]", "['']", "[[]]", "{}"])
 @pytest.mark.parametrize("name", OPEN)
 def test_empty_key(name: str, value: str) -> None:
-    """A key of a profile that holds nothing is refused with its line, also where an option says something else."""
+    """An empty profile key is refused with its line, even with an option."""
     key, (text, is_good) = key_of(name), FIRM[name]
     instead = 'write "none" for no limit' if name == "quota" else "give it a value, or leave it out"
     with pytest.raises(SettingsError) as caught:
@@ -182,7 +182,7 @@ def test_empty_key(name: str, value: str) -> None:
 
 
 def test_no_quota() -> None:
-    """Only `none` means no limit, wherever it stands, and it stands alone."""
+    """Only `none` means no limit, in all places, and it cannot be combined."""
     host = ["--host", "api.example"]
     for values in (
         settings([*host, "--quota", "none"]),
@@ -203,7 +203,7 @@ def test_no_quota() -> None:
 
 
 def test_several_quotas() -> None:
-    """A quota can be given several times: as options, as words of a variable, as a list of a profile."""
+    """A quota can have several limits: as options, as words of a variable, as a list in a profile."""
     both = (Limit(60, 60.0), Limit(1800, 3600.0))
     host = ["--host", "api.example"]
     assert settings([*host, "--quota", "60/60s", "--quota", "1800/1h"]).quota == both
@@ -230,14 +230,14 @@ def test_several_quotas() -> None:
     ],
 )
 def test_wrong_option(args: list[str], option: str) -> None:
-    """A value that makes no sense is refused with the name of its option."""
+    """An invalid option is refused by name."""
     with pytest.raises(click.UsageError) as caught:
         settings(["--host", "api.example", *args])
     assert f"'{option}'" in caught.value.format_message()
 
 
 def test_wrong_variable() -> None:
-    """A value that makes no sense is refused in a variable as well."""
+    """An invalid variable is refused as well."""
     with pytest.raises(click.UsageError) as caught:
         settings(["--host", "api.example"], {"BULKSTOP_ATTEMPTS": "many"})
     assert "BULKSTOP_ATTEMPTS" in caught.value.format_message()
@@ -264,13 +264,13 @@ def test_wrong_variable() -> None:
     ],
 )
 def test_wrong_profile(profile: str, message: str) -> None:
-    """A profile with a slip or a secret in it is refused with file and key."""
+    """A profile with a mistake or a secret is refused with file and key."""
     with pytest.raises(SettingsError, match=message):
         settings(["--host", "api.example"], profile=profile)
 
 
 def test_values_that_need_no_quotes() -> None:
-    """Numbers and times are taken as TOML writes them."""
+    """Numbers and times are accepted in TOML's own notation."""
     profile = "attempts = 3\ntimeout = 2.5\nmax_failures = 10\nfinish_by = 18:00:30"
     values = settings(["--host", "api.example"], profile=profile)
     assert (values.attempts, values.timeout_s, values.max_failures, values.finish_by) == (
@@ -282,7 +282,7 @@ def test_values_that_need_no_quotes() -> None:
 
 
 def test_profile_by_name() -> None:
-    """`--profile` takes that profile and nothing of the default one; one that is not there is refused."""
+    """`--profile` uses that profile and nothing of the default one; a missing one is refused."""
     profile = 'attempts = 3\n[profile.prod]\nhost = "prod.example"\n'
     values = settings(["--profile", "prod"], profile=profile)
     assert (values.host, values.attempts) == ("https://prod.example", 5)
@@ -291,13 +291,13 @@ def test_profile_by_name() -> None:
 
 
 def test_config_that_is_not_there() -> None:
-    """A file of profiles that is named but not there is refused, not passed over."""
+    """A named file of profiles that does not exist is refused."""
     with pytest.raises(SettingsError, match=r"--config elsewhere\.toml: no such file"):
         settings(["--host", "api.example", "--config", "elsewhere.toml"])
 
 
 def test_proxy_password_is_not_shown() -> None:
-    """A proxy's URL that is refused is not repeated: it may hold a password."""
+    """An invalid proxy URL is not repeated, because it may contain a password."""
     for args, profile in ((["--proxy", "user:pa55word@proxy"], ""), ([], 'proxy = "user:pa55word@proxy"')):
         with pytest.raises((click.UsageError, SettingsError)) as caught:
             settings(["--host", "api.example", *args], profile=profile)

@@ -1,4 +1,4 @@
-"""What a machine is to read and cannot be written is not a success: exit 3 and one line."""
+"""Output for a machine that cannot be written is a failure: exit 3 and one line."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def refuse(*args, **kwargs):
     raise RuntimeError("can't start new thread")
 threading._start_new_thread = refuse
 """
-"""What the system does where a process may start no thread."""
+"""A system that allows a process no further thread."""
 
 
 @contextmanager
@@ -51,11 +51,11 @@ def nobody() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("name", "where"),
     [(name, full_disk) for name in TELLING]
-    # A report is for a person, who may have seen enough; see test_report.py.
+    # A report is for a person, who may stop reading; see test_report.py.
     + [(name, nobody) for name in TELLING if name != "report"],
 )
 def test_output_gone(name: str, where: object, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-    """The exit code tells a script that what it has read is not all."""
+    """The exit code tells a script that its input is incomplete."""
     make_list(2)
     host = () if name in ("report", "token") else ("--host", sim.url)
     if name in ("report", "verify"):
@@ -73,7 +73,7 @@ def test_output_gone(name: str, where: object, sim: Simulated, make_list: MakeLi
 def test_errors_cannot_be_written(
     args: tuple[str, ...], code: int, sim: Simulated, make_list: MakeList, tmp_path: Path
 ) -> None:
-    """Where standard error takes nothing all is done as ever, and the exit code is the contract's."""
+    """If standard error cannot be written, the run does all its work, and the exit code is the documented one."""
     make_list(2)
     with full_disk() as fd:
         done = subprocess.run(
@@ -93,7 +93,7 @@ def test_errors_cannot_be_written(
 
 @pytest.mark.parametrize("args", [(), ("-o", "-")])
 def test_no_thread(args: tuple[str, ...], sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-    """Where no thread can be started nothing is sent, and one line says why; without the limit it goes on."""
+    """If no thread can be started, nothing is sent, and one line says why; without the limit the run continues."""
     ids = {line.partition(",")[0] for line in make_list(3).read_text().splitlines()}
     (tmp_path / "with").mkdir()
     (tmp_path / "with" / "sitecustomize.py").write_text(NO_THREADS)

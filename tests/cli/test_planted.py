@@ -1,6 +1,6 @@
-"""What another user has put where a command writes is refused before any call, with exit 2 and in one line.
+"""Files that another user has planted where a command writes are refused in one line before any call, with exit 2.
 
-No test has a mark for sockets: one that was opened would fail it.
+No test has the mark for sockets, so that an opened one would fail it.
 """
 
 import os
@@ -20,7 +20,7 @@ LOAD = ("load", "--rate", "5/s", "--count", "1", "--overwrite", *HOST)
 
 @pytest.fixture
 def shared(here: Here) -> Path:
-    """Put a list where the command runs, and a file of the user's; give a folder that all users can write."""
+    """Create a list in the working folder, a file of the user's, and a folder that all users can write."""
     (here.folder / "list.txt").write_text("cd-1\n")
     (here.folder / "precious").write_text("mine")
     folder = here.folder / "shared"
@@ -30,12 +30,12 @@ def shared(here: Here) -> Path:
 
 
 def link(path: Path) -> None:
-    """Lead to the user's file."""
+    """Create a link to the user's file."""
     path.symlink_to(path.parent.parent / "precious")
 
 
 def pipe(path: Path) -> None:
-    """Wait for a writer for ever."""
+    """Create a pipe without a writer."""
     os.mkfifo(path, 0o666)
 
 
@@ -62,7 +62,7 @@ def test_refused(
     shared: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A link is not followed and a pipe not waited for: one that is named, and one whose name comes from another's."""
+    """A link is not followed and a pipe not opened, whether its name was given or derived."""
     give: Give = make_giver(monkeypatch)
     plant(shared / name)
     give(shared / name)
@@ -74,7 +74,7 @@ def test_refused(
 
 
 def test_a_pipe_of_the_usual_name(here: Here, shared: Path) -> None:
-    """Where no file was named not even an own pipe takes the results: nobody said that one is to be filled."""
+    """Without a named file, not even the user's own pipe receives results."""
     pipe(here.folder / "list.txt.results.jsonl")
     run = here(*STOP)
     assert (run.code, run.err.splitlines()[-1]) == (

@@ -1,4 +1,4 @@
-"""The command line remembers calls in the user's state; Python writes no file that nobody asked for."""
+"""The command line stores calls in the user's state folder; Python writes no unrequested file."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from bulkstop.simulator.server import Simulator
 
 
 def test_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The usual store is filled in where calls are counted and no other is named, and is not written over."""
+    """The default store is used where calls are counted and no other is named, and is not overwritten."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     usual = str(tmp_path / "bulkstop/quota.sqlite")
     settings = Settings(host="h")
@@ -27,7 +27,7 @@ def test_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.real
 async def test_python_writes_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A run from Python that names no file writes none, neither at home nor where it runs."""
+    """A run from Python without file names writes no file, in the home or working folder."""
     monkeypatch.chdir(tmp_path)
     for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))

@@ -1,6 +1,6 @@
-"""What `bulkstop stop` refuses: exit 2, one line that says what to do, nothing left behind, and not one socket opened.
+"""What `bulkstop stop` refuses: exit 2, one line with the remedy, no files left, and no socket opened.
 
-Most tests have no mark for sockets: one that was opened would fail them.
+Most tests lack the mark for sockets, so that an opened one would fail them.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ ONE_KIND = ("--type", "voice", "--account-id", "a", "--stream-id", "st-1")
 EXPIRED = jwt.encode({"sub": "u", "exp": 1_700_000_000}, "k" * 40)
 CONFIRM = "there is no terminal to confirm on; give --expect N, --expect A..B or --yes"
 STARTS = pytest.mark.real
-"""What is found out when the run has begun, with its watchdog: only its calls are still to come."""
+"""Faults that are found when the run has begun, with its watchdog, but before its calls."""
 OTHER_NUMBER = "--expect: the list has 3 campaigns to stop, not"
 SLIPS = '[profile.default]\natempts = 3\n[profile.prod]\ntoken = "x"\n'
 
@@ -30,7 +30,7 @@ def refuse(
     stdin: str = "",
     variables: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Run `stop` with files in its folder; make sure that one line says this, and that the files are all there is."""
+    """Run `stop` with files in its folder; check the one line, and that no other files remain."""
     data = {name: text if isinstance(text, bytes) else text.encode() for name, text in files.items()}
     for name, content in data.items():
         (here.folder / name).write_bytes(content)
@@ -69,7 +69,7 @@ def refuse(
     ],
 )
 def test_no_list(name: str, data: str | bytes, said: str, here: Here) -> None:
-    """What is empty, of another kind, or broken is refused with what to do about it."""
+    """An empty, foreign or broken list is refused with the remedy."""
     refuse(here, said, name, "--yes", *HOST, *(ONE_KIND if name == "list.jsonl" else ()), files={name: data})
 
 
@@ -81,7 +81,7 @@ def test_no_list(name: str, data: str | bytes, said: str, here: Here) -> None:
     ],
 )
 def test_no_such_list(name: str, said: str, here: Here) -> None:
-    """A name that leads to no list is refused."""
+    """A name without a list is refused."""
     refuse(here, said, name, "--format", "csv", "--yes", *HOST, files={})
 
 
@@ -113,7 +113,7 @@ def test_options(args: tuple[str, ...], said: str, here: Here) -> None:
 
 @pytest.mark.parametrize("rules", ["# nothing yet\n", "cd-1,cd-2\n", "cd-[\n"])
 def test_a_file_that_protects_nothing(rules: str, here: Here) -> None:
-    """A file of `--protect` that is empty, or of another form, ends the run before the first call."""
+    """A file of `--protect` that is empty, or of another format, ends the run before the first call."""
     said = {"#": "contains no rule", "c": "line 1: 'cd-1,cd-2' holds ','"}
     why = "line 1: 'cd-[' has a [ without its ]" if "[" in rules else said[rules[0]]
     files = {"list.csv": LIST, "keep.txt": rules}
@@ -131,7 +131,7 @@ def test_a_file_that_protects_nothing(rules: str, here: Here) -> None:
     ],
 )
 def test_variables(variables: dict[str, str | None], said: str, here: Here) -> None:
-    """Credentials that cannot be had or are not good, and limits of the environment, are found out first."""
+    """Missing or bad credentials, and limits of the environment, are found in advance."""
     refuse(here, said, "list.csv", "--yes", *HOST, files={"list.csv": LIST}, variables=variables)
 
 
@@ -145,26 +145,26 @@ def test_variables(variables: dict[str, str | None], said: str, here: Here) -> N
     ],
 )
 def test_profile(profile: str | None, args: tuple[str, ...], said: str, here: Here) -> None:
-    """A slip in a profile, or a secret in it, is refused; a limit in it holds."""
+    """A profile with a mistake or a secret is refused; its limits apply."""
     files = {"list.csv": LIST} if profile is None else {"list.csv": LIST, "bulkstop.toml": profile}
     refuse(here, said, "list.csv", "--yes", *HOST, *args, files=files)
 
 
 def test_nothing_given(here: Here) -> None:
-    """Without a list, or without a host, nothing is guessed."""
+    """Without a list or a host, nothing is guessed."""
     refuse(here, "INPUT", files={})
     refuse(here, "--host: is missing", "list.csv", "--yes", files={"list.csv": LIST})
 
 
 @pytest.mark.parametrize("stdin", ["", "yes\n" * 99, "3\n"])
 def test_nobody_to_confirm(stdin: str, here: Here) -> None:
-    """From cron, or in a pipe, nobody can answer: `yes | bulkstop stop ...` and the number confirm nothing."""
+    """From cron or a pipe nobody can answer: `yes | bulkstop stop ...` and the number confirm nothing."""
     refuse(here, CONFIRM, "list.csv", *HOST, files={"list.csv": LIST}, stdin=stdin)
 
 
 @pytest.mark.parametrize("option", ["--resume", "--overwrite"])
 def test_an_input_under_another_name(option: str, here: Here) -> None:
-    """The results never take the place of the list, under no name of it."""
+    """The results never replace the list, under any name of it."""
     (here.folder / "list.csv").write_text(LIST)
     (here.folder / "link.csv").symlink_to("list.csv")
     run = here("stop", "list.csv", "--yes", *HOST, option, "-o", "link.csv")
@@ -172,7 +172,7 @@ def test_an_input_under_another_name(option: str, here: Here) -> None:
 
 
 def test_strict(here: Here) -> None:
-    """`--strict` sends nothing if one row cannot be used, and says which."""
+    """`--strict` sends nothing if one row cannot be used, and names that row."""
     said = "--strict: 1 row cannot be used (first list.csv line 5:"
     refuse(here, said, "list.csv", "--yes", *HOST, "--strict", files={"list.csv": LIST + "..,voice,a,st\n"})
 
@@ -186,6 +186,6 @@ def test_strict(here: Here) -> None:
     ],
 )
 def test_existing_results(args: tuple[str, ...], variables: dict[str, str | None], said: str, here: Here) -> None:
-    """A result file that exists is not touched, also where it may be overwritten and the start fails."""
+    """An existing result file is unchanged, even with --overwrite if the start fails."""
     files = {"list.csv": LIST, "list.csv.results.jsonl": "precious\n"}
     refuse(here, said, "list.csv", "--yes", *HOST, *args, files=files, variables=variables)

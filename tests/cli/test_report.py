@@ -1,4 +1,4 @@
-"""`bulkstop report` as a user and an auditor run it."""
+"""`bulkstop report` for a user and an auditor."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ Report = Callable[..., Ended]
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Name a result file in the working directory, beside a list of five campaigns."""
+    """Return the path of a result file in the working directory, beside a list of five campaigns."""
     monkeypatch.chdir(tmp_path)
     write_list(5)
     return Path("r.jsonl")
@@ -44,16 +44,16 @@ def report(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
 
 def value(ended: Ended, name: str) -> str:
-    """Return what stands behind a name in what was told."""
+    """Return the value of a name in the output."""
     (found,) = (line[2 + len(name) :].strip() for line in ended.out.splitlines() if line.startswith(f"  {name} "))
     return found
 
 
 class TestSums:
-    """What a result file says, summed up."""
+    """The summary of a result file."""
 
     def test_all_done(self, report: Report, path: Path) -> None:
-        """The latest outcomes, the rows and the runs are told on standard output, and that every line is proven."""
+        """The latest outcomes, the rows and the runs are on standard output, with the proof of every line."""
         run(path, outcome_of=until(3))
         run(path)
         told = report(str(path))
@@ -71,7 +71,7 @@ class TestSums:
 
     @pytest.mark.real
     def test_what_is_left(self, report: Report, path: Path) -> None:
-        """Rows that have not ended are counted, those without any line too, and how to go on with them is said."""
+        """Rows that have not ended are counted, including those without a line, with the command that continues."""
         write_list(8)
         run(path, outcome_of=lambda campaign: Outcome.TIMEOUT if campaign.line == 2 else until(5)(campaign))
         told = report("--check", str(path))
@@ -83,7 +83,7 @@ class TestSums:
         assert value(report(str(path)), "not ended") == "5"
 
     def test_several_files(self, report: Report, path: Path) -> None:
-        """Several files are told one after another, and one that is not proven fails the check of all."""
+        """Several files are reported in sequence, and an unproven one fails the check of all."""
         run(path)
         run(Path("s.csv"))
         told = report("--check", str(path), "s.csv")
@@ -96,7 +96,7 @@ class TestSums:
         assert report("s.csv", str(path)).code == 0, "without --check it is only told"
 
     def test_nothing_dangerous_is_shown(self, report: Report, path: Path) -> None:
-        """Names that hold escapes are shown without them."""
+        """Names with escape sequences are shown without them."""
         odd = Path("\x1b[31mr.jsonl")
         run(odd)
         sections = manifest(odd)
@@ -109,7 +109,7 @@ class TestSums:
 
 
 class TestCheck:
-    """What an auditor wants to know."""
+    """The check of an auditor."""
 
     @pytest.mark.parametrize(
         ("change", "said"),
@@ -120,7 +120,7 @@ class TestCheck:
         ],
     )
     def test_tampered(self, change: str, said: str, report: Report, path: Path) -> None:
-        """A line altered, taken out or added is exit 1; without --check it is told as well."""
+        """An altered, removed or added line is exit 1; without --check it is also reported."""
         run(path, outcome_of=until(4))
         lines = path.read_bytes().splitlines(keepends=True)
         forged = lines[4].replace(b"not_sent", b"stopped")
@@ -140,7 +140,7 @@ class TestCheck:
 
     @pytest.mark.real
     def test_killed(self, report: Report, path: Path) -> None:
-        """Lines that a killed run wrote after its last mark are told as not proven, until a resume takes them over."""
+        """Lines of a killed run after its last mark are reported as unproven, until a resume vouches for them."""
         killed(path, 2, 2)
         told = report("--check", str(path))
         assert told.code == 1
@@ -151,7 +151,7 @@ class TestCheck:
         assert report("--check", str(path)).code == 0
 
     def test_while_it_runs(self, report: Report, path: Path) -> None:
-        """A file that is being written can be told, and is left alone."""
+        """A file that is being written can be reported, and is not changed."""
         with RunJournal(str(path), mode=Mode.NEW) as record, record.plan(["list.csv"], with_token()) as plan:
             record.open(plan, with_token(), [], "run")
             record.write([result_of(next(plan.campaigns("acc")))])
@@ -161,7 +161,7 @@ class TestCheck:
         assert (told.code, value(told, "rows")) == (0, "1 in 1 line")
 
     def test_a_run_that_was_broken_off(self, report: Report, path: Path) -> None:
-        """How a run was broken off is told."""
+        """The report says how a run was broken off."""
         with pytest.raises(ZeroDivisionError):
             self.break_off(path)
         assert value(report(str(path)), "run 1").endswith(": broken off: ZeroDivisionError")
@@ -176,7 +176,7 @@ class TestCheck:
 
 
 class TestRefused:
-    """What cannot be read is exit 2 and one line."""
+    """An unreadable file is exit 2 and one line."""
 
     @pytest.mark.parametrize(
         ("name", "said"),
@@ -188,14 +188,14 @@ class TestRefused:
         ],
     )
     def test_no_result_file(self, name: str, said: str, report: Report, path: Path) -> None:
-        """A file that is not there, or holds something else."""
+        """A missing file, or one with other content."""
         run(path)
         told = report("--check", name)
         assert (told.code, told.out, told.err.count("\n")) == (2, "", 1)
         assert told.err.startswith(f"bulkstop: {said}")
 
     def test_a_broken_line(self, report: Report, path: Path) -> None:
-        """A line that no run has written is told with its number, and fails the check."""
+        """A broken line is reported with its number, and fails the check."""
         run(path)
         path.write_bytes(path.read_bytes().replace(b'"cd-2"', b'"cd-2'))
         told = report(str(path))
@@ -206,7 +206,7 @@ class TestRefused:
         assert value(told, "check").startswith("FAILED: r.jsonl line 2: is not a result line (")
 
     def test_a_damaged_manifest(self, report: Report, path: Path) -> None:
-        """A manifest that cannot be read is told with what to do."""
+        """An unreadable manifest is reported with the remedy."""
         run(path)
         Path(f"{path}.run.json").write_text("{}")
         told = report("--check", str(path))
@@ -215,7 +215,7 @@ class TestRefused:
         assert told.err == f"{said} --trust-results to go on without it\n"
 
     def test_no_file_given(self, report: Report) -> None:
-        """Without a file there is nothing to tell."""
+        """Without a file, the command is refused."""
         assert report().code == 2
 
 
@@ -224,7 +224,7 @@ class TestProcess:
 
     @pytest.mark.real
     def test_standard_output(self, path: Path) -> None:
-        """What is told goes to standard output, and the exit code is the check's."""
+        """The report goes to standard output, and the exit code is that of the check."""
         killed(path, 1, 1)
         told = bulkstop("report", "--check", str(path), cwd=Path.cwd())
         assert (told.code, told.err) == (1, "")
@@ -232,7 +232,7 @@ class TestProcess:
 
     @pytest.mark.real
     def test_a_reader_that_goes(self, path: Path) -> None:
-        """A reader that has gone before anything was told is not a traceback."""
+        """A reader that has closed the output causes no traceback."""
         run(path)
         process = subprocess.Popen(
             [*COMMAND, "report", str(path)],
@@ -258,6 +258,6 @@ class TestProcess:
     ],
 )
 def test_the_folder_of_a_run(folder: str | None, way: str) -> None:
-    """A command that goes on names the folder of its run, and shows nothing of a name that a terminal would obey."""
+    """A suggested command names the folder of its run, and shows nothing that a terminal would interpret."""
     run = RunSection({"folder": folder}, "", "", "", {}, {}, 0, None, None, None, None, None)
     assert go_to_folder(run) == way

@@ -1,4 +1,4 @@
-"""`bulkstop report --latest` and `--failed`: what a result file says in the end, as a file of its own."""
+"""`bulkstop report --latest` and `--failed`: the final state of a result file, as a file of its own."""
 
 import json
 import os
@@ -26,7 +26,7 @@ class TestLatest:
     """The latest line of each row."""
 
     def test_file(self, report: Report, path: Path) -> None:
-        """The file has each row once, in the form that its name tells, private to the user; the results stay."""
+        """The file has each row once, in the format of its name, private to the user; the results are unchanged."""
         run(path, outcome_of=until(3))
         run(path)
         before = path.read_bytes()
@@ -41,7 +41,7 @@ class TestLatest:
         assert path.read_bytes() == before
 
     def test_standard_output(self, report: Report, path: Path) -> None:
-        """Without a file, or with -, it goes to standard output in the form of the results, and nothing else does."""
+        """Without a file, or with -, only the lines go to standard output, in the format of the results."""
         run(path, outcome_of=until(3))
         told = report(str(path), "--latest")
         assert (told.code, told.out, told.err) == (0, path.read_text(), "")
@@ -75,7 +75,7 @@ class TestLatest:
         ],
     )
     def test_refused(self, args: tuple[str, ...], said: str, report: Report, path: Path) -> None:
-        """What does not go together, or would take the place of another file, is one line and exit 2."""
+        """Options that conflict, or an output that replaces another file, are one line and exit 2."""
         run(path)
         Path("there.csv").write_text("mine")
         Path("link.jsonl").hardlink_to(path)
@@ -86,7 +86,7 @@ class TestLatest:
         assert {each.name: each.read_bytes() for each in Path().iterdir()} == before
 
     def test_unreadable(self, report: Report, path: Path) -> None:
-        """A result file that cannot be read leaves what was there, with --overwrite too."""
+        """If a result file cannot be read, the existing output remains, even with --overwrite."""
         path.write_text("no result\n")
         Path("latest.jsonl").write_text("old")
         told = report(str(path), "--latest", "-o", "latest.jsonl", "--overwrite")
@@ -97,7 +97,7 @@ class TestLatest:
         assert sorted(each.name for each in Path().iterdir()) == ["latest.jsonl", "list.csv", "r.jsonl"]
 
     def test_not_proven(self, report: Report, path: Path) -> None:
-        """With --check nothing is written of a file that nothing proves."""
+        """With --check nothing is written for an unproven file."""
         run(path)
         assert report(str(path), "--latest", "--check", "-o", "x.jsonl").code == 0
         path.write_bytes(path.read_bytes().replace(b"stopped", b"unknown", 1))
@@ -113,7 +113,7 @@ class TestLatest:
     def test_ended(
         self, signum: int, target: str, rest: str, report: Report, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A signal in the midst of writing leaves nothing behind, and the exit code says which one it was."""
+        """A signal while writing leaves no file, and the exit code names the signal."""
         run(path)
 
         def write(*_: object, **__: object) -> Iterator[bytes]:
@@ -130,10 +130,10 @@ class TestLatest:
 
 
 class TestFailed:
-    """What is to be tried again, as a list."""
+    """The rows to send again, as a list."""
 
     def test_list(self, report: Report, path: Path) -> None:
-        """The list has what was not sent or is worth a retry; what is left out, and why, is said."""
+        """The list has rows that were not sent or are worth a retry; omitted rows and the reason are reported."""
         outcomes = [Outcome.STOPPED, Outcome.TIMEOUT, Outcome.NOT_FOUND, Outcome.NOT_SENT, Outcome.UNKNOWN]
         run(path, outcome_of=lambda campaign: outcomes[campaign.line - 2])
         told = report(str(path), "--failed", "-o", "again.csv")
@@ -152,7 +152,7 @@ class TestFailed:
     @pytest.mark.real
     @pytest.mark.parametrize("change", ["none", "more", "other", "gone"])
     def test_what_only_the_list_has(self, change: str, here: Here, tmp_path: Path) -> None:
-        """Rows keep all that the list of the run has, as long as that is there as it was; else that is said."""
+        """Rows keep all values of the run's list, if that is unchanged; otherwise the message says what is missing."""
         rows = ["cd-1,app-1,5,Promo,Ann", "cd-2,,1,,Bob", "cd-3,app-3,,,"]
         source = tmp_path / "list.csv"
         source.write_text("\n".join(["id,iid,priority,name,owner", *rows, ""]))
@@ -177,20 +177,20 @@ class TestFailed:
             assert "note: list.csv.results.jsonl: the list is gone or changed, so" in told.err
 
     def test_nothing(self, report: Report, path: Path) -> None:
-        """Where all is done the list is empty, and no command is handed out."""
+        """If all is done, the list is empty, and no command is suggested."""
         run(path)
         told = report(str(path), "--failed", "-o", "again.csv")
         assert told == Ended(0, "", "no row has to be sent again; the list is empty; written to again.csv\n")
 
     @pytest.mark.real
     def test_rows_without_a_line(self, report: Report, path: Path) -> None:
-        """Rows that a killed run has left without a line are in no list, and that is said."""
+        """Rows that a killed run left without a line are in no list, and the message says so."""
         killed(path, 2, 1)
         told = report(str(path), "--failed", "-o", "again.csv")
         assert "NOT IN THE LIST: r.jsonl: 2 rows of its list have no line yet, because its run was killed " in told.err
 
     def test_without_a_manifest(self, report: Report, path: Path) -> None:
-        """Where nothing says how the run was typed, what the command lacks is said."""
+        """If the command of the run is unknown, the message says what the suggested one lacks."""
         run(path, outcome_of=until(3))
         Path("r.jsonl.run.json").unlink()
         told = report(str(path), "--failed", "-o", "-again.csv")
@@ -200,7 +200,7 @@ class TestFailed:
 
     @pytest.mark.real
     def test_command(self, here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-        """The command that is handed out stops what is in the list, with the profile of the run."""
+        """The suggested command stops the list, with the profile of the run."""
         make_list(3)
         (tmp_path / "bulkstop.toml").write_text(f'[profile.prod]\nhost = "{sim.url}"\niid = "app-1"\n')
         assert here("stop", "campaigns.csv", "--profile", "prod", "--yes", "-o", "r.csv").code == 0
@@ -217,7 +217,7 @@ class TestFailed:
     def test_host_of_the_environment(
         self, here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A run whose host came from a variable is gone on with at that host, from another folder as well."""
+        """A run whose host came from a variable continues at that host, even from another folder."""
         make_list(3)
         run_of_it = here("stop", "campaigns.csv", "--max-failures", "9", "--yes", variables={"BULKSTOP_HOST": sim.url})
         assert run_of_it.code == 0
@@ -239,10 +239,10 @@ class TestFailed:
 
 @pytest.mark.real
 class TestAsProcess:
-    """Where what is written goes, with real processes and files."""
+    """The destinations of the output, with real processes and files."""
 
     def test_reader_that_goes(self, path: Path, tmp_path: Path) -> None:
-        """`--latest | head -1` gives its line, without a word on standard error."""
+        """`--latest | head -1` prints its line, and nothing on standard error."""
         run(path)
         told = shell("for each in latest failed; do bulkstop report r.jsonl --$each | head -1; done", cwd=tmp_path)
         first, header = told.out.splitlines()
@@ -250,7 +250,7 @@ class TestAsProcess:
         assert "roken" not in told.err
 
     def test_full_disk(self, path: Path, tmp_path: Path) -> None:
-        """What cannot be written is exit code 3 and one line."""
+        """An output that cannot be written is exit code 3 and one line."""
         run(path)
         full = "cannot be written (No space left on device)"
         told = bulkstop("report", "r.jsonl", "--latest", "-o", "/dev/full", cwd=tmp_path)
@@ -260,7 +260,7 @@ class TestAsProcess:
         assert (told.code, told.err) == (3, f"bulkstop: standard output: {full}\n")
 
     def test_into_the_results(self, path: Path, tmp_path: Path) -> None:
-        """Standard output that goes to the very result file is refused: its lines would stand there twice."""
+        """Standard output into the result file is refused, because its lines would be in it twice."""
         run(path)
         before = path.read_bytes()
         with path.open("ab") as file:
@@ -270,7 +270,7 @@ class TestAsProcess:
         assert path.read_bytes() == before
 
     def test_terminal_that_is_closed(self, path: Path, tmp_path: Path) -> None:
-        """A terminal that is gone before the words come changes neither the file nor the exit code."""
+        """A terminal that is closed before the message changes neither the file nor the exit code."""
         run(path, outcome_of=until(3))
         ours, theirs = pty.openpty()
         os.close(ours)

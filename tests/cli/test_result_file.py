@@ -1,4 +1,4 @@
-"""The result file goes away while the real command writes it: sending stops, and what was sent is not lost."""
+"""The result file disappears while the real command writes it: sending stops, and no sent call is lost."""
 
 import asyncio
 import os
@@ -18,29 +18,29 @@ pytestmark = [pytest.mark.real, pytest.mark.full]
 OUTPUT = "results.jsonl"
 COUNT = 60
 FIRST = 20
-"""Calls that the quota allows at once; the rest would have to wait an hour."""
+"""Calls that the quota allows at once; the others would wait for an hour."""
 PACED = ("--yes", "--quota", f"{FIRST}/1h", "--pace", "burst", "--quota-store", "memory", "--concurrency", str(FEW))
 Deed = Callable[[Path], None]
 
 
 def remove(path: Path) -> None:
-    """Take the file away."""
+    """Remove the file."""
     path.unlink()
 
 
 def move(path: Path) -> None:
-    """Return the file another name, as logrotate does."""
+    """Rename the file, as logrotate does."""
     path.rename(path.with_name("old.jsonl"))
 
 
 def replace(path: Path) -> None:
-    """Put an empty file in its place, as logrotate's `create` does."""
+    """Replace it by an empty file, as logrotate's `create` does."""
     move(path)
     path.touch()
 
 
 def link(path: Path) -> None:
-    """Put a link to nowhere in its place."""
+    """Replace it by a dangling link."""
     path.unlink()
     path.symlink_to("nowhere")
 
@@ -61,7 +61,10 @@ DEEDS: dict[Deed, str] = {
 
 @pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.__name__)
 async def test_in_mid_run(deed: Deed, tmp_path: Path) -> None:
-    """Sending stops, also while it waits; exit 3, each call stands in the file or on standard error; it can go on."""
+    """Sending stops, even while it waits; exit 3; each call is in the file or on standard error.
+
+    The run can continue.
+    """
     ids = listed(tmp_path, COUNT)
     path = tmp_path / OUTPUT
     service = Service({10: lambda: deed(path)})
@@ -83,7 +86,7 @@ async def test_in_mid_run(deed: Deed, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.__name__)
 async def test_right_before_the_end(deed: Deed, tmp_path: Path) -> None:
-    """A file that goes away during the last call is noticed as well: no success, and nothing sent is lost."""
+    """A file that disappears during the last call is noticed: the run fails, and no sent call is lost."""
     ids = listed(tmp_path, 5)
     path = tmp_path / OUTPUT
     service = Service({5: lambda: deed(path)})
@@ -95,7 +98,7 @@ async def test_right_before_the_end(deed: Deed, tmp_path: Path) -> None:
 
 
 async def test_put_back_in_time(tmp_path: Path) -> None:
-    """A file that was away for a moment, or is read, copied and looked at, is not a loss."""
+    """A file that is away for a moment, or is read, copied and inspected, is not lost."""
     listed(tmp_path, 5)
     path = tmp_path / OUTPUT
 

@@ -1,4 +1,4 @@
-"""`bulkstop stop --resume` as a user runs it: exactly what has not ended is sent, and nothing else is touched."""
+"""`bulkstop stop --resume` for a user: exactly the rows that have not ended are sent, nothing else changes."""
 
 import asyncio
 import json
@@ -47,12 +47,12 @@ AT = "2025-12-05T12:01:35.312Z"
 
 
 def arrived(sim: Simulated, ids: Sequence[str]) -> list[str]:
-    """Return which of these campaigns the simulator was asked to stop, each as often as it was asked."""
+    """Return the campaigns that the simulator was asked to stop, once per request."""
     return [campaign_id for campaign_id in sim.ids() if campaign_id in ids]
 
 
 def lived_through(folder: Path, ids: Sequence[str], outcomes: Sequence[Outcome], output: str = LINE) -> None:
-    """Leave the result file of an earlier run of `campaigns.csv`, with these outcomes of its first rows."""
+    """Write the result file of an earlier run of `campaigns.csv`, with these outcomes of its first rows."""
     is_csv = output.endswith(".csv")
     lines = [csv_header()] if is_csv else []
     for number, (campaign_id, outcome) in enumerate(zip(ids, outcomes, strict=False), start=2):
@@ -64,7 +64,7 @@ def lived_through(folder: Path, ids: Sequence[str], outcomes: Sequence[Outcome],
 
 
 def leave(path: Path, lines: Sequence[bytes], rows: int) -> None:
-    """Leave a result file and its manifest as a run that was killed after its last mark."""
+    """Write a result file and its manifest as left by a run that was killed after its last mark."""
     path.write_bytes(b"".join(lines))
     path.chmod(0o600)
     mark = {"size": path.stat().st_size, "lines": rows, "sha256": sha256(path.read_bytes()).hexdigest()}
@@ -74,7 +74,7 @@ def leave(path: Path, lines: Sequence[bytes], rows: int) -> None:
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Return all files of a folder with what they hold and when they were changed."""
+    """Return the contents and modification times of all files in a folder."""
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
 
 
@@ -91,7 +91,7 @@ def states(path: Path) -> dict[str, str]:
 
 @contextmanager
 def held(cwd: Path, *args: str, calls: int = 1) -> Iterator["subprocess.Popen[str]"]:
-    """Hold a run that has calls in flight which are never answered."""
+    """Run with calls in flight that are never answered."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(WAIT_S)
         host = f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -110,10 +110,10 @@ def held(cwd: Path, *args: str, calls: int = 1) -> Iterator["subprocess.Popen[st
 
 
 class TestGoingOn:
-    """What is sent, and what that comes to."""
+    """What is sent, and the result."""
 
     def test_from_nothing_to_all_done(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """Without a result file a run begins one; once all is done it says when, and what to do, and is exit 2."""
+        """Without a result file a run begins one; once all is done, it says when and what to do, with exit 2."""
         first = here.stop(sim, "--resume", "--yes")
         assert (first.code, states(tmp_path / LINE)) == (0, dict.fromkeys(three, "stopped"))
         before = (tmp_path / LINE).read_bytes()
@@ -129,7 +129,7 @@ class TestGoingOn:
         assert (tmp_path / LINE).read_bytes() == before
 
     def test_what_is_left(self, here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-        """Exactly what has not ended is sent, and the rows of both runs add up."""
+        """Exactly the rows that have not ended are sent, and the rows of both runs add up."""
         ids = [line.split(",")[0] for line in make_list(6).read_text().splitlines()[1:]]
         ends = [Outcome.STOPPED, Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.ALREADY_STOPPED]
         lived_through(tmp_path, ids, ends)
@@ -143,7 +143,7 @@ class TestGoingOn:
 
     @pytest.mark.parametrize("retry", [False, True])
     def test_failed_rows(self, retry: bool, here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-        """What failed keeps the exit code at 1; with `--retry-failed` what is worth it is tried again, only that."""
+        """Failed rows keep the exit code at 1; `--retry-failed` sends only those worth a retry."""
         ids = [line.split(",")[0] for line in make_list(8).read_text().splitlines()[1:]]
         worth = [Outcome.TIMEOUT, Outcome.SERVER_ERROR, Outcome.THROTTLED, Outcome.UNCONFIRMED]
         ends = [*worth, Outcome.REJECTED, Outcome.NOT_FOUND, Outcome.UNAUTHORIZED, Outcome.REJECTED]
@@ -154,7 +154,7 @@ class TestGoingOn:
         assert f"rows = lines  8 = {'4 + 4' if retry else '8 + 0'}" in run.err
 
     def test_retry_of_outcomes(self, here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-        """`--retry` sends again what ended in the outcomes it names, and only that; the plan says which they are."""
+        """`--retry` sends only rows with the outcomes it names, which the plan lists."""
         ids = [line.split(",")[0] for line in make_list(4).read_text().splitlines()[1:]]
         lived_through(tmp_path, ids, [Outcome.NOT_FOUND, Outcome.REJECTED, Outcome.TIMEOUT, Outcome.UNAUTHORIZED])
         run = here("stop", LIST, "--host", sim.url, "--yes", "--retry", "not_found, Rejected")
@@ -164,7 +164,7 @@ class TestGoingOn:
         assert (run.code, sorted(arrived(sim, ids))) == (0, sorted(ids))
 
     def test_a_failed_run_names_the_way_on(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A finished run that failed for good is refused like any other, with the option that sends that again."""
+        """A finished run with permanent failures is refused, with the option that sends them again."""
         lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.NOT_FOUND])
         first = here.stop(sim, "--resume", "--yes")
         assert first.code == 1
@@ -180,7 +180,7 @@ class TestGoingOn:
             assert again.err.endswith(" or --retry not_found (1 not_found)\n")
 
     def test_priority(self, here: Here, sim: Simulated, tmp_path: Path) -> None:
-        """What is left is sent in the order of priority, the highest first, whatever has ended."""
+        """The remaining rows are sent in the order of priority, the highest first."""
         ids = [f"cd-{uuid.uuid4()}" for _ in range(5)]
         rows = [f"{each},voice,acc,st-1,{place}\n" for each, place in zip(ids, (4, 1, 5, 2, 3), strict=True)]
         (tmp_path / LIST).write_text("id,type,account_id,stream_id,priority\n" + "".join(rows))
@@ -191,7 +191,7 @@ class TestGoingOn:
         assert arrived(sim, ids) == [ids[2], ids[0], ids[4], ids[1]]
 
     def test_after_a_signal(self, three: list[str], here: Here, sim: Simulated, tmp_path: Path) -> None:
-        """What a signal cut off is told how to go on with, and the next run sends it again."""
+        """After a signal the message says how to continue, and the next run sends the calls that were cut off."""
         apart(tmp_path / LIST)
         with held(tmp_path, "--grace", "50ms", calls=3) as process:
             process.send_signal(signal.SIGTERM)
@@ -206,10 +206,10 @@ class TestGoingOn:
 
 
 class TestForms:
-    """Any input and either kind of result file."""
+    """Any input and both formats of result files."""
 
     def test_standard_input(self, here: Here, sim: Simulated, tmp_path: Path) -> None:
-        """A list from standard input is gone on with when it is piped in again, and refused when it is another."""
+        """A list from standard input is resumed when it is piped again, and another list is refused."""
         ids = [f"cd-{uuid.uuid4()}" for _ in range(3)]
         args = ("stop", "-", "--format", "txt", "--type", "voice", "--account-id", "a", "--stream-id", "s", "--yes")
         options = (*args, "--host", sim.url, "-o", "r.jsonl", "--resume", "--quiet")
@@ -228,7 +228,7 @@ class TestRefused:
     """What is refused with exit 2, before anything is sent or changed."""
 
     def refused(self, here: Here, sim: Simulated, *args: str, said: str) -> None:
-        """Go on with the results of `campaigns.csv` in a way that must be refused."""
+        """Resume the results of `campaigns.csv` in a way that must be refused."""
         before = contents(Path())
         run = here.stop(sim, "--resume", "--yes", *args)
         assert run.code == 2, run.err
@@ -236,7 +236,7 @@ class TestRefused:
         assert contents(Path()) == before
 
     def test_wrong_options(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """Throwing the file away and going on with it, one that keeps nothing, and a number that is not the list's."""
+        """Refused are --overwrite, a device, and another number of campaigns than expected."""
         lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.NOT_SENT])
         self.refused(here, sim, "--overwrite", said="--overwrite throws away what --resume and --retry-failed go on")
         self.refused(here, sim, "-o", "-", said="--resume: - cannot be resumed, because it keeps nothing; give -o FILE")
@@ -258,7 +258,7 @@ class TestDryRun:
     """`--dry-run` with a result file."""
 
     def test_changes_nothing(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """It shows what would be sent and changes nothing on disk, not even a torn line."""
+        """It shows what would be sent and changes no file, not even a torn line."""
         lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.NOT_SENT])
         with (tmp_path / LINE).open("a") as file:
             file.write('{"campaign_id":"torn')
@@ -275,7 +275,7 @@ class TestOverlap:
     """Two runs on one result file."""
 
     def test_while_another_writes(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """The second is exit 2 and told which process holds the file; the first is not disturbed."""
+        """The second run is exit 2 with the process that holds the file; the first run is not affected."""
         with (tmp_path / LIST).open("a") as file:
             file.write("..,voice,a,s\n")  # its line is written before the first call
         with held(tmp_path, "--grace", "50ms") as first:
@@ -291,10 +291,10 @@ class TestOverlap:
 
 
 class TestSecrets:
-    """The manifest never holds one."""
+    """The manifest never contains a secret."""
 
     def test_of_a_real_run(self, three: list[str], tmp_path: Path) -> None:
-        """Neither the token, nor the command that prints it, nor the proxy's password, nor the store's is in it."""
+        """It contains neither the token, nor its command, nor the passwords of the proxy and the store."""
         proxy = "http://user:SECRET-proxy@127.0.0.1:9"
         command = f"echo {TOKEN} # SECRET-command"
         args = ("--host", "http://127.0.0.1:9", "--yes", "--attempts", "1", "--token-command", command)
@@ -325,7 +325,7 @@ class TestSecrets:
         ],
     )
     def test_command_line(self, words: list[str], told: list[str]) -> None:
-        """The command line is kept word for word but for the values of options that may hold a secret."""
+        """The command line is recorded word for word, except values of options that may hold a secret."""
         assert command_line(["/usr/bin/bulkstop", "stop", *words]) == ["bulkstop", "stop", *told]
 
 
@@ -335,7 +335,7 @@ class TestFromPython:
     def test_stop(
         self, here: Here, sim: Simulated, three: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """`stop(resume=True)` goes on with a file, tells only its own results, and counts all rows."""
+        """`stop(resume=True)` continues a file, returns only its own results, and counts all rows."""
         monkeypatch.chdir(tmp_path)
         lived_through(tmp_path, three, [Outcome.STOPPED, Outcome.TIMEOUT])
         told: list[str] = []
@@ -368,7 +368,7 @@ class TestFromPython:
     async def test_cancelled(
         self, sim: Simulated, three: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A cancelled `stop_async` leaves a line for every row and says that it was aborted; the next goes on."""
+        """A cancelled `stop_async` leaves a line for every row and says that it was aborted; the next run continues."""
         monkeypatch.chdir(tmp_path)
         apart(tmp_path / LIST)
         two_in_flight = asyncio.Barrier(3)
@@ -397,7 +397,7 @@ class TestFromPython:
 
 
 def test_a_killed_run_loses_nothing(make_list: MakeList, tmp_path: Path) -> None:
-    """After `kill -9` in mid-run every campaign reaches the server, only those in flight twice; all is proven."""
+    """After `kill -9` during a run every campaign reaches the server, only those in flight twice; all is proven."""
     ids = [line.split(",")[0] for line in make_list(60).read_text().splitlines()[1:]]
     with simulator(tmp_path) as sim:
         options = (

@@ -1,4 +1,4 @@
-"""`bulkstop stop --running` as a process: what it lists, stops and keeps, and how it goes on."""
+"""`bulkstop stop --running` as a process: what it lists, stops and keeps, and how it continues."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ MINE = ("-o", "mine.jsonl")
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Simulated]:
-    """Hold a simulator open with a few dozen campaigns."""
+    """Run a simulator with a few dozen campaigns."""
     with simulator(tmp_path, *OPTIONS) as found:
         yield found
 
@@ -42,12 +42,12 @@ def stop(sim: Simulated | str, *args: str, cwd: Path, **variables: str | None) -
 
 
 def operations(sim: Simulated) -> Counter[str]:
-    """Count what was asked of a service."""
+    """Count the operations that a service was asked for."""
     return Counter(request["operation"] for request in sim.requests())
 
 
 def test_all_that_runs_is_stopped(service: Simulated, tmp_path: Path) -> None:
-    """One command lists, stops and proves it; the list is kept beside the results, and says most harmful first."""
+    """One command lists, stops and proves it; the list is kept beside the results, the most harmful first."""
     run = stop(service, *MINE, "--expect", "1..60", cwd=tmp_path)
     assert run.code == 0, run.err
     lines = results(tmp_path / "mine.jsonl")
@@ -63,7 +63,7 @@ def test_all_that_runs_is_stopped(service: Simulated, tmp_path: Path) -> None:
 
 
 def test_without_a_name(service: Simulated, tmp_path: Path) -> None:
-    """Without -o the results are named by the time, with the list beside them."""
+    """Without -o the results are named after the time, with the list beside them."""
     run = stop(service, "--yes", "--type", "voice", "--name", "campaign 1*", cwd=tmp_path)
     assert run.code == 0
     (path,) = tmp_path.glob("running-*.results.jsonl")
@@ -74,7 +74,7 @@ def test_without_a_name(service: Simulated, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_an_order_that_is_given(service: Simulated, tmp_path: Path) -> None:
-    """An order that is typed, or stands in the profile, wins over that of impact."""
+    """A given order, typed or in the profile, overrides that of impact."""
     (tmp_path / "bulkstop.toml").write_text('[profile.p]\norder = "priority"\n')
     for args, order in (((), "impact"), (("--order", "input"), "input"), (("--profile", "p"), "priority")):
         run = stop(service, "--dry-run", "--json", *args, cwd=tmp_path)
@@ -82,7 +82,7 @@ def test_an_order_that_is_given(service: Simulated, tmp_path: Path) -> None:
 
 
 def test_a_dry_run_leaves_nothing(service: Simulated, tmp_path: Path) -> None:
-    """A dry run lists, shows the plan, sends nothing and keeps nothing; so does one that nobody confirms."""
+    """A dry run lists, shows the plan, sends nothing and leaves no file; so does an unconfirmed run."""
     before = set(tmp_path.iterdir())
     run = stop(service, *MINE, "--dry-run", "--json", cwd=tmp_path)
     facts = json.loads(run.out)
@@ -99,7 +99,7 @@ def test_a_dry_run_leaves_nothing(service: Simulated, tmp_path: Path) -> None:
 
 
 def test_nothing_runs(service: Simulated, tmp_path: Path) -> None:
-    """Where nothing fits, that is said with what is left out, and is not a success."""
+    """If nothing matches, the message says so with what was left out, and the run fails."""
     run = stop(service, "--name", "no such", "--yes", cwd=tmp_path)
     assert run.code == 2
     assert run.err.startswith("NOT STOPPED: no matching campaign runs; left out: ")
@@ -108,7 +108,7 @@ def test_nothing_runs(service: Simulated, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_it_goes_on_with_its_list(tmp_path: Path) -> None:
-    """A run that was ended goes on with the list that was kept: nothing is listed anew, and nobody is stopped twice."""
+    """An interrupted run continues with its list: nothing is listed again, and no campaign is stopped twice."""
     with simulator(tmp_path, *OPTIONS, "--latency", "100") as sim:
         args = (*MINE, "--yes", "--quota", "none", "--concurrency", "1")
         process = started("stop", "--running", "--host", sim.url, *WHERE, *args, cwd=tmp_path)
@@ -129,7 +129,7 @@ def test_it_goes_on_with_its_list(tmp_path: Path) -> None:
 
 
 def test_results_of_another_list(service: Simulated, tmp_path: Path) -> None:
-    """Results of a list of another kind are not gone on with, and a list that is gone is named."""
+    """Results of another kind of list are not continued, and a missing list is named."""
     (tmp_path / "ids.txt").write_text(f"{min(RUNS)}\n")
     bulkstop("stop", "ids.txt", "--host", service.url, *WHERE, "--type", "sms", "--yes", *MINE, cwd=tmp_path)
     run = stop(service, *MINE, "--resume", "--yes", cwd=tmp_path)
@@ -139,7 +139,7 @@ def test_results_of_another_list(service: Simulated, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_list_and_stops_in_one_quota(tmp_path: Path) -> None:
-    """Also where no store remembers calls, the list and the stops together keep to the quota."""
+    """Even without a store, the list and the stops together keep the quota."""
     with simulator(tmp_path, *OPTIONS, "--quota", "12/1s") as sim:
         run = stop(sim, "--yes", "--quota", "12/1s", "--quota-store", "memory", "--type", "sms", cwd=tmp_path)
         statuses = Counter(request["status"] for request in sim.requests())
@@ -161,7 +161,7 @@ def test_list_and_stops_in_one_quota(tmp_path: Path) -> None:
     ],
 )
 def test_refused_before_it_lists(args: list[str], said: str, service: Simulated, tmp_path: Path) -> None:
-    """What cannot be done is one line and exit 2, and no call is made."""
+    """An impossible command is one line and exit 2, without any call."""
     (tmp_path / "there.jsonl").write_text("mine\n")
     run = stop(service, "--yes", *args, cwd=tmp_path)
     assert (run.code, run.out) == (2, "")
@@ -180,7 +180,7 @@ def test_refused_before_it_lists(args: list[str], said: str, service: Simulated,
     ],
 )
 def test_filters_of_a_list(args: list[str], said: str | None, tmp_path: Path) -> None:
-    """The filters go with --running alone, and without an input it is said what there is."""
+    """Filters only work with --running; without an input the message names the ways."""
     (tmp_path / "ids.txt").write_text("cd-1\n")
     where = ("--host", "http://127.0.0.1:9", *WHERE, "--yes")
     run = bulkstop("stop", *(["ids.txt"] if said else []), *where, *args, cwd=tmp_path)
@@ -189,7 +189,7 @@ def test_filters_of_a_list(args: list[str], said: str | None, tmp_path: Path) ->
 
 
 async def test_a_list_that_cannot_be_read(tmp_path: Path) -> None:
-    """Where nothing was found since no list can be read, nothing is sent, and the exit code is 3."""
+    """If nothing was found because no list could be read, nothing is sent, with exit code 3."""
     async with listening(replying(http(b'{"message":"down"}', status="500 Down"))) as server:
         run = await asyncio.to_thread(stop, server.url, "--yes", "--attempts", "1", cwd=tmp_path)
     assert run.code == 3
@@ -198,7 +198,7 @@ async def test_a_list_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 async def test_a_list_without_an_end(tmp_path: Path) -> None:
-    """What was found is stopped although the list has no end; that more may run is told, and is exit 1."""
+    """Campaigns of an endless list are stopped; a message says that more may run, with exit 1."""
     row: dict[str, Any] = {"_id": "cd-1", "status": "Active"}
     data = {"results": [row], "hasMore": True, "totalResults": 9}
     page = http(json.dumps({"status": "success", "data": data}).encode())

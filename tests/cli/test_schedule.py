@@ -28,7 +28,7 @@ def is_cron_there() -> bool:
 
 
 def write(folder: Path, host: str, *lines: str, at: datetime | None = None) -> None:
-    """Write a schedule whose firing is at a time of today, in UTC: by default right now."""
+    """Write a schedule whose firing is today at a time in UTC, by default now."""
     when = at or datetime.now(UTC)
     usual = [f'at = "{when:%H:%M}"', 'tz = "UTC"', 'profile = "prod"', 'input = "campaigns.csv"', "verify = false"]
     path = folder / "bulkstop.toml"
@@ -59,7 +59,7 @@ def write(folder: Path, host: str, *lines: str, at: datetime | None = None) -> N
     ],
 )
 def test_check(line: str, fault: str, here: Here, three: list[str]) -> None:
-    """Each fault is told with file, line, key and remedy."""
+    """Each fault is reported with file, line, key and remedy."""
     write(here.folder, "api.example", 'days = "daily"', line)
     path = here.folder / "bulkstop.toml"
     key = line.split(" ")[0]
@@ -75,7 +75,7 @@ def test_check(line: str, fault: str, here: Here, three: list[str]) -> None:
 
 
 def test_firing(here: Here, sim: Simulated, three: list[str]) -> None:
-    """A firing that is due stops its list once; what is due no more says so and sends nothing."""
+    """A due firing stops its list once; afterwards the command says that it is not due, and sends nothing."""
     write(here.folder, sim.url, 'expect = "3"')
     assert here("schedule", "run", "eod", "--quiet").code == 0
     (written,) = (here.folder / "results").glob("eod-*.results.jsonl")
@@ -89,7 +89,7 @@ def test_firing(here: Here, sim: Simulated, three: list[str]) -> None:
 
 
 def test_guard(here: Here, sim: Simulated, three: list[str]) -> None:
-    """A list of another length than is expected is exit code 2, and nothing is sent."""
+    """A list of another length than expected is exit code 2, and nothing is sent."""
     write(here.folder, sim.url, 'expect = "20..30"')
     before = len(sim.ids())
     assert here("schedule", "run", "eod").code == 2
@@ -97,7 +97,7 @@ def test_guard(here: Here, sim: Simulated, three: list[str]) -> None:
 
 
 def test_read_back(here: Here, sim: Simulated, three: list[str]) -> None:
-    """What was read back after a firing is in the history: its verdict for a person, its facts for a machine."""
+    """The history has the verification after a firing: its verdict for a person, its facts for a machine."""
     write(here.folder, sim.url)
     path = here.folder / "bulkstop.toml"
     path.write_text(path.read_text().replace("verify = false", 'verify = "1s"'))
@@ -110,7 +110,7 @@ def test_read_back(here: Here, sim: Simulated, three: list[str]) -> None:
 
 
 def test_command(here: Here, sim: Simulated, three: list[str]) -> None:
-    """What a command writes is the list; it is kept beside the results."""
+    """The output of a command is the list, which is kept beside the results."""
     write(here.folder, sim.url)
     path = here.folder / "bulkstop.toml"
     path.write_text(path.read_text().replace('input = "campaigns.csv"', 'command = "cat campaigns.csv"'))
@@ -122,7 +122,7 @@ def test_command(here: Here, sim: Simulated, three: list[str]) -> None:
 
 
 def test_way_on(here: Here, three: list[str]) -> None:
-    """What is handed out to go on is the command of the schedule, and with --log-json all lines are JSON."""
+    """The suggested command is that of the schedule, and with --log-json all lines are JSON."""
     write(here.folder, "http://127.0.0.1:1", "attempts = 1")
     run = here("schedule", "run", "eod")
     assert run.code in (1, 3)
@@ -134,7 +134,7 @@ def test_way_on(here: Here, three: list[str]) -> None:
 
 @pytest.mark.full
 def test_container(here: Here, sim: Simulated, three: list[str]) -> None:
-    """What the container of a CronJob runs works with the folders that are mounted, and nothing else."""
+    """The container of a CronJob works with only the mounted folders."""
     write(here.folder, sim.url, f'results = "{here.folder}/var/results"')
     here.folder.joinpath("secrets").mkdir()
     (here.folder / "secrets" / "token").write_text(TOKEN)
@@ -164,7 +164,7 @@ def test_container(here: Here, sim: Simulated, three: list[str]) -> None:
 
 @pytest.mark.full
 def test_serve(tmp_path: Path, sim: Simulated) -> None:
-    """A server runs what is due, once, and ends well when it is told to."""
+    """A server runs a due firing once, and ends successfully on a signal."""
     (tmp_path / "campaigns.csv").write_text("campaign_id,campaign_type\ncd-1,voice\n")
     write(tmp_path, sim.url)
     servers = [started("schedule", "serve", cwd=tmp_path) for _ in range(2)]
@@ -183,7 +183,7 @@ def test_serve(tmp_path: Path, sim: Simulated) -> None:
 @pytest.mark.skipif(is_cron_there(), reason="a cron runs here already")
 @pytest.mark.timeout(200)
 def test_cron_daemon(here: Here, sim: Simulated, three: list[str]) -> None:
-    """Debian's cron runs the crontab of an export a minute ahead, with the zone of this machine."""
+    """Debian's cron runs an exported crontab a minute ahead, in this machine's zone."""
     write(here.folder, sim.url, at=datetime.now(UTC) + timedelta(minutes=1, seconds=5))
     (here.folder / "token").write_text(TOKEN)
     (here.folder / "token").chmod(0o600)

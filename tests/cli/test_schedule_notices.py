@@ -1,4 +1,4 @@
-"""The notices of a firing leave beside it: whoever gets them, or does not, changes nothing of the run."""
+"""The notices of a firing are sent beside it: receivers, reachable or not, do not affect the run."""
 
 import json
 import socket
@@ -37,7 +37,7 @@ def take(connection: socket.socket) -> bytes:
 
 @contextmanager
 def receiver(receive: Receive) -> Iterator[str]:
-    """Give each connection to a function; return the address."""
+    """Pass each connection to a function; return the address."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
 
         def serve() -> None:
@@ -56,13 +56,13 @@ def receiver(receive: Receive) -> Iterator[str]:
 
 
 def make_schedule(*urls: str) -> Schedule:
-    """Return a schedule with these receivers; the profile file is missing, as it may be when that has to be told."""
+    """Return a schedule with these receivers; the profile file is missing, as it may be in reality."""
     return Schedule(Timetable("eod", (), "UTC"), "missing.toml", notify=urls)
 
 
-@pytest.mark.full  # the refused notice is tried for 10 s
+@pytest.mark.full  # the refused notice is attempted for 10 s
 def test_all_receivers() -> None:
-    """Each receiver is told with what has happened, also when one of them refuses the connection."""
+    """Each receiver gets the notice, even if another refuses the connection."""
     bodies: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         refusing = f"http://127.0.0.1:{server.getsockname()[1]}/hook"
@@ -82,7 +82,7 @@ def test_all_receivers() -> None:
 
 
 def test_receiver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that never answers delays neither the notice nor, beyond a limit, the end."""
+    """A receiver that never answers delays neither the notice nor, beyond a limit, the end."""
     monkeypatch.setattr(module, "CLOSE_S", 0.2)
     held: list[socket.socket] = []
     came = threading.Event()
@@ -116,7 +116,7 @@ def test_nobody_to_tell() -> None:
 
 
 def test_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no thread can be started the notice is lost, and the firing goes on."""
+    """If no thread can be started the notice is lost, and the firing continues."""
 
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -1,4 +1,4 @@
-"""The second signal ends a command in time, whatever holds it up: real processes, real signals, real full pipes."""
+"""The second signal ends a blocked command in time: real processes, real signals, real full pipes."""
 
 import json
 import os
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.real, pytest.mark.full]
 
 GRACE_S = 0.2
 PATIENCE_S = 10.0
-"""What a busy machine may add to the grace and the second after it."""
+"""Seconds that a busy machine may add to the grace and the second after it."""
 OPTIONS = ("--yes", "--quota", "none", "--grace", "200ms")
 LINE = "campaigns.csv.results.jsonl"
 WHERE = ("--account-id", "644e9b61138c7160307450fa", "--stream-id", "st-1")
@@ -45,7 +45,7 @@ WHERE = ("--account-id", "644e9b61138c7160307450fa", "--stream-id", "st-1")
 STUCK = {
     "python": "while True: pass",
     "regex": "__import__('re').match('(a+)+$', 'a' * 64 + 'b')",
-    # Holds the interpreter's lock for ever, and never looks for signals.
+    # Holds the interpreter's lock for ever, and never checks for signals.
     "c": "__import__('collections').deque(__import__('itertools').repeat(0), maxlen=0)",
 }
 AT_AN_ANSWER = """
@@ -70,7 +70,7 @@ here.redact_token = slow
 
 
 def stuck_at_an_answer(how: str, folder: Path) -> str:
-    """Have the command stick in its first answer; return the path on which what does so is found."""
+    """Make the command hang in its first response; return the path of the module that does this."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(AT_AN_ANSWER.format(how=STUCK[how]))
     return f"{folder}:{ROOT}"
@@ -80,7 +80,7 @@ def stuck_at_an_answer(how: str, folder: Path) -> str:
 def command(
     *args: str, cwd: Path, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE, **variables: str
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Start the command, and see to it that it is gone in the end."""
+    """Start the command, and kill it at the end if it still runs."""
     process = subprocess.Popen(
         [*COMMAND, *args],
         cwd=cwd,
@@ -100,9 +100,9 @@ def command(
 def told_twice(
     process: "subprocess.Popen[str]", *more: signal.Signals, first: signal.Signals = signal.SIGTERM
 ) -> Ended:
-    """Send a signal twice and then others, and wait for the end, which comes in time.
+    """Send a signal twice and then others, and check that the process ends in time.
 
-    Of two different ones that come at once, a busy machine may hear the second first.
+    Of two different ones at once, a busy machine may handle the second first.
     """
     process.send_signal(first)
     for signum in (first, *more):
@@ -115,13 +115,13 @@ def told_twice(
 
 
 def await_heard(process: "subprocess.Popen[str]") -> None:
-    """Wait until no signal is pending: the kernel makes one of two that are."""
+    """Wait until no signal is pending, because the kernel merges two pending ones."""
     status = Path(f"/proc/{process.pid}/status")
     wait_for(lambda: not any(int(line.split()[1], 16) for line in status.read_text().splitlines() if "Pnd:" in line))
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until something is so."""
+    """Wait until a condition is true."""
     give_up = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < give_up
@@ -130,7 +130,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 @contextmanager
 def pipe() -> Iterator[tuple[int, int]]:
-    """Have a pipe that nobody reads."""
+    """Create a pipe that is not read."""
     ends = os.pipe()
     try:
         yield ends
@@ -141,17 +141,17 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def is_full(fd: int) -> bool:
-    """Tell whether a pipe takes no more."""
+    """Tell whether a pipe is full."""
     return not select.select([], [fd], [], 0)[1]
 
 
 def waits_to_write(process: "subprocess.Popen[str]") -> bool:
-    """Tell whether a process waits for somebody to read a pipe."""
+    """Tell whether a process is blocked by an unread pipe."""
     return "pipe_w" in Path(f"/proc/{process.pid}/wchan").read_text()
 
 
 def fill(fd: int) -> None:
-    """Write to a pipe until it takes no more."""
+    """Write to a pipe until it is full."""
     os.set_blocking(fd, False)
     with suppress(BlockingIOError):
         while True:
@@ -161,7 +161,7 @@ def fill(fd: int) -> None:
 
 @contextmanager
 def silent_service() -> Iterator[tuple[str, Callable[[int], None]]]:
-    """Have a service that takes calls and answers none; returns its URL, and what waits until so many have arrived."""
+    """Run a service that answers no calls; return its URL, and a function that waits for a number of calls."""
     with ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         server.settimeout(WAIT_S)
@@ -175,11 +175,11 @@ def silent_service() -> Iterator[tuple[str, Callable[[int], None]]]:
 
 
 class TestStuckLoop:
-    """The event loop does not turn any more."""
+    """The event loop is blocked for ever."""
 
     @pytest.mark.parametrize("how", STUCK)
     def test_stop(self, how: str, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-        """The first signal gives the exit code, one line says what is not known, and `--resume` goes on."""
+        """The first signal sets the exit code, one line says what is unknown, and `--resume` continues."""
         make_list(40)
         args = ("stop", "campaigns.csv", "--host", sim.url, *OPTIONS, "--concurrency", "4")
         path = stuck_at_an_answer(how, tmp_path / "with")
@@ -200,7 +200,7 @@ class TestStuckLoop:
         ("how", "name"), [("python", "verify"), ("c", "discover"), ("c", "load"), ("python", "load by processes")]
     )
     def test_others(self, how: str, name: str, sim: Simulated, tmp_path: Path) -> None:
-        """So it is with every command that works over a network, and no process is left."""
+        """The same holds for every command that uses a network, and no process is left."""
         result = Result("cd-1", CampaignType.VOICE, WHERE[1], WHERE[3], Outcome.STOPPED)
         (tmp_path / "r.jsonl").write_bytes(to_json(result))
         closed = ("load", *WHERE, "--closed", "--duration", "10m", "--quiet", "--grace", "200ms")
@@ -221,12 +221,12 @@ class TestStuckLoop:
 
 
 class TestStall:
-    """The event loop stands still for a while; here "a while" is 0.3 s."""
+    """The event loop is blocked for a while; here "a while" is 0.3 s."""
 
     @pytest.mark.parametrize("how", ["python", "c"])
     @pytest.mark.parametrize("as_json", [True, False])
     def test_told(self, how: str, as_json: bool, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-        """A line in the log says so while it does, and a file beside the manifest where: also where no Python runs."""
+        """A log line reports the stall, and a file beside the manifest its place, even where no Python runs."""
         make_list(10)
         path = stuck_at_an_answer(how, tmp_path / "with")
         with (tmp_path / "with" / "sitecustomize.py").open("a") as patch:
@@ -251,7 +251,7 @@ class TestStall:
         assert stack.stat().st_mode & 0o077 == 0
 
     def test_over(self, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-        """Once it turns again the log says how long it stood, and the run comes to its end; else there is no file."""
+        """After the stall the log reports its length, and the run finishes; without a stall there is no file."""
         make_list(10)
         (tmp_path / "with").mkdir()
         for is_slow in (True, False):
@@ -268,11 +268,11 @@ class TestStall:
 
 
 class TestUnreadOutput:
-    """What is written goes to a pipe that nobody reads."""
+    """The output goes to a pipe that is not read."""
 
     @pytest.mark.parametrize("rows", [400, 4000])  # 64 KiB fill a pipe; 4,000 lines are more than a megabyte
     def test_results(self, rows: int, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-        """A run whose lines nobody takes ends; whoever reads then finds whole lines, and the others are counted."""
+        """A run with unread lines ends; a later reader finds complete lines, and the others are counted."""
         listed_ids = make_list(rows).read_text()
         with pipe() as (reads, writes):
             args = ("stop", "campaigns.csv", "--host", sim.url, *OPTIONS, "-o", "-", "--quiet")
@@ -303,7 +303,7 @@ class TestUnreadOutput:
 
     @pytest.mark.parametrize("how", ["stdout", "stderr", "time"])
     def test_one_end_is_enough(self, how: str, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-        """After one signal, or at the time to finish by, nobody is waited for who reads nothing within the grace."""
+        """After one signal, or at the deadline, a reader is waited for at most the grace period."""
         make_list(2000)
         by = f"{datetime.now(UTC) + timedelta(seconds=3):%H:%M:%S}"
         options = {
@@ -322,7 +322,7 @@ class TestUnreadOutput:
 
     @pytest.mark.parametrize("processes", ["1", "2"])
     def test_load(self, processes: str, sim: Simulated, tmp_path: Path) -> None:
-        """A load test ends by its signal, too; all its lines are read or counted, of whichever process they are."""
+        """A load test also ends by its signal; its lines are read or counted, from any of its processes."""
         options = ("--rate", "400/s", "--duration", "1h", "--max-late", "60s", "--grace", "200ms")
         with pipe() as (reads, writes):
             args = ("load", *WHERE, "--host", sim.url, *options, "--results", "-", "--processes", processes)
@@ -342,7 +342,7 @@ class TestUnreadOutput:
         assert len(lines) + sum(counts[1:]) == counts[0]
 
     def test_rows_that_are_not_sent(self, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-        """So does one that has not come to its first stop, as nobody takes the lines of what is held back."""
+        """So does a run before its first stop, with unread lines of rows that are not sent."""
         path = make_list(1)
         header, row = path.read_text().splitlines()
         path.write_text("\n".join([header, *[row] * 2001]))
@@ -360,7 +360,7 @@ class TestUnreadOutput:
         assert len(lines) + int(missing[1].replace(",", "")) == 2001
 
     def test_messages(self, make_list: MakeList, tmp_path: Path) -> None:
-        """Where only nobody hears what is said, the run comes to its end: every row has its line."""
+        """If only the messages are unread, the run finishes: every row has its line."""
         apart(make_list(30))
         with pipe() as (_, writes), silent_service() as (url, arrived):
             fill(writes)
@@ -373,7 +373,7 @@ class TestUnreadOutput:
         assert outcomes == ["not_sent"] * 28 + ["unknown"] * 2
 
     def test_the_plan(self, make_list: MakeList, tmp_path: Path) -> None:
-        """Before anything has begun the second Ctrl-C ends it as well, also if it cannot even say the plan."""
+        """Before any call, the second Ctrl-C also ends a run that cannot even print its plan."""
         make_list(3)
         with pipe() as (_, writes):
             fill(writes)
@@ -386,7 +386,7 @@ class TestUnreadOutput:
 
     @pytest.mark.parametrize("is_drained", [True, False])
     def test_the_summary(self, is_drained: bool, make_list: MakeList, tmp_path: Path) -> None:
-        """The run is over, and nobody reads that: the second signal ends it, or the first if there was none before."""
+        """After the run, with an unread summary, the second signal ends it, or the first if there was none before."""
         apart(make_list(3))
         with pipe() as (reads, writes), simulator(tmp_path, "--latency", "500") as slow:
             args = ("stop", "campaigns.csv", "--host", slow.url, *OPTIONS[:-1], "5s")
@@ -404,7 +404,7 @@ class TestUnreadOutput:
 
 
 def test_a_service_that_never_answers(make_list: MakeList, tmp_path: Path) -> None:
-    """With nothing stuck the second signal ends the run at once, well within a long grace, by its own way."""
+    """Without a blocked part, the second signal ends the run at once in the normal way, within a long grace."""
     apart(make_list(5))
     with silent_service() as (url, arrived):
         args = ("stop", "campaigns.csv", "--host", url, *OPTIONS[:-1], "5m", "--concurrency", "2")
@@ -422,7 +422,7 @@ def test_a_service_that_never_answers(make_list: MakeList, tmp_path: Path) -> No
     "name", ["hostile answer", "slow server", "full pipe", "full disk", "throttled", "soak", "read-back"]
 )
 def test_at_any_moment(name: str, number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever holds a run up, and whenever the signals come, it ends in time, and nothing that was sent is untold.
+    """Whatever blocks a run, and whenever the signals come, it ends in time, and reports all it sent.
 
     benchmarks/second_signal.py tries a hundred moments of each.
     """
@@ -435,7 +435,7 @@ def test_at_any_moment(name: str, number: int, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_json_to_the_end(make_list: MakeList, tmp_path: Path) -> None:
-    """With `--log-json` all that is said of an end is JSON, also where it is ended by force."""
+    """With `--log-json` all messages about the end are JSON, even when it is forced."""
     apart(make_list(3))
     with silent_service() as (url, arrived):
         args = ("stop", "campaigns.csv", "--host", url, *OPTIONS, "--log-json")

@@ -1,7 +1,7 @@
-"""A secret is planted wherever one can be given, and then looked for in every byte that the command has written.
+"""Plants a secret in every possible place, then searches every byte that the command has written for it.
 
-The server repeats what it was sent: as it is, percent-encoded, in base64, with JSON's escapes; in bodies, headers,
-redirects and in what is not HTTP. The one place where a token may stand is the standard output of `token --print`.
+The server repeats what it was sent: unchanged, percent-encoded, in base64, with JSON's escapes; in bodies, headers,
+redirects and in bytes that are not HTTP. Only the standard output of `token --print` may contain a token.
 """
 
 import asyncio
@@ -28,16 +28,16 @@ from tests.servers import Connection, Listener, http, listening
 pytestmark = pytest.mark.real
 
 OPAQUE = 'Zk3+planted/Qw7=Tx9~Vb2&"Rn5\\Lm8'
-"""A token of all sorts of characters, so that each form of it is another text."""
+"""A token with all kinds of characters, so that each encoding of it is another text."""
 JWT = jwt.encode({"sub": "u1", "appId": "cs-1", "planted": "Hq4Zk3Qw7Tx9"}, "k" * 64, "HS256")
 SECRET = 'planted+Client/Secret of "more" than 32 characters'
 PASSWORD = "planted:Pass/word@77"
 PIECE_CHARS = 12
-"""So much of an opaque secret is a leak, wherever it was cut."""
+"""Characters of an opaque secret that are a leak, from any part of it."""
 
 
 def disguises(secret: str) -> set[str]:
-    """Return a secret in all the forms that are looked for."""
+    """Return a secret in all encodings that are searched for."""
     percent = quote(secret, safe="")
     escaped = json.dumps(secret)[1:-1]
     plain = {secret, percent, quote(secret), re.sub("%..", lambda found: found[0].lower(), percent)}
@@ -45,7 +45,7 @@ def disguises(secret: str) -> set[str]:
 
 
 def encoded(secret: str) -> set[str]:
-    """Return what of a secret's base64 is the same whatever stands before and behind it."""
+    """Return the part of a secret's base64 that does not depend on its surroundings."""
     found = set()
     for before, skipped in ((b"", 0), (b"\0", 2), (b"\0\0", 3)):
         data = before + secret.encode()
@@ -55,12 +55,12 @@ def encoded(secret: str) -> set[str]:
 
 
 def pieces(secret: str) -> set[str]:
-    """Return all parts of a secret that are long enough to be a leak."""
+    """Return all parts of a secret that are long enough for a leak."""
     return {secret[at : at + PIECE_CHARS] for at in range(len(secret) - PIECE_CHARS + 1)}
 
 
 def test_the_forms_are_found() -> None:
-    """What is looked for is found in a text of each kind, so that finding nothing means something."""
+    """The search finds a secret in each kind of text, which makes its other results meaningful."""
     for text in (
         OPAQUE,
         f"https://h/?auth={quote(OPAQUE, safe='')}",
@@ -74,29 +74,29 @@ def test_the_forms_are_found() -> None:
 
 
 def leaked(secrets: Iterable[str], data: bytes) -> list[str]:
-    """Return the forms and the pieces of these secrets that stand in some bytes."""
+    """Return the encodings and pieces of these secrets in some bytes."""
     sought = {form for secret in secrets for form in disguises(secret)}
     sought |= {piece for secret in secrets if not is_jwt(secret) for piece in pieces(secret)}
     of_jwts = [
         part for secret in secrets if is_jwt(secret) for part in secret.split(".")[1:]
-    ]  # what it says, what signs
+    ]  # its payload, its signature
     sought |= {end for part in of_jwts for end in (part, part[:PIECE_CHARS], part[-PIECE_CHARS:])}
     return sorted(form for form in sought if form.encode() in data)
 
 
 def is_jwt(secret: str) -> bool:
-    """Tell a JWT, whose first part is the same in all of them."""
+    """Match a JWT, whose first part is the same in all of them."""
     return secret.startswith("eyJ")
 
 
 def echo(secrets: Iterable[str]) -> str:
-    """Write what was sent in every form, as the words of a server."""
+    """Return what was sent in every encoding, in a server's words."""
     forms = sorted({form for secret in secrets for form in disguises(secret)})
     return " | ".join(["you sent", *forms])
 
 
 def parts(token: str) -> str:
-    """Write what may become of a token on its way: cut off, broken, and of a JWT its parts alone."""
+    """Return possible damage of a token: cut off, broken, and for a JWT its parts alone."""
     cut = [token[:20], token[-20:], f"{token[:16]} {token[16:]}", f"{token[:-16]}\r\n\t{token[-16:]}"]
     return " | ".join(["you sent", *cut, *(token.split(".")[1:] if is_jwt(token) else ())])
 
@@ -108,7 +108,7 @@ def escaped(text: str) -> bytes:
 
 @dataclass
 class Hostile:
-    """A server that repeats all secrets it is sent; what it does with them, the campaign's id says."""
+    """A server that repeats all secrets it is sent; the campaign's id selects how."""
 
     elsewhere: str = "http://127.0.0.1:1"
     sent: set[str] = field(default_factory=set)
@@ -130,7 +130,7 @@ class Hostile:
         if "getAllCampaignDetails" in target:
             return http(page(said, token))
         kind = re.search(r"cd-(\w+)", target)
-        if kind is None:  # a proxy is asked for a tunnel
+        if kind is None:  # a CONNECT to a proxy
             return http(said.encode(), status="403 Forbidden")
         if kind[1] == "throttled" and not self.throttled:
             self.throttled = True
@@ -139,7 +139,7 @@ class Hostile:
         return self.answers(said, token).get(kind[1], http(stopped(said, token)))
 
     def answers(self, said: str, token: str) -> dict[str, bytes]:
-        """Return an answer for each kind of campaign."""
+        """Return a response for each kind of campaign."""
         there = f"{self.elsewhere}/?auth={token}&{quote(token, safe='')}"
         return {
             "escaped": http(b'{"status":"Stopped","message":"' + escaped(said) + b'"}'),
@@ -164,13 +164,13 @@ class Hostile:
 
 
 def stopped(message: str, word: str) -> bytes:
-    """Write the answer to a stop, with words of one's own."""
+    """Return the response to a stop, with other words."""
     said = {"status": "Stopped", "message": message, "updatedAt": word, "campaignInstanceId": word}
     return json.dumps(said | {"campaignExecutionType": message}).encode()
 
 
 def page(said: str, token: str) -> bytes:
-    """Write a page of the list call, with a row that can be used and some that cannot."""
+    """Return a page of the list call, with a usable row and some unusable ones."""
     rows = [
         {"_id": "cd-1", "id": "cd-1", "name": said, "status": "Active", "updatedAt": token, "priority": token},
         {"_id": "cd-2", "id": "cd-2", "name": token, "status": token},
@@ -187,7 +187,7 @@ KINDS = (*Hostile().answers("", ""), "throttled", "good")
 
 @dataclass
 class Stage:
-    """A folder to run in, what was planted, and all that was said so far."""
+    """A folder to run in, the planted secrets, and all output so far."""
 
     folder: Path
     given: dict[str, str | None]
@@ -196,18 +196,18 @@ class Stage:
 
     @property
     def work(self) -> Path:
-        """The folder that commands run in."""
+        """The folder in which commands run."""
         return self.folder / "work"
 
     async def run(self, *args: str, **more: str | None) -> Ended:
-        """Run the command to its end and keep what it said."""
+        """Run the command until it ends and keep its output."""
         process = await self.start(*COMMAND, *args, **more)
         out, err = await asyncio.wait_for(process.communicate(), WAIT_S)
         self.said += out + err
         return Ended(process.returncode or 0, out.decode(), err.decode())
 
     async def start(self, *words: str, **more: str | None) -> asyncio.subprocess.Process:
-        """Start a command with what was given."""
+        """Start a command with these arguments."""
         (self.folder / "tmp").mkdir(exist_ok=True)
         own = {"XDG_STATE_HOME": str(self.folder / "state"), "TMPDIR": str(self.folder / "tmp")}
         own["BULKSTOP_QUOTA"] = "5000/60s"
@@ -221,12 +221,12 @@ class Stage:
         )
 
     def written(self) -> dict[Path, bytes]:
-        """Return every file that was written, but those that were planted."""
+        """Return every file that was written, except those with planted secrets."""
         files = [path for path in self.folder.rglob("*") if path.is_file() and "planted" not in path.parts]
         return {path.relative_to(self.folder): path.read_bytes() for path in files}
 
     def check(self, sent: Iterable[str] = ()) -> None:
-        """Make sure that no secret stands anywhere, and that nobody else may read what was written."""
+        """Check that no output contains a secret, and that no other user may read the written files."""
         secrets = [*self.secrets, *sent]
         assert leaked(secrets, self.said) == []
         assert {path: found for path, data in self.written().items() if (found := leaked(secrets, data))} == {}
@@ -237,14 +237,14 @@ class Stage:
 
 
 def key() -> str:
-    """Make an RSA key."""
+    """Create an RSA key."""
     made = rsa.generate_private_key(65537, 2048)
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return made.private_bytes(*form).decode()
 
 
 def plant(way: str, folder: Path) -> tuple[dict[str, str | None], list[str]]:
-    """Return credentials in one of the ways there are; the variables, and what is secret of it."""
+    """Return one kind of credentials; the variables, and the secrets in them."""
     planted = folder / "planted"
     planted.mkdir()
     file = str(planted / "secret")
@@ -280,7 +280,7 @@ LIST = ("--account-id", "a", "--stream-id", "st-1", "--status", "Active,Stopped"
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
-    """Make a folder with a list of campaigns of every kind."""
+    """Create a folder with a list of campaigns of every kind."""
     (tmp_path / "work").mkdir()
     rows = "".join(f"cd-{kind}-{number},voice,a,st-1\n" for number in range(2) for kind in KINDS)
     (tmp_path / "work" / "campaigns.csv").write_text(f"campaign_id,campaign_type,account_id,stream_id\n{rows}")
@@ -289,7 +289,7 @@ def stage(tmp_path: Path) -> Stage:
 
 @asynccontextmanager
 async def hostile() -> AsyncIterator[tuple[Hostile, Listener, Listener]]:
-    """Run the hostile server, and the one that its redirects lead to."""
+    """Run the hostile server, and the target of its redirects."""
     server = Hostile()
     async with listening(server) as here, listening(server) as there:
         server.elsewhere = there.url
@@ -300,13 +300,13 @@ async def hostile() -> AsyncIterator[tuple[Hostile, Listener, Listener]]:
     "way", [each if each == "token" else pytest.param(each, marks=pytest.mark.full) for each in WAYS]
 )
 async def test_what_a_server_repeats(way: str, stage: Stage) -> None:
-    """Whatever a server does with the token it was sent, no run shows or writes a secret, at debug neither."""
+    """Whatever a server does with the token, no run shows or writes a secret, not even at debug level."""
     stage.given, stage.secrets = plant(way, stage.folder)
     async with hostile() as (server, here, there):
         stop = stage.run(*STOP, "--host", here.url)
         machine = stage.run(*STOP, "--host", here.url, "--log-json", "-o", "other.csv")
         ends = await asyncio.gather(stop, machine)
-        # 3 if five refusals in a row close the group before a success: the order of the answers says which.
+        # 3 if five refusals in a row close the group before a success, which depends on the order of the responses.
         assert {end.code for end in ends} <= {1, 3}, ends
         assert there.connections == 0
     assert ends[0].code == 3 or ends[0].err.count(" DEBUG ") >= len(KINDS) * 2
@@ -331,7 +331,7 @@ async def test_what_other_commands_show(way: str, stage: Stage) -> None:
             stage.run("token"),
         ]
         ends = await asyncio.gather(*jobs)
-        assert ends[0].code in (1, 3), ends  # 3 if the order of the answers closes the group
+        assert ends[0].code in (1, 3), ends  # 3 if the order of the responses closes the group
         assert [end.code for end in ends[1:]] == [0, 0, 0, 0], ends
         (stage.work / "out.jsonl").write_text(ends[0].out)
         (stage.work / "out.jsonl").chmod(0o600)
@@ -341,7 +341,7 @@ async def test_what_other_commands_show(way: str, stage: Stage) -> None:
         )
         later = await asyncio.gather(stage.run("report", "out.jsonl"), *read_back)
         assert later[0].code == 0, later
-        # Of most campaigns it tells nothing; whether it is asked for the others hangs on the order of the lines.
+        # For most campaigns it reports nothing; whether it is called for the others depends on the order of the lines.
         assert {end.code for end in later[1:]} <= {1, 3}, later
     assert "[masked]" in (stage.work / "found.jsonl").read_text()
     stage.check(server.sent)
@@ -386,7 +386,7 @@ if os.environ["WHERE"] == "mint":
 else:
     aiohttp_transport.AiohttpTransport.post = post
 """
-"""A plug-in that lets calls, or the making of tokens, break in every way there is, with secrets in all that is said."""
+"""A plug-in that makes calls, or the making of tokens, fail in every way, with secrets in all messages."""
 
 
 @pytest.mark.parametrize(("way", "where"), [("token", "post"), ("token command", "post"), ("client secret", "mint")])
@@ -412,7 +412,7 @@ async def test_crash(way: str, where: str, stage: Stage) -> None:
 
 @pytest.mark.full
 async def test_a_proxy_that_repeats_its_password(stage: Stage) -> None:
-    """A proxy's password is in no result, also when the proxy itself answers and repeats what it was sent."""
+    """A proxy's password is in no result, even when the proxy itself answers and repeats it."""
     async with hostile() as (server, here, _):
         there = f"http://user:{quote(PASSWORD, safe='')}@127.0.0.1:{here.port}"
         stage.given = {"BULKSTOP_TOKEN": OPAQUE, "BULKSTOP_PROXY": there}
@@ -425,7 +425,7 @@ async def test_a_proxy_that_repeats_its_password(stage: Stage) -> None:
         ]
         ends = await asyncio.gather(*jobs)
     codes = [end.code for end in ends]
-    assert set(codes[:2]) <= {1, 3}, ends  # by the order of the answers so many fail in a row that the group ends
+    assert set(codes[:2]) <= {1, 3}, ends  # the order of the responses may end the group
     assert codes[2:] == [3, 0], ends
     assert PASSWORD in server.sent
     stage.check()
@@ -433,7 +433,7 @@ async def test_a_proxy_that_repeats_its_password(stage: Stage) -> None:
 
 @pytest.mark.full
 async def test_a_store_that_repeats_its_password(stage: Stage) -> None:
-    """A Redis password is shown nowhere, whatever the store says of it, and whether it is there at all."""
+    """A Redis password is never shown, whatever the store replies, and whether it is reachable."""
     said = list[bytes]()
 
     async def refuse(connection: Connection) -> None:
@@ -460,13 +460,13 @@ async def test_a_store_that_repeats_its_password(stage: Stage) -> None:
 
 
 async def test_who_looks_at_processes(stage: Stage) -> None:
-    """A token stands on no command line, neither in the environment of the command that gives it."""
+    """A token is on no command line, and not in the environment of the token command."""
     stage.given, stage.secrets = plant("token command", stage.folder)
     look = "cat /proc/self/environ /proc/self/cmdline /proc/$PPID/cmdline >seen; cat "
     stage.given["BULKSTOP_TOKEN_COMMAND"] = f"umask 077; {look} {stage.folder}/planted/secret"
     async with hostile() as (_, here, _):
         end = await stage.run(*STOP, "--host", here.url)
-    assert end.code in (1, 3)  # 3 if the order of the answers closes the group
+    assert end.code in (1, 3)  # 3 if the order of the responses closes the group
     seen = (stage.work / "seen").read_bytes()
     assert b"bulkstop\0stop\0campaigns.csv" in seen
     assert b"XDG_STATE_HOME" in seen
@@ -479,12 +479,12 @@ PLANTED = {
     "redis": "Ws4-planted-redis/Lk7Pq3",
     "client": "Xe5-planted-client/Ru8Fz2",
 }
-"""Secrets that no other test has: they are looked for in all processes of this machine."""
+"""Secrets that no other test has, because all processes of this machine are searched for them."""
 
 
 @dataclass
 class Holding(Hostile):
-    """A hostile server that answers only once it may."""
+    """A hostile server that answers only once it is released."""
 
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
@@ -497,7 +497,7 @@ class Holding(Hostile):
 
 
 def processes() -> Iterator[tuple[int, dict[str, bytes]]]:
-    """Yield every process with what others can read of it."""
+    """Yield every process with what other users can read of it."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             yield int(folder.name), {name: (folder / name).read_bytes() for name in ("cmdline", "environ", "limits")}
@@ -506,7 +506,7 @@ def processes() -> Iterator[tuple[int, dict[str, bytes]]]:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes where Linux has them")
 @pytest.mark.parametrize("way", ["token command", "client secret"])
 async def test_planted_secrets(way: str, stage: Stage) -> None:
-    """All secrets at once are in no file, log, core or command line, and in no child that has no need of them."""
+    """All secrets at once are in no file, log, core or command line, and in no child that does not need them."""
     planted = stage.folder / "planted"
     planted.mkdir()
     (planted / "token").write_text(PLANTED_JWT)
@@ -556,7 +556,7 @@ async def test_planted_secrets(way: str, stage: Stage) -> None:
 
 
 async def test_password_from_a_file(stage: Stage) -> None:
-    """A proxy's password from a file reaches the proxy, whichever transport is used, and nobody else."""
+    """A proxy's password from a file reaches only the proxy, with either transport."""
     stage.secrets = [PLANTED["proxy"]]
     planted = stage.folder / "planted"
     planted.mkdir()
@@ -581,7 +581,7 @@ async def test_password_from_a_file(stage: Stage) -> None:
 
 @pytest.mark.parametrize("more", [(), ("--log-json",)])
 async def test_typed_password(more: tuple[str, ...], stage: Stage) -> None:
-    """A password on the command line is warned of in one line, without itself, and stands in no record of the run."""
+    """A password on the command line causes a warning of one line without it, and is in no record of the run."""
     stage.secrets = [PASSWORD]
     proxy = f"http://user:{quote(PASSWORD, safe='')}@127.0.0.1:1"
     end = await stage.run(*OUTAGE, "--proxy", proxy, *more, BULKSTOP_TOKEN=OPAQUE)
@@ -594,7 +594,7 @@ async def test_typed_password(more: tuple[str, ...], stage: Stage) -> None:
 
 
 async def test_open_umask_and_no_home(stage: Stage) -> None:
-    """With a umask of 000 and without a home directory others can write nothing that is made, nor is it in the root."""
+    """With umask 000 and without a home directory, others cannot write any created file, and none is in the root."""
     stage.given = {"BULKSTOP_TOKEN": OPAQUE, "HOME": "", "XDG_STATE_HOME": None}
     state = stage.folder / "a" / "b" / "state"
     shell = ("sh", "-c", 'umask 000; exec "$@"', "sh")
@@ -621,7 +621,7 @@ async def test_open_umask_and_no_home(stage: Stage) -> None:
     ],
 )
 async def test_credentials_that_are_none(command: str | None, file: str, stage: Stage) -> None:
-    """What is said of a token that cannot be used does not hold it."""
+    """Messages about an unusable token do not contain it."""
     (stage.folder / "planted").mkdir()
     planted = stage.folder / "planted" / "secret"
     planted.write_text(file)
@@ -636,7 +636,7 @@ async def test_credentials_that_are_none(command: str | None, file: str, stage: 
 
 @pytest.mark.parametrize("alg", ["RS256", "HS256"])
 async def test_a_secret_of_another_kind(alg: str, stage: Stage) -> None:
-    """A secret that does not fit its algorithm is not shown in saying so."""
+    """A message about a secret that does not fit its algorithm does not contain it."""
     stage.given, stage.secrets = plant("key" if alg == "HS256" else "client secret", stage.folder)
     stage.given["BULKSTOP_JWT_ALG"] = alg
     end = await stage.run("stop", "campaigns.csv", "--yes", "--host", "127.0.0.1:1", "--log-level", "debug")
@@ -658,7 +658,7 @@ async def test_a_secret_of_another_kind(alg: str, stage: Stage) -> None:
     ],
 )
 async def test_what_was_typed_in_the_wrong_place(words: tuple[str, ...], stage: Stage) -> None:
-    """A secret given where it has no place is refused and not repeated."""
+    """A secret in the wrong place is refused and not repeated."""
     stage.secrets = [OPAQUE]
     stage.given = {"BULKSTOP_TOKEN": "another-token-of-some-length"}
     (stage.folder / "planted").mkdir()
@@ -671,7 +671,7 @@ async def test_what_was_typed_in_the_wrong_place(words: tuple[str, ...], stage: 
 
 
 async def test_simulator(stage: Stage) -> None:
-    """The simulator logs no token and no secret, whatever it is sent."""
+    """The simulator logs no token and no secret, whatever it receives."""
     stage.given, stage.secrets = plant("client secret", stage.folder)
     log = stage.work / "requests.jsonl"
     log.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""`bulkstop schedule serve`: which process it starts when, by a clock of the test's own."""
+"""`bulkstop schedule serve`: which process it starts when, by a clock of the test."""
 
 import signal
 import sys
@@ -20,7 +20,7 @@ FIRING = datetime(2027, 3, 2, 18, tzinfo=UTC)
 
 
 class _Process(Popen[bytes]):
-    """A run that ends when it is told to, or when the test says so."""
+    """A run that ends on a signal, or when the test ends it."""
 
     def __init__(self) -> None:
         self.code: int | None = None
@@ -32,12 +32,12 @@ class _Process(Popen[bytes]):
         self.code = -sig
 
     def __del__(self) -> None:
-        """Leave nothing behind, as nothing was started."""
+        """Do nothing, because no process was started."""
 
 
 @dataclass
 class World:
-    """The clock, what was started, and what was said."""
+    """The clock, the started runs, and the output."""
 
     folder: Path
     now: datetime = FIRING - timedelta(hours=3)
@@ -52,17 +52,17 @@ class World:
         return Server([schedule], self.start, self.said.append, now=lambda: self.now, sleep=self.sleep)
 
     def start(self, words: Sequence[str]) -> "Popen[bytes]":
-        """Note what is started."""
+        """Record a start."""
         self.started.append((self.now, words))
         self.processes.append(_Process())
         return self.processes[-1]
 
     def sleep(self, length_s: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.now += timedelta(seconds=length_s)
 
     def note(self, event: Event) -> None:
-        """Let the run that was started last end, and write a line about the firing."""
+        """End the run that was started last, and write a journal line about the firing."""
         (firing,) = list_firings(Timetable("eod", (time(18),), "UTC"), FIRING, FIRING)
         Journal(str(self.folder), "eod").append(make_entry(event, Occasion(firing), self.now, exit_code=0))
         self.processes[-1].code = 0
@@ -81,7 +81,7 @@ def world(tmp_path: Path) -> World:
 
 
 def test_preflight_and_firing(world: World) -> None:
-    """It starts the preflight and the firing at their times, each once, whatever the hours bring."""
+    """It starts the preflight and the firing once, at their times, over many hours."""
     server = world.make_server()
     world.step_until(server, FIRING - timedelta(minutes=58))
     world.note(Event.PREFLIGHT)
@@ -110,7 +110,7 @@ def test_unfinished(world: World) -> None:
 
 
 def test_clock_set_back(world: World) -> None:
-    """A clock that is set back fires nothing twice, and holds nothing up."""
+    """A clock that is set back repeats no firing, and delays none."""
     world.now = FIRING
     server = world.make_server()
     server.step()
@@ -121,7 +121,7 @@ def test_clock_set_back(world: World) -> None:
 
 
 def test_end(world: World) -> None:
-    """Told to end, it passes that on to what runs, waits for it, and starts nothing more."""
+    """On a signal, it signals its runs, waits for them, and starts nothing more."""
     world.now = FIRING
     server = world.make_server()
     server.step()

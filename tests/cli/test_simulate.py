@@ -1,4 +1,4 @@
-"""`bulkstop simulate` as a user runs it."""
+"""`bulkstop simulate` for a user."""
 
 import signal
 import socket
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.real
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_address_first(signum: signal.Signals, tmp_path: Path) -> None:
-    """Its first line on standard output is its address, and there it answers; a signal ends it with exit 0."""
+    """The first line of standard output is its address, where it answers; a signal ends it with exit 0."""
     process = started("simulate", cwd=tmp_path)
     assert process.stdout is not None
     host, _, port = process.stdout.readline().strip().removeprefix("http://").partition(":")
@@ -58,7 +58,7 @@ def test_refusals(args: list[str], told: str, tmp_path: Path) -> None:
 
 
 def test_port_in_use(tmp_path: Path) -> None:
-    """A port that somebody else has is exit 2 and one line."""
+    """A port in use is exit 2 and one line."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         run = bulkstop("simulate", "--port", str(port), cwd=tmp_path)
@@ -67,7 +67,7 @@ def test_port_in_use(tmp_path: Path) -> None:
 
 
 def test_faults(tmp_path: Path) -> None:
-    """Failures and quota are as asked for, and the log, which never holds a token, shows what happened."""
+    """Failures and quota are as requested, and the log, which never contains a token, shows every request."""
     ids = "".join(f"cd-{number}\n" for number in range(4))
     args = ("--format", "txt", "--type", "sms", "--account-id", "a", "--stream-id", "st", "--yes", "--attempts", "1")
     with simulator(tmp_path, "--fail", "100%", "--fail-status", "502", "--quota", "3/1s") as sim:

@@ -1,4 +1,4 @@
-"""`bulkstop stop` as a user runs it: a process with options, variables, files, pipes, signals and a terminal."""
+"""`bulkstop stop` for a user: a process with options, variables, files, pipes, signals and a terminal."""
 
 import csv
 import hashlib
@@ -44,7 +44,7 @@ def stop(sim: Simulated, *args: str, cwd: Path, **variables: str | None) -> Ende
 
 
 def arrived(sim: Simulated, ids: list[str]) -> list[str]:
-    """Return which of these campaigns the simulator was asked to stop, each as often as it was asked."""
+    """Return the campaigns that the simulator was asked to stop, once per request."""
     return [campaign_id for campaign_id in sim.ids() if campaign_id in ids]
 
 
@@ -64,7 +64,7 @@ class TestARun:
         assert sorted(arrived(sim, three)) == sorted(three)
 
     def test_result_file(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """The result file is named after the first input, has the contract's keys in order, and is the user's alone."""
+        """The result file is named after the first input, has the documented keys in order, and is private."""
         here.stop(sim, "--yes")
         lines = results(tmp_path / LINE)
         assert [tuple(line) for line in lines] == [COLUMNS] * 3
@@ -74,7 +74,7 @@ class TestARun:
         assert TOKEN not in (tmp_path / LINE).read_text()
 
     def test_duplicates_alone(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A duplicate is a line, not sent, and no failure."""
+        """A duplicate has a line, is not sent, and is no failure."""
         rows = (tmp_path / "campaigns.csv").read_text()
         (tmp_path / "campaigns.csv").write_text(rows + rows.splitlines()[1] + "\n")
         assert here.stop(sim, "--yes").code == 0
@@ -82,7 +82,7 @@ class TestARun:
         assert sorted(arrived(sim, three)) == sorted(three)
 
     def test_results_as_input(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A result file is an input: its campaigns can be stopped once more."""
+        """A result file is an input: its campaigns can be stopped again."""
         here.stop(sim, "--yes")
         run = here("stop", LINE, "--host", sim.url, "--expect", "3")
         assert run.code == 0
@@ -90,7 +90,7 @@ class TestARun:
         assert sorted(arrived(sim, three)) == sorted([*three, *three])
 
     def test_standard_input(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """`-` reads standard input in the form that `--format` names, again and again in the same folder."""
+        """`-` reads standard input in the format of `--format`, repeatedly in the same folder."""
         args = ("--format", "txt", "--type", "voice", "--account-id", "a", "--stream-id", "st", "--expect", "3")
         ids = "".join(f"{campaign_id}\n" for campaign_id in three)
         for _ in range(2):
@@ -100,7 +100,7 @@ class TestARun:
 
     @pytest.mark.parametrize("option", ["--resume", "--retry-failed", "--trust-results", "--retry=not_found"])
     def test_standard_input_gone_on_with(self, option: str, here: Here, tmp_path: Path) -> None:
-        """The results of a pipe have a name of their own each time, so whoever goes on with some says which."""
+        """Results of a pipe have another name each time, so that a run that continues must name them."""
         run = here("stop", "-", "--host", "api.example", "--format", "txt", option)
         assert run.code == 2
         assert run.err.startswith(
@@ -133,21 +133,21 @@ class TestBeforeSending:
 
     @pytest.mark.parametrize("given", ["3", "1..3"])
     def test_expected_number(self, here: Here, given: str, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """`--expect` with the right number needs no person."""
+        """`--expect` with the right number needs no confirmation."""
         assert here.stop(sim, "--quiet", "--expect", given).code == 0
         assert sorted(arrived(sim, three)) == sorted(three)
 
     def test_long_list(self, here: Here, sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-        """The plan says how long a list takes at least under the quota: 1,000 campaigns 16 min."""
+        """The plan has the least duration of a list under the quota: 1,000 campaigns take 16 min."""
         make_list(1000)
         assert "at least 16 min" in here.stop(sim, "--dry-run", "--quota-store", "memory", BULKSTOP_QUOTA=None).err
 
 
 class TestSettings:
-    """The option wins over the variable, the variable over the profile, the profile over the default."""
+    """The option overrides the variable, which overrides the profile, then the default."""
 
     def test_order(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """Each level is seen in the plan once the level above it is gone."""
+        """The plan shows each level once the level above it is removed."""
         config = tmp_path / "my.toml"
         config.write_text(f'[profile.default]\nhost = "{sim.url}"\nquota = "30/60s"\n')
         base, variable = ["--dry-run", "--config", "my.toml"], {"BULKSTOP_QUOTA": "20/60s"}
@@ -163,7 +163,7 @@ class TestSettings:
         assert quota() == "60/60s"
 
     def test_variables_alone(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A run can be set up with variables and no option, its token file included."""
+        """Variables alone can configure a run, including its token file."""
         (tmp_path / "token").write_text(TOKEN)
         run = here(
             "stop",
@@ -176,10 +176,10 @@ class TestSettings:
 
 
 class TestCredentials:
-    """Tokens that are minted are accepted; ones that are not are told, never shown."""
+    """The service accepts signed tokens; bad ones are reported but never shown."""
 
     def test_minted(self, three: list[str], tmp_path: Path) -> None:
-        """With the client id and its secret a run mints tokens that the service accepts, single-use ones too."""
+        """With the client id and its secret a run signs tokens that the service accepts, also single-use ones."""
         secret = {"BULKSTOP_CLIENT_ID": "cs-1", "BULKSTOP_CLIENT_SECRET": "a-secret-of-32-characters-or-more"}
         with simulator(tmp_path, "--require-jti", **secret) as strict:
             run = stop(strict, "--yes", "--jti", cwd=tmp_path, BULKSTOP_TOKEN=None, **secret)
@@ -187,7 +187,7 @@ class TestCredentials:
             assert secret["BULKSTOP_CLIENT_SECRET"] not in run.err
 
     def test_refused(self, three: list[str], tmp_path: Path) -> None:
-        """A token that the service refuses ends in `unauthorized` lines that have not ended, and exit 3."""
+        """With a refused token, lines are `unauthorized` and not final, and the exit code is 3."""
         with simulator(tmp_path, BULKSTOP_CLIENT_SECRET="a-secret-of-32-characters-or-more") as strict:
             run = stop(strict, "--yes", cwd=tmp_path)
         assert run.code == 3
@@ -197,7 +197,7 @@ class TestCredentials:
 
 
 class TestOutput:
-    """Where results go, and what happens when they cannot."""
+    """Where results go, and what happens if they cannot be written."""
 
     def test_overwrite(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """`--overwrite` replaces a result file."""
@@ -213,7 +213,7 @@ class TestOutput:
         assert [path.name for path in tmp_path.iterdir()] == ["campaigns.csv"]
 
     def test_csv(self, here: Here, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A name in `.csv` writes CSV with the same columns."""
+        """A file name in `.csv` gets CSV with the same columns."""
         assert here.stop(sim, "--yes", "-o", "out.csv").code == 0
         with (tmp_path / "out.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
@@ -221,7 +221,7 @@ class TestOutput:
         assert {row["campaign_id"] for row in rows} == set(three)
 
     def test_reader_that_goes(self, make_list: MakeList, tmp_path: Path) -> None:
-        """`| head -1` ends the run without a traceback; what could not be written is told on standard error."""
+        """`| head -1` ends the run without a traceback; unwritten results are on standard error."""
         make_list(400)
         with simulator(tmp_path, "--latency", "50") as slow:
             options = ("--yes", "-o", "-", "--quota", "none", "--concurrency", "2")
@@ -239,7 +239,7 @@ class TestOutput:
         assert {*told, first["campaign_id"]} <= set(slow.ids())
 
     def test_full_disk(self, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """Results that cannot be written end the run with exit 3, and every stop that was made is told."""
+        """Unwritable results end the run with exit 3, and every stop that was made is reported."""
         run = stop(sim, "--yes", "-o", "/dev/full", cwd=tmp_path)
         assert run.code == 3
         told = [json.loads(line)["campaign_id"] for line in run.err.splitlines() if line.startswith("{")]
@@ -248,7 +248,7 @@ class TestOutput:
 
     @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-"])
     def test_closed_streams(self, closed: str, sim: Simulated, three: list[str], tmp_path: Path) -> None:
-        """A run does its work with standard streams closed, and its file holds nothing but results."""
+        """A run works with closed standard streams, and its file contains only results."""
         code, _ = self.shell(f"stop campaigns.csv --yes --host {sim.url} {closed}", tmp_path)
         assert code == 0
         assert {line["campaign_id"] for line in results(tmp_path / LINE)} == set(three)
@@ -275,13 +275,13 @@ class TestOutput:
 
 
 class TestSignals:
-    """The first signal drains, the second cuts off; every row has its line."""
+    """The first signal drains, the second aborts; every row has its line."""
 
     @pytest.mark.parametrize(
         ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=lambda each: each
     )
     def test_drain(self, signum: signal.Signals, code: int, make_list: MakeList, tmp_path: Path) -> None:
-        """After a signal nothing more leaves; what is in flight is waited for, and the rest is `not_sent`."""
+        """After a signal no further call is sent; those in flight finish, and the rest is `not_sent`."""
         make_list(400)
         with simulator(tmp_path, "--latency", "50") as slow:
             options = ("--yes", "-o", "-", "--quota", "none", "--concurrency", "2")
@@ -289,7 +289,7 @@ class TestSignals:
             assert process.stdout is not None
             first = process.stdout.readline()
             process.send_signal(signum)
-            # By the same reader: it may hold a second line already, which communicate() would not see.
+            # The same reader, because it may have a second line already, which communicate() would not see.
             rest = process.stdout.read()
             run = ended(process)
             assert run.code == code
@@ -301,7 +301,7 @@ class TestSignals:
             assert sorted(sent) == sorted(slow.ids())
 
     def test_hang_up_with_results_on_it(self, make_list: MakeList, tmp_path: Path) -> None:
-        """A terminal that is closed while it shows the results ends the run by SIGHUP, and not as a fault."""
+        """A terminal that is closed while it shows the results ends the run by SIGHUP, without a fault."""
         make_list(400)
         with simulator(tmp_path, "--latency", "20") as slow:
             pid, terminal = pty.fork()
@@ -316,7 +316,7 @@ class TestSignals:
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
 
     def test_abort(self, three: list[str], tmp_path: Path) -> None:
-        """A second Ctrl-C cuts off what is in flight: those campaigns are `unknown`, those behind them `not_sent`."""
+        """A second Ctrl-C aborts the calls in flight: their campaigns are `unknown`, later ones `not_sent`."""
         with self.held_run(tmp_path, "--concurrency", "2", hold=2) as process:
             process.send_signal(signal.SIGINT)
             assert process.stderr is not None
@@ -358,15 +358,15 @@ class HeldRun:
         return process
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the calls."""
+        """Close the calls."""
         self._open.close()
 
 
 class TestFirstTry:
-    """What a newcomer runs into, and what it leaves behind: nothing."""
+    """A newcomer's first mistakes, which leave no files."""
 
     def test_two_signals_at_once(self, tmp_path: Path, make_list: MakeList) -> None:
-        """A second signal that comes while the run ends does not kill it: it says how it ended, with its exit code."""
+        """A second signal while the run ends does not kill it: it reports how it ended, with its exit code."""
         make_list(20)
         with simulator(tmp_path) as sim:
             process = started(

@@ -14,7 +14,7 @@ WORDS = ("--account-id", "a1", "--stream-id", "s1", "--yes", "-o", "r.jsonl")
 
 
 def stop(here: Here, sim: Simulated, *words: str, after: tuple[float | None, ...] = ()) -> int:
-    """Stop a list of campaigns that are due so many seconds after now; without any, the list that is there."""
+    """Stop a list of campaigns that are due in these seconds; without any, the existing list."""
     if after:
         now = datetime.now(UTC)
         times = ("" if each is None else (now + timedelta(seconds=each)).isoformat() for each in after)
@@ -26,12 +26,12 @@ def stop(here: Here, sim: Simulated, *words: str, after: tuple[float | None, ...
 
 
 def outcomes(here: Here) -> dict[int, str]:
-    """Return the latest outcome of each row, by its line."""
+    """Return the latest outcome of each row, by line."""
     return {row["line"]: row["outcome"] for row in results(here.folder / "r.jsonl")}
 
 
 def test_finish_by_and_resume(here: Here, sim: Simulated) -> None:
-    """What is due after the time to finish by is left, and is stopped by its time by --resume."""
+    """Campaigns due after the deadline are left, and --resume stops them in time."""
     assert stop(here, sim, "--finish-by", "+1s", after=(None, -60, 8)) == 4
     assert outcomes(here) == {2: "stopped", 3: "stopped", 4: "not_sent"}
     assert stop(here, sim, "--resume") == 0
@@ -43,7 +43,7 @@ def test_finish_by_and_resume(here: Here, sim: Simulated) -> None:
 
 
 def test_waves(here: Here, sim: Simulated) -> None:
-    """Waves begin with what is due first, and each row still has its line."""
+    """Waves begin with the campaigns due first, and each row has its line."""
     assert stop(here, sim, "--waves", "1,100%", "--soak", "100ms", after=(7, None, -60, 6)) == 0
     rows = results(here.folder / "r.jsonl")
     assert sorted(outcomes(here)) == [2, 3, 4, 5]
@@ -52,7 +52,7 @@ def test_waves(here: Here, sim: Simulated) -> None:
 
 
 def test_two_profiles(here: Here, sim: Simulated) -> None:
-    """Each profile's rows are planned within its own quota: the plan warns of those alone that cannot be met."""
+    """Each profile's rows are planned within its own quota: the plan warns only of those that are too late."""
     profile = '[profile.{}]\nhost = "{}"\naccount_id = "{}"\nstream_id = "s1"\nquota = ["{}"]\n'
     here.folder.joinpath("bulkstop.toml").write_text(
         profile.format("slow", sim.url, "a1", "2/1h") + profile.format("fast", sim.url, "a2", "none")

@@ -1,4 +1,4 @@
-"""`--targets` as a process: two services with apps of their own, and accounts that refuse or are down."""
+"""`--targets` as a process: two services with their own apps, and accounts that refuse or are down."""
 
 import json
 import re
@@ -33,7 +33,7 @@ ROWS = "profile,stream_id\nnorth,st-1\nsouth,st-1\n"
 
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[dict[str, Simulated]]:
-    """Hold two services open, each with the secret of its own app, and write the profiles that reach them."""
+    """Run two services, each with the secret of its own app, and write the profiles that reach them."""
     folders = {name: tmp_path / name for name in ("north", "south")}
     for folder in folders.values():
         folder.mkdir()
@@ -53,7 +53,7 @@ def services(tmp_path: Path) -> Iterator[dict[str, Simulated]]:
 
 
 def test_missing_profile(tmp_path: Path) -> None:
-    """A target whose profile does not exist is told with its file and line."""
+    """A target with an unknown profile is reported with its file and line."""
     (tmp_path / "bulkstop.toml").write_text('[profile.north]\nhost = "north.example"\n')
     (tmp_path / "bulkstop.toml").chmod(0o600)
     (tmp_path / "targets.csv").write_text("profile,stream_id\nnorht,st-1\n")
@@ -62,7 +62,7 @@ def test_missing_profile(tmp_path: Path) -> None:
 
 
 def test_each_account_with_its_own_credentials(services: dict[str, Simulated], tmp_path: Path) -> None:
-    """One list comes out, `stop` calls for each row with the credentials of its profile, and `verify` proves it."""
+    """There is one list; `stop` calls for each row with its profile's credentials, and `verify` proves it."""
     found = bulkstop("discover", "--targets", "targets.csv", "-o", "list.jsonl", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert found.code == 0, found.err
     rows = [json.loads(line) for line in (tmp_path / "list.jsonl").read_text().splitlines()]
@@ -88,7 +88,7 @@ def test_each_account_with_its_own_credentials(services: dict[str, Simulated], t
 
 
 def test_one_that_refuses_stops_no_other(services: dict[str, Simulated], tmp_path: Path) -> None:
-    """Accounts that refuse, are down or have no secret are named, exit 1; what the others have is stopped."""
+    """Accounts that refuse, are down or lack a secret are named, exit 1; campaigns of the others are stopped."""
     with (tmp_path / "bulkstop.toml").open("a") as file:
         file.write(PROFILE.format("lost", services["north"].url, "gone"))
     (tmp_path / "targets.csv").write_text(f"{ROWS}refused,st-1\nlost,st-1\ndown,st-1\n")
@@ -110,7 +110,7 @@ def test_one_that_refuses_stops_no_other(services: dict[str, Simulated], tmp_pat
 
 @pytest.mark.full
 def test_no_account_answers(services: dict[str, Simulated], tmp_path: Path) -> None:
-    """Where no list at all could be read there is no list, and the exit code is 3."""
+    """If no list could be read, no list is written, with exit code 3."""
     (tmp_path / "targets.csv").write_text("profile,stream_id\nrefused,st-1\n")
     found = bulkstop("discover", "--targets", "targets.csv", "-o", "list.csv", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert (found.code, (tmp_path / "list.csv").exists()) == (3, False)
@@ -118,7 +118,7 @@ def test_no_account_answers(services: dict[str, Simulated], tmp_path: Path) -> N
 
 @pytest.mark.full
 def test_one_account_at_two_hosts(services: dict[str, Simulated], tmp_path: Path) -> None:
-    """What has the same ids at two hosts is two campaigns of two accounts: both are stopped, each by its own quota."""
+    """The same ids at two hosts are two campaigns of two accounts: both are stopped, each by its own quota."""
     (tmp_path / "targets.csv").write_text("profile,account_id,stream_id\nnorth,a1,st-1\nsouth,a1,st-1\n")
     how = ("--running", "--targets", "targets.csv", "--quota", f"{len(RUNS) + 10}/1h", "-o", "r.jsonl", "--yes")
     run = bulkstop("stop", *how, cwd=tmp_path, BULKSTOP_TOKEN=None)
@@ -129,14 +129,14 @@ def test_one_account_at_two_hosts(services: dict[str, Simulated], tmp_path: Path
 
 
 def paste(text: str, folder: Path, *more: str) -> Ended:
-    """Run the command that a line ends with, as it was handed out."""
+    """Run the command at the end of a line, unchanged."""
     words = shlex.split(text.partition(" -m bulkstop ")[2])
     return bulkstop(*words, *more, cwd=folder, BULKSTOP_TOKEN=None)
 
 
 @pytest.mark.full
 def test_commands_handed_out(services: dict[str, Simulated], tmp_path: Path) -> None:
-    """What is handed out names the profile that the targets gave, and works as it stands."""
+    """Suggested commands name the profile that the targets provided, and work unchanged."""
     found = bulkstop("discover", "--targets", "targets.csv", "-o", "list.csv", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert found.code == 0, found.err
     back = bulkstop("verify", "list.csv", "--targets", "targets.csv", cwd=tmp_path, BULKSTOP_TOKEN=None)
@@ -155,7 +155,7 @@ def test_commands_handed_out(services: dict[str, Simulated], tmp_path: Path) -> 
 
 
 def test_targets_beside_a_list(services: dict[str, Simulated], tmp_path: Path) -> None:
-    """A list has what it names: targets that are typed beside it are refused, those of a variable say nothing."""
+    """Targets typed beside a list are refused, and those of a variable are ignored."""
     (tmp_path / "list.csv").write_text("campaign_id,campaign_type,stream_id\ncd-1,sms,st-1\n")
     run = bulkstop("stop", "list.csv", "--targets", "targets.csv", "--dry-run", cwd=tmp_path)
     why = (
@@ -168,7 +168,7 @@ def test_targets_beside_a_list(services: dict[str, Simulated], tmp_path: Path) -
 
 @pytest.mark.full
 def test_nothing_runs_anywhere(services: dict[str, Simulated], tmp_path: Path) -> None:
-    """`verify --targets` without a file proves that nothing runs in any of them, or says what does."""
+    """`verify --targets` without a file proves that nothing runs in any target, or names what runs."""
     (tmp_path / "targets.csv").write_text("profile,stream_id,type\nnorth,st-1,voice\nsouth,st-1,sms\n")
     for _ in ("runs", "will run again"):
         back = bulkstop("verify", "--targets", "targets.csv", cwd=tmp_path, BULKSTOP_TOKEN=None)
@@ -187,7 +187,7 @@ def test_nothing_runs_anywhere(services: dict[str, Simulated], tmp_path: Path) -
 @pytest.mark.parametrize("option", ["--only-running", "--disable-schedule"])
 @pytest.mark.full
 def test_lists_that_cannot_be_read(option: str, services: dict[str, Simulated], tmp_path: Path) -> None:
-    """An account whose list cannot be read has its rows `not_sent`, the others are stopped, and `--resume` goes on."""
+    """Rows of an account with an unreadable list are `not_sent`, others are stopped, and `--resume` continues."""
     running = sorted(RUNS)[:2]
     kinds = {each: Campaigns(count=20, seed=3, any_id=False).by_id[each].campaign_type for each in running}
     rows = [f"{each},{kinds[each]},a1,st-1,{name}\n" for each in running for name in ("south", "down", "refused")]
@@ -207,7 +207,7 @@ def test_lists_that_cannot_be_read(option: str, services: dict[str, Simulated], 
 
 
 def test_hold(services: dict[str, Simulated], tmp_path: Path) -> None:
-    """All accounts are held, each with its own credentials; one that refuses is named, and makes exit 1."""
+    """All accounts are held, each with its own credentials; one that refuses is named, with exit 1."""
     with (tmp_path / "bulkstop.toml").open("a") as file:
         for name in services:  # two hosts may have accounts of one name
             file.write(f'[[profile.north.target]]\nprofile = "{name}"\naccount_id = "same"\nstream_id = "st-1"\n')
@@ -225,12 +225,12 @@ def test_hold(services: dict[str, Simulated], tmp_path: Path) -> None:
     assert again.err.count("the list of account a-refused cannot be read completely: ") == 1
     assert "NOT STOPPED: more may run: " in again.err
     *_, last = json.loads((tmp_path / "h.jsonl.run.json").read_text())["runs"]
-    assert last["command"][-2:] == ["--profile", "north"]  # that of the targets, for whoever goes on with the results
+    assert last["command"][-2:] == ["--profile", "north"]  # that of the targets, for commands that continue
 
 
 @pytest.mark.full
 def test_a_profile_that_names_the_accounts(services: dict[str, Simulated], tmp_path: Path) -> None:
-    """Without a host of its own a profile of targets is enough to stop all and to prove that none runs."""
+    """A profile of targets needs no host of its own to stop all and to prove that none runs."""
     tables = "".join(f'[[profile.all.target]]\nprofile = "{name}"\nstream_id = "st-1"\n' for name in services)
     with (tmp_path / "bulkstop.toml").open("a") as file:
         file.write(f"[profile.all]\nmax_campaigns = 100\n{tables}")

@@ -15,7 +15,7 @@ from bulkstop.source import read
 def test_how_far_a_reading_has_come(
     is_quiet: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line that is written over says what was read, and is gone at the end; who wants quiet sees none."""
+    """One overwritten line shows what was read, and is removed at the end; --quiet shows none."""
     monkeypatch.setattr(terminal, "is_shown", lambda: True)
     monkeypatch.setattr(terminal, "QUIET_S", 0.0)
     monkeypatch.setattr(terminal, "EVERY_S", 0.0)

@@ -1,4 +1,4 @@
-"""`bulkstop token` as a user runs it."""
+"""`bulkstop token` for a user."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def test_claims(tmp_path: Path) -> None:
 
 
 def test_print(tmp_path: Path) -> None:
-    """With `--print` it writes the token, and nothing else, to standard output: here one that was just minted."""
+    """With `--print` only the token goes to standard output, here a newly signed one."""
     app = {"BULKSTOP_TOKEN": None, "BULKSTOP_CLIENT_ID": "cs-1", "BULKSTOP_CLIENT_SECRET": SECRET}
     run = bulkstop("token", "--print", cwd=tmp_path, **app)
     assert (run.code, run.err) == (0, "")
@@ -43,7 +43,7 @@ def test_time_left(tmp_path: Path) -> None:
 
 
 def test_expired(tmp_path: Path) -> None:
-    """A token that has expired is exit 2, says so, and is not shown."""
+    """An expired token is exit 2 with a message, and is not shown."""
     token = jwt.encode({"sub": "u", "exp": int(time.time() - 600)}, SECRET)
     run = bulkstop("token", cwd=tmp_path, BULKSTOP_TOKEN=token)
     assert run.code == 2
@@ -60,27 +60,27 @@ def test_opaque(tmp_path: Path) -> None:
 
 
 def test_failing_command(tmp_path: Path) -> None:
-    """A command that gives no token is exit 2, and what it printed is not repeated."""
+    """A command without a token is exit 2, and its output is not repeated."""
     run = bulkstop("token", "--token-command", f"echo {TOKEN}; exit 3", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert (run.code, run.out) == (2, "")
     assert run.err.startswith("bulkstop: token command failed with exit code 3; its words may hold a secret ")
 
 
 def test_no_credentials(tmp_path: Path) -> None:
-    """Without credentials it is exit 2 and names the ways to give them."""
+    """Without credentials it is exit 2 and names the ways to provide them."""
     run = bulkstop("token", cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert run.code == 2
     assert "no credentials: set BULKSTOP_TOKEN" in run.err
 
 
 def test_claims_are_json(tmp_path: Path) -> None:
-    """The claims can be read by a program."""
+    """The claims are machine-readable."""
     run = bulkstop("token", cwd=tmp_path)
     assert json.loads(run.err[: run.err.rindex("}") + 1]) == {"sub": "u"}
 
 
 def test_profile_of_other_commands(tmp_path: Path) -> None:
-    """It needs no host and takes none, and a profile may have what it does not read."""
+    """It needs and accepts no host, and a profile may have settings that it does not read."""
     (tmp_path / "bulkstop.toml").write_text(
         f'[profile.prod]\nhost = "http://plain.example"\nquota = "1/s"\ntoken_command = "echo {TOKEN}"\n'
     )

@@ -1,4 +1,4 @@
-"""`--transport`: whatever carries the calls, a command does the same, and the service sees the same."""
+"""`--transport`: with either transport, a command does the same, and the service sees the same."""
 
 import csv
 import subprocess
@@ -23,12 +23,12 @@ ACCOUNT = ("--account-id", "a1", "--stream-id", "st-1")
 
 
 def calls(sim: Simulated) -> Counter[tuple[str, str]]:
-    """Count the calls that a service has had."""
+    """Return the number of calls of a service."""
     return Counter((request["operation"], request["campaign_id"] or "") for request in sim.requests())
 
 
 def stopped_and_verified(folder: Path, transport: str) -> tuple[list[tuple[object, ...]], Counter[tuple[str, str]]]:
-    """Stop all campaigns and their schedules, read back, list them; return the lines without times, and the calls."""
+    """Stop all campaigns and their schedules, verify, and list them; return the lines without times, and the calls."""
     folder.mkdir()
     rows = [f"{each.campaign_id},{each.campaign_type},a1,st-1\n" for each in POPULATION.by_id.values()]
     (folder / "all.csv").write_text("campaign_id,campaign_type,account_id,stream_id\n" + "".join(rows))
@@ -75,7 +75,7 @@ def test_a_load_test(transport: str, tmp_path: Path) -> None:
     ids=["stop", "stop-wire", "load", "load-aiohttp"],
 )
 def test_only_one_is_imported(args: tuple[str, ...], carrier: str, tmp_path: Path) -> None:
-    """A command uses the transport that is its own, or named, and does not pay for the other one's import."""
+    """A command imports only its transport, by default or by name."""
     (tmp_path / "one.csv").write_text("campaign_id,campaign_type,account_id,stream_id\ncd-1,voice,a1,st-1\n")
     with simulator(tmp_path) as sim:
         done = subprocess.run(
@@ -93,7 +93,7 @@ def test_only_one_is_imported(args: tuple[str, ...], carrier: str, tmp_path: Pat
 
 
 def test_https_proxy(tmp_path: Path) -> None:
-    """The wire does not go through a proxy that is reached by TLS, and says so before anything is done."""
+    """The wire refuses a proxy that is reached by TLS, before any call."""
     (tmp_path / "one.csv").write_text("campaign_id,campaign_type,account_id,stream_id\ncd-1,voice,a1,st-1\n")
     to = ("--host", "https://api.example", "--proxy", "https://u:pa55word@proxy", "--transport", "wire")
     run = bulkstop("stop", "one.csv", *to, "--yes", cwd=tmp_path)

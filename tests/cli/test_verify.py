@@ -1,4 +1,4 @@
-"""`bulkstop verify` as a process, against the simulator as a process: what it finds, says, writes and exits with."""
+"""`bulkstop verify` as a process, against the simulator as a process: its findings, messages, files and exit codes."""
 
 import asyncio
 import json
@@ -49,19 +49,19 @@ HEADER = (
 
 @pytest.fixture(scope="module")
 def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
-    """Hold a simulator open whose campaigns stay as they are."""
+    """Run a simulator whose campaigns do not change."""
     with simulator(tmp_path_factory.mktemp("still"), "--campaigns", str(COUNT), "--seed", str(SEED)) as found:
         yield found
 
 
 @cache
 def population() -> dict[str, SimulatedCampaign]:
-    """Return the simulator's campaigns as they are at first."""
+    """Return the simulator's initial campaigns."""
     return Campaigns(count=COUNT, seed=SEED, any_id=False).by_id
 
 
 def state(campaign: SimulatedCampaign) -> str:
-    """Say how a campaign of the simulator is to be judged."""
+    """Return the expected state of a campaign of the simulator."""
     if campaign.status in ("Scheduled", "Rescheduled"):
         return "scheduled"
     if campaign.status not in ("Stopped", "Completed", "Ready"):
@@ -72,7 +72,7 @@ def state(campaign: SimulatedCampaign) -> str:
 
 
 def result(campaign_id: str, outcome: Outcome = Outcome.STOPPED, line: int = 2, **more: Any) -> Result:
-    """Make the result of a voice campaign."""
+    """Return the result of a voice campaign."""
     known: dict[str, Any] = {"campaign_type": CampaignType.VOICE, "account_id": "a1", "stream_id": "st-1"}
     return Result(campaign_id, outcome=outcome, source="list.csv", line=line, **(known | more))
 
@@ -85,7 +85,7 @@ def write(folder: Path, *found: Result, name: str = RESULTS) -> None:
 
 
 def write_all(folder: Path, *states: str, account: str = "a1", name: str = RESULTS) -> list[str]:
-    """Write the results of all campaigns of the simulator that are so; return their ids."""
+    """Write the results of all campaigns that satisfy a condition; return their ids."""
     found = [each for each in population().values() if not states or state(each) in states]
     kinds = {each.campaign_id: each.campaign_type for each in found}
     rows = [
@@ -96,13 +96,13 @@ def write_all(folder: Path, *states: str, account: str = "a1", name: str = RESUL
 
 
 def verify(sim: Simulated | str, *args: str, cwd: Path, **variables: str | None) -> Ended:
-    """Run the command on a service."""
+    """Run the command against a service."""
     host = sim if isinstance(sim, str) else sim.url
     return bulkstop("verify", *(args or (RESULTS,)), "--host", host, *FREE, cwd=cwd, **variables)
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
-    """Read a list that was written as CSV."""
+    """Read a CSV list."""
     header, *found = text.splitlines()
     assert header == HEADER
     return [dict(zip(HEADER.split(","), line.split(","), strict=True)) for line in found]
@@ -112,7 +112,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def test_nothing_runs(still: Simulated, tmp_path: Path) -> None:
-    """When all campaigns are at rest that is said, and nothing is written."""
+    """If all campaigns are at rest, the command says so, and writes nothing."""
     ids = write_all(tmp_path, "not_running")
     run = verify(still, cwd=tmp_path)
     assert (run.code, run.err) == (0, "")
@@ -135,7 +135,7 @@ def test_nothing_runs(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_what_still_runs(still: Simulated, tmp_path: Path) -> None:
-    """All that runs, is scheduled or runs again is listed, and written privately as a list that `stop` takes."""
+    """All that runs, is scheduled or runs again is in a private list that `stop` accepts."""
     ids = write_all(tmp_path)
     run = verify(still, cwd=tmp_path)
     assert run.code == 1
@@ -167,7 +167,7 @@ def test_what_still_runs(still: Simulated, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_while_they_change(tmp_path: Path) -> None:
-    """Of lists of many pages that change after every call, each campaign is told once, in a state that it was in."""
+    """In lists of many pages that change after every call, each campaign is reported once, in a state that it had."""
     write_all(tmp_path)
     options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--churn", str(CHURN))
     with simulator(tmp_path, *options) as sim:
@@ -186,13 +186,13 @@ def test_while_they_change(tmp_path: Path) -> None:
     found = {each["campaign_id"]: each["state"] for each in told["findings"]}
     assert len(found) == len(told["findings"]) == COUNT - told["states"]["not_running"]
     assert {name for name in was if found.get(name, "not_running") not in was[name]} == set()
-    assert sum(len(states) > 1 for states in was.values()) > 100  # else nothing changed
+    assert sum(len(states) > 1 for states in was.values()) > 100  # otherwise nothing changed
     assert {row["campaign_id"] for row in rows_of((tmp_path / AGAIN).read_text())} == set(found)
 
 
 @pytest.mark.full
 def test_after_a_stop(tmp_path: Path) -> None:
-    """What was stopped is at rest; what a schedule starts again is told, as a stop does not end that."""
+    """Stopped campaigns are at rest; one that a schedule starts again is reported, because a stop does not end that."""
     with simulator(tmp_path, "--campaigns", "120", "--seed", "3") as sim:
         where = ("--host", sim.url, "--account-id", "a1", "--stream-id", "st-1", *FREE)
         bulkstop("discover", *where, "--status", "Active,Scheduled", "-o", "list.csv", cwd=tmp_path)
@@ -209,7 +209,7 @@ def test_after_a_stop(tmp_path: Path) -> None:
 
 
 def test_what_was_never_stopped(still: Simulated, tmp_path: Path) -> None:
-    """Rows that were not sent or failed are looked at; protected ones may run; rows without a campaign are counted."""
+    """Rows that were not sent or failed are checked; protected ones may run; rows without a campaign are counted."""
     runs, other = [name for name, each in population().items() if each.status == "Active" and "5" in each.name][:2]
     kinds = {name: population()[name].campaign_type for name in (runs, other)}
     write(
@@ -231,7 +231,7 @@ def test_what_was_never_stopped(still: Simulated, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_what_could_not_be_used(tmp_path: Path) -> None:
-    """A campaign whose row could not be used may run all the same: it is looked at, and what cannot be is named."""
+    """A campaign of an unusable row may run, so it is checked; one that cannot be checked is named."""
     with simulator(tmp_path, "--campaigns", "60", "--seed", "3") as sim:
         where = ("--host", sim.url, "--account-id", "a1", "--stream-id", "st-1", *FREE)
         bulkstop("discover", *where, "--status", "Active", "--type", "voice", "-o", "list.jsonl", cwd=tmp_path)
@@ -254,10 +254,10 @@ def test_what_could_not_be_used(tmp_path: Path) -> None:
 
 @pytest.mark.full
 class TestLastWord:
-    """How `stop --verify` ends: by what was read back, where the run itself is done."""
+    """How `stop --verify` ends: by the verification, if the run itself succeeded."""
 
     def stop(self, sim: Simulated, tmp_path: Path, *args: str, recurring: bool, more: str = "") -> Ended:
-        """Stop one campaign, with a schedule that starts it again or without one, and what else is in the list."""
+        """Stop one campaign, with or without a recurring schedule, and other rows of a list."""
         voice = (each for each in population().values() if each.campaign_type is CampaignType.VOICE)
         first = next(each for each in voice if (each.recurring if recurring else each.status == "Active"))
         (tmp_path / "list.csv").write_text(f"id,type\n{first.campaign_id},voice\n{more}")
@@ -266,12 +266,12 @@ class TestLastWord:
 
     @pytest.fixture
     def own(self, tmp_path: Path) -> Iterator[Simulated]:
-        """Hold a simulator open whose campaigns are stopped."""
+        """Run a simulator whose campaigns are stopped."""
         with simulator(tmp_path, "--campaigns", str(COUNT), "--seed", str(SEED)) as sim:
             yield sim
 
     def test_at_rest(self, own: Simulated, tmp_path: Path) -> None:
-        """What is at rest for good ends as the run does; --quiet says nothing then."""
+        """Campaigns at rest for good end as the run does; --quiet then prints nothing."""
         run = self.stop(own, tmp_path, recurring=False)
         assert (run.code, run.err.splitlines()[-1]) == (0, "DONE: all 1 stopped")
         again = self.stop(own, tmp_path, "--overwrite", "--quiet", recurring=False)
@@ -279,7 +279,7 @@ class TestLastWord:
 
     @pytest.mark.parametrize("quiet", [(), ("--quiet",)])
     def test_runs_again(self, own: Simulated, tmp_path: Path, quiet: tuple[str, ...]) -> None:
-        """What a schedule starts again is not stopped, whatever the run said; the command that stops it follows."""
+        """A campaign that a schedule starts again is not stopped, whatever the run said; the command for it follows."""
         run = self.stop(own, tmp_path, *quiet, recurring=True)
         verdict, way_on = run.err.splitlines()[-2:]
         assert run.code == 1
@@ -289,7 +289,7 @@ class TestLastWord:
         assert "DONE: " not in run.err
 
     def test_failed(self, own: Simulated, tmp_path: Path) -> None:
-        """A run that failed ends with its own verdict, after what was read back."""
+        """A failed run ends with its own verdict, after the verification."""
         run = self.stop(own, tmp_path, recurring=False, more="..,voice\n")
         verdict, way_on = run.err.splitlines()[-2:]
         assert (run.code, verdict) == (1, "NOT STOPPED: 1 of 2 (1 invalid)")
@@ -297,14 +297,14 @@ class TestLastWord:
         assert way_on.startswith("To go on, correct the invalid rows of the list: ")
 
     def test_log_for_machines(self, own: Simulated, tmp_path: Path) -> None:
-        """A log of JSON has no verdict between its lines."""
+        """A JSON log has no verdict between its lines."""
         run = self.stop(own, tmp_path, "--log-json", recurring=True)
         assert run.code == 1
         assert "NOT STOPPED" not in run.err
 
 
 def test_nothing_that_can_be_looked_at(tmp_path: Path) -> None:
-    """When no row names a campaign, nobody is asked, and that is not a proof."""
+    """If no row names a campaign, no call is made, and that is not a proof."""
     write(tmp_path, result("", Outcome.INVALID, error="no campaign id"), result("..", line=3))
     run = verify("http://127.0.0.1:1", cwd=tmp_path)
     assert (run.code, "list.csv line 3: campaign id '..' is a path step" in run.out) == (1, True)
@@ -312,7 +312,7 @@ def test_nothing_that_can_be_looked_at(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_several_accounts_and_files(still: Simulated, tmp_path: Path) -> None:
-    """Results of several files and accounts are looked at, each account with its own calls; CSV is read as well."""
+    """Results of several files and accounts are checked, each account with its own calls; CSV is read as well."""
     ids = write_all(tmp_path, "not_running", name="one.csv")
     write_all(tmp_path, "not_running", account="a2", name="two.jsonl")
     before = len(still.requests())
@@ -323,7 +323,7 @@ def test_several_accounts_and_files(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_rows_without_a_line(still: Simulated, tmp_path: Path) -> None:
-    """When a run was killed, campaigns of its list may be missing from the results: that is not a proof."""
+    """If a run was killed, campaigns of its list may be missing from the results, so there is no proof."""
     write_all(tmp_path, "not_running")
     rows = len(results(tmp_path / RESULTS))
     section = {"began_at": "", "user": "", "machine": "", "settings": {"host": still.url}, "inputs": {}}
@@ -339,7 +339,7 @@ def test_rows_without_a_line(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_what_the_list_does_not_have(tmp_path: Path) -> None:
-    """Campaigns that the list lacks are asked for one by one, as many as that takes is said before."""
+    """Campaigns that the list lacks are read individually, after a message with the number of calls."""
     write(tmp_path, *(result(f"cd-{n}", line=n) for n in range(2, 9)))
     with simulator(tmp_path, "--campaigns", "60") as sim:
         run = verify(sim, cwd=tmp_path)
@@ -365,7 +365,7 @@ def test_singly(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_within_the_quota(tmp_path: Path) -> None:
-    """Lists and single calls together keep to the quota of the account; the server's own log says so."""
+    """Lists and single calls together keep the quota of the account, by the server's own log."""
     write_all(tmp_path)
     with (tmp_path / RESULTS).open("ab") as file:
         file.writelines(formats.to_json(result(f"cd-{n}", line=n)) for n in range(5000, 5008))
@@ -382,7 +382,7 @@ def test_within_the_quota(tmp_path: Path) -> None:
 
 
 def test_one_quota_with_stop(tmp_path: Path) -> None:
-    """The calls that `stop` made count: a long wait is told, and a signal ends it at once."""
+    """The calls of `stop` count: a long wait is reported, and a signal ends it at once."""
     with simulator(tmp_path) as sim:
         (tmp_path / "list.csv").write_text(
             "id,type,account_id,stream_id\n" + "".join(f"cd-{n},sms,a1,st\n" for n in "123")
@@ -405,7 +405,7 @@ def test_one_quota_with_stop(tmp_path: Path) -> None:
 
 
 def test_ended_by_a_signal(tmp_path: Path) -> None:
-    """A signal ends it at once, in the middle of a call; nothing is written."""
+    """A signal ends it at once, during a call; nothing is written."""
     write(tmp_path, *(result(f"cd-{n}", line=n) for n in range(2, 50)))
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     with simulator(tmp_path, "--latency", "60000") as sim:
@@ -422,7 +422,7 @@ def test_ended_by_a_signal(tmp_path: Path) -> None:
 
 
 def test_no_network(tmp_path: Path) -> None:
-    """When nothing can be told at all, that is an exit code of its own, and no list."""
+    """If no state is known at all, that has its own exit code, and no list."""
     write(tmp_path, result("cd-1"), result("cd-2", line=3))
     run = verify("http://127.0.0.1:9", RESULTS, "--attempts", "1", cwd=tmp_path)
     assert run.code == 3
@@ -433,7 +433,7 @@ def test_no_network(tmp_path: Path) -> None:
 
 
 def test_no_token(still: Simulated, tmp_path: Path) -> None:
-    """Without credentials nothing is asked for; a command that gives none is a reason of its own."""
+    """Without credentials no call is made; a command without a token is a separate reason."""
     write(tmp_path, result("cd-1"))
     run = verify(still, cwd=tmp_path, BULKSTOP_TOKEN=None)
     assert (run.code, run.out) == (2, "")
@@ -453,7 +453,7 @@ def test_no_token(still: Simulated, tmp_path: Path) -> None:
     ],
 )
 async def test_hostile_answers(answer: bytes, tmp_path: Path) -> None:
-    """Whatever a service gives instead of states is no state: nothing is told, and nothing of it reaches a terminal."""
+    """Hostile responses are not states: nothing is reported, and none of their text reaches a terminal."""
     write(tmp_path, result("cd-1"), result("cd-2", line=3))
     async with listening(replying(answer, "keep" if b"Content-Length" in answer else "close")) as server:
         run = await asyncio.to_thread(verify, server.url, RESULTS, "--attempts", "1", cwd=tmp_path)
@@ -464,7 +464,7 @@ async def test_hostile_answers(answer: bytes, tmp_path: Path) -> None:
 
 
 async def test_hostile_texts(tmp_path: Path) -> None:
-    """Ids, names and states that hold escapes, line breaks or formulas forge neither a line nor a list."""
+    """Ids, names and states with escape sequences, line breaks or formulas forge neither a line nor a list."""
     names = ["=cd-1", "cd-\u202e2", "cd-\u20663"]
     write(tmp_path, *(result(name, line=n) for n, name in enumerate(names, 2)))
     rows = [
@@ -504,7 +504,7 @@ async def test_hostile_texts(tmp_path: Path) -> None:
     ],
 )
 def test_refused(args: Sequence[str], said: str, still: Simulated, tmp_path: Path) -> None:
-    """What cannot be done is one line and exit 2, and no call is made."""
+    """An impossible command is one line and exit 2, without any call."""
     write(tmp_path, result("cd-1"))
     write(tmp_path, result("cd-1"), name="other.jsonl")
     section = {"began_at": "", "user": "", "machine": "", "inputs": {}, "plan": {"rows": 1}}
@@ -544,7 +544,7 @@ def test_straight_into_stop(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_an_older_list(still: Simulated, tmp_path: Path) -> None:
-    """An older list is never taken for the present one: another has a number, or replaces it, if need be as empty."""
+    """An older list is not mistaken for a new one: the new one has a number, or replaces it, even if empty."""
     write_all(tmp_path, "running")
     assert verify(still, cwd=tmp_path).code == 1
     older = (tmp_path / AGAIN).read_text()
@@ -561,7 +561,7 @@ def test_an_older_list(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_a_plain_list(still: Simulated, tmp_path: Path) -> None:
-    """A list as `stop` takes it is looked at, in any form, with what the settings fill in; beside results as well."""
+    """A list for `stop` is checked, in any format, completed by the settings; beside results as well."""
     by_state = {state(each): each for each in population().values() if each.campaign_type is CampaignType.VOICE}
     rest, running = by_state["not_running"].campaign_id, by_state["running"].campaign_id
     (tmp_path / "ids.txt").write_text(f"{rest}\n")
@@ -583,7 +583,7 @@ def test_a_plain_list(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_others_that_run(tmp_path: Path) -> None:
-    """With `--all` whatever else runs in the same lists counts and is listed, but for what is protected."""
+    """With `--all` other running campaigns of the same lists count and are listed, except protected ones."""
     with simulator(tmp_path, "--campaigns", "40", "--seed", "3") as sim:
         found = Campaigns(count=40, seed=3, any_id=False).by_id.values()
         voice = [each for each in found if each.campaign_type is CampaignType.VOICE]
@@ -600,7 +600,7 @@ def test_others_that_run(tmp_path: Path) -> None:
 
 
 def test_lines_of_json(still: Simulated, tmp_path: Path) -> None:
-    """The list can be JSON lines, also below /dev, where not all is a device."""
+    """The list can be JSON lines, also below /dev, where some files are not devices."""
     ids = write_all(tmp_path, "scheduled")
     with TemporaryDirectory(dir="/dev/shm") as memory:
         for target in ("again.jsonl", f"{memory}/again.jsonl"):
@@ -609,7 +609,7 @@ def test_lines_of_json(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_for_machines(still: Simulated, tmp_path: Path) -> None:
-    """With --json there is one object on standard output and nothing else."""
+    """With --json standard output is a single object."""
     ids = write_all(tmp_path, "scheduled")
     run = verify(still, RESULTS, "--json", cwd=tmp_path)
     told = json.loads(run.out)
@@ -619,7 +619,7 @@ def test_for_machines(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
-    """A list that cannot be written is told, and the verdict stands; a verdict that cannot be written is no success."""
+    """A list that cannot be written is reported, and the verdict remains; an unwritable verdict is a failure."""
     write_all(tmp_path, "scheduled")
     run = verify(still, RESULTS, "-o", "/dev/full", cwd=tmp_path)
     assert (run.code, run.err) == (1, "bulkstop: /dev/full: cannot be written (No space left on device)\n")
@@ -634,7 +634,7 @@ def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
 
 
 def test_a_reader_that_leaves(still: Simulated, tmp_path: Path) -> None:
-    """A reader that ends early gets no traceback, and the list is there all the same."""
+    """A reader that closes early causes no traceback, and the list is written."""
     write_all(tmp_path)
     script = f"bulkstop verify {RESULTS} --host {still.url} {' '.join(FREE)} --quiet | head -n 1"
     run = shell(script, cwd=tmp_path)

@@ -16,13 +16,13 @@ RESULTS = "campaigns.csv.results.jsonl"
 
 
 def stop(here: Here, sim: Simulated, folder: Path) -> None:
-    """Stop three campaigns, which end as stopped."""
+    """Stop three campaigns, whose results are stopped."""
     campaigns(folder / "campaigns.csv", IDS)
     assert here.stop(sim, "--expect", "3", "--quiet").code == 0
 
 
 def test_no_contact_since(here: Here, tmp_path: Path) -> None:
-    """The last line ends with the time since which no stopped campaign contacted anybody."""
+    """The last line ends with the time since which no stopped campaign has contacted anybody."""
     with simulator(tmp_path) as sim:
         stop(here, sim, tmp_path)
         run = here("verify", RESULTS, "--calls", "--host", sim.url)
@@ -36,7 +36,7 @@ def test_no_contact_since(here: Here, tmp_path: Path) -> None:
 
 
 def test_still_calls(here: Here, tmp_path: Path) -> None:
-    """Campaigns that call though they are said to be stopped are listed, and worth another stop."""
+    """Campaigns that call although they are reported as stopped are listed for another stop."""
     with simulator(tmp_path, "--contacts", "6/min", "--contacts-after-stop", "1h") as sim:
         stop(here, sim, tmp_path)
         run = here("verify", RESULTS, "--calls", "--host", sim.url)
@@ -51,7 +51,7 @@ def test_still_calls(here: Here, tmp_path: Path) -> None:
 
 
 def test_missing_scope(here: Here, tmp_path: Path) -> None:
-    """Where the app lacks the scope that is said, and the states decide."""
+    """If the app lacks the scope, a message says so, and the states decide."""
     with simulator(tmp_path, "--no-analytics") as sim:
         stop(here, sim, tmp_path)
         run = here("verify", RESULTS, "--calls", "--host", sim.url)
@@ -63,7 +63,7 @@ def test_missing_scope(here: Here, tmp_path: Path) -> None:
 
 
 def test_plain_list(here: Here, tmp_path: Path) -> None:
-    """Of campaigns that were never stopped no contacts are asked for, and that is said."""
+    """Contacts of campaigns that were never stopped are not read, and a message says so."""
     with simulator(tmp_path, "--campaigns", "30") as sim:
         campaigns(tmp_path / "campaigns.csv", ["cd-1", "cd-2"])
         here.stop(sim, "--expect", "2", "--quiet")
@@ -74,7 +74,7 @@ def test_plain_list(here: Here, tmp_path: Path) -> None:
 
 
 def test_within_the_quota(here: Here, tmp_path: Path) -> None:
-    """The calls for contacts are counted with all others of the account."""
+    """Calls for contacts count with all other calls of the account."""
     with simulator(tmp_path, "--contacts", "6/min", "--contacts-after-stop", "1h") as sim:
         stop(here, sim, tmp_path)
         quota = ("--quota", "4/500ms", "--quota-store", "memory")

@@ -1,7 +1,7 @@
-"""The world breaks while the real command runs: disks, readers, tokens, names, servers, clocks, open files.
+"""Failures while the real command runs: disks, readers, tokens, names, servers, clocks, open files.
 
-Whatever breaks, the service's own count of calls agrees with what the command says about them. What a fault needs of
-the machine (root, a mount namespace, nginx, libfaketime) is tried first; without it the test is skipped and says why.
+In each case, the service's own count of calls agrees with what the command reports about them. Requirements of a fault
+(root, a mount namespace, nginx, libfaketime) are checked first; without them the test is skipped with the reason.
 """
 
 import asyncio
@@ -45,24 +45,24 @@ pytestmark = [pytest.mark.real, pytest.mark.full]
 
 LINE = "campaigns.csv.results.jsonl"
 FEW = 4
-"""Calls in flight at once, where it matters how many."""
+"""Calls in flight at once, where their number matters."""
 UNPACED = ("--yes", "--quota", "none", "--concurrency", str(FEW))
 STEADFAST = ("--attempts", "30")
-"""More tries than a server that is away for a moment can use up."""
+"""More attempts than a server that is briefly away can use up."""
 NAMESPACE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
-"""Mounts made in here are seen by nobody else, and gone with the last process in it."""
+"""Mounts in a private namespace, which end with its last process."""
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
 def listed(folder: Path, count: int) -> list[str]:
-    """Write `campaigns.csv` and give its ids."""
+    """Write `campaigns.csv` and return its ids."""
     ids = [f"cd-{uuid.uuid4()}" for _ in range(count)]
     campaigns(folder / "campaigns.csv", ids)
     return ids
 
 
 async def stopped(host: str, *args: str, cwd: Path, prefix: Sequence[str] = (), **variables: str | None) -> Ended:
-    """Stop `campaigns.csv`, in a process of its own that `prefix` prepares the world for."""
+    """Stop `campaigns.csv`, in a process of its own that `prefix` prepares the environment for."""
     with begun(*prefix, *COMMAND, "stop", "campaigns.csv", "--host", host, *args, cwd=cwd, **variables) as process:
         return await asyncio.to_thread(ended, process)
 
@@ -96,17 +96,17 @@ def sent_of(lines: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def whole_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a result file; a last line that does not end is none."""
+    """Read a result file, without an incomplete last line."""
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 def script(text: str) -> tuple[str, ...]:
-    """Make a shell script that runs a command as its `"$@"`."""
+    """Return a shell script that runs a command as its `"$@"`."""
     return ("sh", "-c", text, "sh")
 
 
 def needs(*command: str, cwd: Path) -> None:
-    """Skip the test where this command fails, and say what it said."""
+    """Skip the test if this command fails, with its output as the reason."""
     try:
         tried = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=WAIT_S)
     except FileNotFoundError as error:
@@ -120,7 +120,7 @@ Event = Callable[[], Awaitable[None] | None]
 
 @dataclass
 class Service:
-    """A service that stops whatever it is asked to; at the n-th call, before it is answered, `events[n]` happens."""
+    """A service that stops every campaign; before the response to the n-th call, `events[n]` happens."""
 
     events: dict[int, Event] = field(default_factory=dict)
     closes: bool = False
@@ -140,25 +140,25 @@ class Service:
 
 
 def id_of(request: bytes) -> str:
-    """Read a campaign's id off the request that stops it."""
+    """Return the campaign id in a stop request."""
     found = re.search(rb"/trigger/([^?]+)\?", request)
     assert found is not None, request
     return found[1].decode()
 
 
 class TestResultsThatCannotBeWritten:
-    """Sending stops at once, and what was sent stands in the file or on standard error, each call in one of them."""
+    """Sending stops at once, and each call that was sent is either in the file or on standard error."""
 
     def check(self, run: Ended, lines: list[dict[str, Any]], service: Service, said: str) -> None:
-        """Hold what the command says against what the service has seen."""
+        """Compare what the command reports with what the service has received."""
         assert run.code == 3, run.err
         assert f"cannot write results ({said}); sending stops" in run.err
         assert sorted(sent_of(lines) + told(run)) == sorted(service.ids)
         assert len(set(service.ids)) == len(service.ids)
-        assert 1 <= len(told(run)) <= FEW  # what was in flight: nothing has left since
+        assert 1 <= len(told(run)) <= FEW  # the calls in flight; none was sent since
 
     async def test_full_disk(self, tmp_path: Path) -> None:
-        """A file system that is full in mid-run."""
+        """A file system that fills up during the run."""
         listed(tmp_path, 400)
         (tmp_path / "disk").mkdir()
         mount = "mount -t tmpfs -o size=64k tmpfs disk"
@@ -174,7 +174,7 @@ class TestResultsThatCannotBeWritten:
         self.check(run, lines, service, "No space left on device")
 
     async def test_file_size_limit(self, tmp_path: Path) -> None:
-        """A process that may write no larger file (`ulimit -f`)."""
+        """A process that may not write a larger file (`ulimit -f`)."""
         listed(tmp_path, 400)
         service = Service()
         async with listening(service) as server:
@@ -185,7 +185,7 @@ class TestResultsThatCannotBeWritten:
         self.check(run, lines, service, "File too large")
 
     async def test_full_device(self, tmp_path: Path) -> None:
-        """A device on which there never was room."""
+        """A device that is always full."""
         listed(tmp_path, 400)
         service = Service()
         async with listening(service) as server:
@@ -193,9 +193,9 @@ class TestResultsThatCannotBeWritten:
         self.check(run, [], service, "No space left on device")
 
     async def test_read_only_disk(self, tmp_path: Path) -> None:
-        """A file system that the kernel makes read-only in mid-run, as it does after an error of the disk.
+        """A file system that the kernel makes read-only during the run, as after a disk error.
 
-        (One with a file open for writing cannot be remounted read-only by hand.)
+        One with a file open for writing cannot be remounted read-only by hand.
         """
         listed(tmp_path, 400)
         (tmp_path / "disk").mkdir()
@@ -221,14 +221,14 @@ class TestResultsThatCannotBeWritten:
         self.check(run, lines, service, "Read-only file system")
 
     async def test_reader_that_goes(self, tmp_path: Path) -> None:
-        """`-o -` with a reader that goes after ten lines."""
+        """`-o -` with a reader that closes after ten lines."""
         listed(tmp_path, 400)
         gone = asyncio.Event()
 
         async def wait() -> None:
             await gone.wait()
 
-        # Ten calls are answered, those after them when the reader is gone: so it has read all that was written.
+        # Ten calls are answered, the others only when the reader has closed, so that it has read all that was written.
         service = Service(dict.fromkeys(range(11, 11 + FEW), wait))
         async with listening(service) as server:
             process = started("stop", "campaigns.csv", "--host", server.url, *UNPACED, "-o", "-", cwd=tmp_path)
@@ -254,7 +254,7 @@ print(jwt.encode({"sub": "u", "appId": "cs-1", "exp": time.time() + 2}, "a-secre
 
 
 def test_token_command(tmp_path: Path) -> None:
-    """A token command that fails when the token is to be renewed ends the run; the rest is `not_sent`."""
+    """A token command that fails at a renewal ends the run; the rest is `not_sent`."""
     ids = listed(tmp_path, 400)
     (tmp_path / "mint.py").write_text(MINT)
     secret = {"BULKSTOP_CLIENT_SECRET": "a-secret-of-32-characters-or-more"}
@@ -268,19 +268,19 @@ def test_token_command(tmp_path: Path) -> None:
     assert sorted(line["campaign_id"] for line in lines) == sorted(ids)
     assert sorted(sent_of(lines)) == sorted(arrived)
     assert {line["outcome"] for line in lines} >= {"stopped", "not_sent"}
-    # A call that left in the token's last moment may have come too late.
+    # A call that was sent in the token's last moment may have come too late.
     assert sum(line["outcome"] == "unauthorized" for line in lines) <= FEW
 
 
 class Names(asyncio.DatagramProtocol):
-    """A name server: every name is at `address`, or with None it fails."""
+    """A name server: every name is at `address`, or fails if that is None."""
 
     def __init__(self) -> None:
         self.address: str | None = "127.0.0.1"
         self.failed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note how to answer."""
+        """Keep the transport."""
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
@@ -298,7 +298,7 @@ class Names(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def name_server(address: str) -> AsyncIterator[Names]:
-    """Hold a name server open on an address of this machine."""
+    """Run a name server on an address of this machine."""
     try:
         transport, names = await asyncio.get_running_loop().create_datagram_endpoint(Names, (address, 53))
     except OSError as error:
@@ -310,11 +310,11 @@ async def name_server(address: str) -> AsyncIterator[Names]:
 
 
 class TestNames:
-    """The host's name cannot be looked up for a while."""
+    """The host's name cannot be resolved for a while."""
 
     async def test_gone_and_back(self, tmp_path: Path) -> None:
-        """Every connection is a new one; while the name server fails the run goes on, and all end stopped."""
-        listed(tmp_path, 500)  # so many that the run takes the fast event loop, which looks names up in its own way
+        """Each connection is new; while the name server fails the run continues, and all end stopped."""
+        listed(tmp_path, 500)  # enough for the fast event loop, which resolves names in its own way
         address = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.53"  # not that of another test run
         (tmp_path / "resolv.conf").write_text(f"nameserver {address}\noptions timeout:1 attempts:1\n")
         (tmp_path / "nsswitch.conf").write_text("hosts: files dns\n")
@@ -344,10 +344,10 @@ class TestNames:
 
 
 class TestServers:
-    """A server that ends or breaks in mid-run."""
+    """A server that ends or breaks during a run."""
 
     async def test_restart(self, tmp_path: Path) -> None:
-        """A real nginx is stopped, nobody listens for a while, and it is started again on its port: all end stopped."""
+        """A real nginx is stopped, and later started again on its port: all end stopped."""
         if NGINX is None:
             pytest.skip("nginx is not installed here")
         ids = listed(tmp_path, 600)
@@ -371,7 +371,7 @@ class TestServers:
         assert sum(line["attempts"] - 1 for line in lines) >= 10  # so many failures open the breaker
 
     async def test_resets_in_mid_body(self, tmp_path: Path) -> None:
-        """Connections that are reset within an answer, on random calls: all end stopped, and every call was counted."""
+        """Connections are reset within a response, on random calls: all end stopped, and every call is counted."""
         ids = listed(tmp_path, 100)
         chance, asked, answer = random.Random(4), list[str](), http()
 
@@ -394,11 +394,11 @@ class TestServers:
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
-    """Wait until a file shows that something has happened."""
+    """Wait until a file shows that an event has happened."""
     until = time.monotonic() + WAIT_S
     while not happened():
         assert time.monotonic() < until
-        time.sleep(0.005)  # a file cannot be waited for in another way
+        time.sleep(0.005)  # there is no other way to wait for a file
 
 
 def read_until(stream: IO[str] | None, word: str) -> None:
@@ -409,7 +409,7 @@ def read_until(stream: IO[str] | None, word: str) -> None:
 
 @contextmanager
 def nginx_again(command: str, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run an nginx that was stopped once more, with the same files, on the same port."""
+    """Start a stopped nginx again, with the same files, on the same port."""
     process = subprocess.Popen(
         [command, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")],
         start_new_session=True,
@@ -423,7 +423,7 @@ def nginx_again(command: str, folder: Path) -> Iterator["subprocess.Popen[bytes]
 
 
 async def test_clock_jumps(tmp_path: Path) -> None:
-    """The wall clock goes back an hour in mid-run, then forward two: no window is over its limit, none is late."""
+    """The wall clock is set back an hour, then forward two, during a run: no window exceeds its limit or is delayed."""
     if FAKETIME is None:
         pytest.skip("libfaketime (the package faketime) is not installed here")
     window = Limit(20, 1.0)
@@ -438,19 +438,19 @@ async def test_clock_jumps(tmp_path: Path) -> None:
     times = sorted(service.at)
     assert len(times) == 100
     assert all(later - earlier > window.window_s - 0.01 for earlier, later in zip(times, times[20:], strict=False))
-    assert times[-1] - times[0] < 4 * window.window_s + 10  # a jump that counts would cost an hour
+    assert times[-1] - times[0] < 4 * window.window_s + 10  # a jump that counted would cost an hour
     clock = [datetime.fromisoformat(line["finished_at"]) for line in results(tmp_path / LINE)]
     assert max(clock) - min(clock) > timedelta(hours=2)
 
 
 def set_by(offset: Path) -> tuple[str, ...]:
-    """Return the beginning of a command whose wall clock, and that of what it starts, is set by this file."""
+    """Return the beginning of a command whose wall clock, and its children's, is set by this file."""
     variables = {
         "LD_PRELOAD": FAKETIME,
         "FAKETIME_TIMESTAMP_FILE": offset,
         "FAKETIME_NO_CACHE": 1,
-        "FAKETIME_DONT_FAKE_MONOTONIC": 1,  # nobody can set that one
-        "FAKETIME_FORCE_MONOTONIC_FIX": 0,  # else it makes Python's threads wait for seconds, clock or no clock
+        "FAKETIME_DONT_FAKE_MONOTONIC": 1,  # the monotonic clock cannot be set
+        "FAKETIME_FORCE_MONOTONIC_FIX": 0,  # otherwise it makes Python's threads wait for seconds
     }
     return ("env", *(f"{name}={value}" for name, value in variables.items()))
 
@@ -461,7 +461,7 @@ def jump(offset: Path, by: str) -> None:
 
 
 async def test_a_clock_that_moves_past_the_time_to_finish_by(tmp_path: Path) -> None:
-    """When the wall clock moves on by an hour, as after a sleep of the machine, no call leaves after the time."""
+    """If the wall clock jumps an hour ahead, as after a sleep of the machine, no call is sent after the deadline."""
     if FAKETIME is None:
         pytest.skip("libfaketime (the package faketime) is not installed here")
     listed(tmp_path, 100)
@@ -480,7 +480,7 @@ async def test_a_clock_that_moves_past_the_time_to_finish_by(tmp_path: Path) -> 
 
 
 async def test_a_token_that_ends_while_the_machine_sleeps(tmp_path: Path) -> None:
-    """The call after a jump of the wall clock beyond a token's end has a new token, at the first try."""
+    """After the wall clock jumps beyond a token's expiry, the next call has a new token at the first attempt."""
     if FAKETIME is None:
         pytest.skip("libfaketime (the package faketime) is not installed here")
     listed(tmp_path, 40)
@@ -503,7 +503,7 @@ async def test_a_token_that_ends_while_the_machine_sleeps(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("concurrency", ["32", "200"])
 async def test_few_open_files(concurrency: str, tmp_path: Path) -> None:
-    """With 64 files at most (`ulimit -n`) no try is lost, whatever concurrency is asked for; 32 is the default."""
+    """With 64 open files at most (`ulimit -n`) no attempt fails, at any concurrency; 32 is the default."""
     listed(tmp_path, 400)
     limited = script('ulimit -n 64; exec "$@"')
     quota = ("--quota", "1000/60s", "--quota-store", "quota.sqlite")
@@ -517,7 +517,7 @@ async def test_few_open_files(concurrency: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("files", range(8, 16))
 async def test_hardly_any_open_files(files: int, tmp_path: Path) -> None:
-    """With too few files for anything one line says what is wrong, wherever it is that the next one is wanted."""
+    """With far too few open files, one line says what is wrong, wherever the next file is needed."""
     listed(tmp_path, 3)
     async with listening(Service()) as server:
         limited = script(f'ulimit -n {files}; exec "$@"')

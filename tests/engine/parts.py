@@ -1,4 +1,4 @@
-"""What the tests of the engine are built of: campaigns, a scripted service, a pool in virtual time."""
+"""Helpers for tests of the engine: campaigns, a scripted service, a pool in virtual time."""
 
 import asyncio
 from collections import Counter
@@ -48,7 +48,7 @@ RENEWED = Attempt(Outcome.UNAUTHORIZED, RetryHint.NOW, http_status=401, error="H
 
 
 def throttled(retry_after_s: float | None = None) -> Attempt:
-    """Make the answer of a service that is asked too often."""
+    """Return the response of a service that is called too often."""
     return Attempt(Outcome.THROTTLED, RetryHint.THROTTLED, 429, error="rate limit", retry_after_s=retry_after_s)
 
 
@@ -70,7 +70,7 @@ def accounts(names: Iterable[str], count: int) -> list[Campaign]:
 
 
 class Reply(NamedTuple):
-    """What a service does with a call: it takes its time, then answers or raises."""
+    """What a service does with a call: it waits, then answers or raises."""
 
     latency_s: float
     answer: Attempt | BaseException
@@ -126,7 +126,7 @@ class Service:
 
 
 class Served:
-    """A call that is answered by a timer; a renewed token is told as something still to be awaited."""
+    """A call that a timer answers; a renewed token is returned as an awaitable."""
 
     def __init__(self, service: Service, campaign: Campaign, done: Done) -> None:
         self._service, self._done = service, done
@@ -203,7 +203,7 @@ Ask = Callable[[], Awaitable[float]]
 
 
 class Asking:
-    """A claim that asks the store for every call, has nothing in hand, and counts what becomes of its places."""
+    """A claim that calls the store for every call, keeps no places, and counts their use."""
 
     held = 0
     is_away = False

@@ -51,7 +51,7 @@ def caller(quota: RollingWindow | None = None, **more: object) -> Caller:
 
 
 def times(number: int, one: Caller, api: Api) -> Callable[[], Coroutine[object, object, None]]:
-    """Make a job of so many calls."""
+    """Return a job of this many calls."""
 
     async def job() -> None:
         for _ in range(number):
@@ -143,7 +143,7 @@ def test_throttled() -> None:
 
 
 def test_throttled_for_ever() -> None:
-    """In the end a refused call is given back, and the next one of the account still rests."""
+    """Finally a refused call is returned, and the next one of the account still backs off."""
     one, api = caller(), Api(throttled(BACKOFF_CAP_S))
 
     async def job() -> None:
@@ -157,7 +157,7 @@ def test_throttled_for_ever() -> None:
 
 
 def test_the_rest_is_shared() -> None:
-    """When a call of one caller is told to wait, those of another caller of the account wait too."""
+    """When a call of one caller must wait, those of another caller of the account wait too."""
     rest, told, other = AccountRest(), Api(throttled(7.0), "page"), Api("page", latency_s=1.0)
     run(run_concurrently([times(1, caller(rest=rest), told), times(3, caller(rest=rest), other)], 2))
     assert (told.asked_s, other.asked_s) == ([0.0, 7.0], [0.0, 7.0, 8.0])
@@ -171,7 +171,7 @@ def test_a_backoff_is_not_shared() -> None:
 
 
 def test_told_to_rest_while_the_store_is_asked() -> None:
-    """A call that the store lets leave stays if the account was told to rest meanwhile, and is counted anew later."""
+    """A permitted call waits if the account must back off meanwhile, and is counted again later."""
     quota, rest, api, claims = window(2, 60), AccountRest(), Api("page"), list[float]()
 
     async def claim() -> float:
@@ -215,7 +215,7 @@ def test_drained(why: str) -> None:
 
 
 def test_drained_before_and_meanwhile() -> None:
-    """Nothing leaves once the run is to end, also not with a place that the store gave meanwhile."""
+    """Nothing is sent once the run must end, not even with a place that the store has just given."""
     quota, api = window(1, 60), Api("page")
 
     async def job() -> None:
@@ -261,7 +261,7 @@ def test_cut_off() -> None:
 
 
 def test_no_token() -> None:
-    """What ends a run is raised, not given back."""
+    """An error that ends a run is raised, not returned."""
     with pytest.raises(CredentialsError):
         run(caller().call(Api(CredentialsError("no token")).ask))
 
@@ -270,7 +270,7 @@ class TestSideBySide:
     """Jobs go at the same time, within bounds, and end together."""
 
     def test_bounded(self) -> None:
-        """No more jobs are open at once than asked for, and all are done."""
+        """No more jobs are open at once than allowed, and all are done."""
         open_now = most = done = 0
 
         async def job() -> None:
@@ -289,7 +289,7 @@ class TestSideBySide:
         assert run(run_concurrently([], 0)) == (None, 0.0)
 
     def test_what_one_raises(self) -> None:
-        """What one job raises comes out as itself, in no group, and the others are ended."""
+        """The error of one job is raised unchanged, in no group, and the others are ended."""
         ended = list[str]()
 
         async def long() -> None:
@@ -327,7 +327,7 @@ class TestSideBySide:
     ],
 )
 def test_a_wait_has_its_reason(answers: tuple[Answer, ...], limit: int, why: str) -> None:
-    """A call that is tried again, a service that asks to wait and a quota that is used up are told apart."""
+    """The reasons of waits are distinguished: another attempt, a service that asks to wait, a used-up quota."""
     reasons = list[str]()
     run(times(2, caller(window(limit, 60), rests=lambda seconds, reason: reasons.append(reason)), Api(*answers))())
     assert reasons == [why]

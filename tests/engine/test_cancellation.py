@@ -1,4 +1,4 @@
-"""The end at every moment of a run: whatever is cut off, each line says what is known and nothing is left behind."""
+"""Ends a run at every moment: each line says what is known, and nothing is left behind."""
 
 import asyncio
 import gc
@@ -117,7 +117,7 @@ class Counted(RollingWindow):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a run meets: `send` serves its calls, `claim` counts those of account a, and `report` may fail."""
+    """The environment of a run: `send` serves its calls, `claim` counts those of account a, and `report` may fail."""
 
     send: Send
     claim: Ask | None = None
@@ -151,7 +151,7 @@ class Scene:
         ).pool
 
     async def run(self, begun: Callable[[], None] = lambda: None) -> None:
-        """Run the pool in a task of its own to its end, however that comes; call `begun` after its first step."""
+        """Run the pool in its own task until its end; call `begun` after its first step."""
         self.task = asyncio.create_task(self.pool.run())
         await asyncio.sleep(0)  # a task that was never begun has nothing to report
         begun()
@@ -185,7 +185,7 @@ class Scene:
         return Counter(result.outcome for result in self.offered)
 
     def check(self) -> None:
-        """Check that every line is there and true, that the end came at once, and that no place is taken for ever."""
+        """Check that every line exists and is true, that the end came at once, and that no place stays taken."""
         self._check_reports()
         self._check_end()
         for one in ROWS:
@@ -259,7 +259,7 @@ def expected_of_lists(calls: Sequence[Sent]) -> list[Said]:
 
 
 def a_mixed_service() -> Service:
-    """Make a service with which calls, renewals, waits for quota, for another try and pauses all happen."""
+    """Return a service with calls, renewals, waits for quota, for another attempt, and pauses."""
     script = {1: RENEWED, 2: BUSY, 3: throttled(3.0), 4: GONE}
     return Service(
         lambda one, call: Reply(one.line % 3 / 4, script.get(one.line, STOPPED) if call == 1 else STOPPED),
@@ -346,7 +346,7 @@ def slow_cleaning() -> World:
 
 
 def deaf_calls() -> World:
-    """Let a call that is cut off answer all the same, as if it had not heard."""
+    """Let a cancelled call answer, as if it had not been cancelled."""
     service = a_mixed_service()
 
     async def send(one: Campaign) -> Attempt:
@@ -359,7 +359,7 @@ def deaf_calls() -> World:
 
 
 def a_full_disk() -> World:
-    """Let no line be written any more from the moment at which the run is ended."""
+    """Make writing fail from the moment at which the run is ended."""
 
     def report(scene: Scene, result: Result) -> None:
         if scene.acted:
@@ -399,7 +399,7 @@ WORLDS: list[Callable[[], World]] = [
 
 @pytest.fixture(scope="module")
 def faults() -> Iterator[list[list[Mapping[str, Any]]]]:
-    """Take the faults of every loop; a task whose exception nobody looked at says so only when it is collected."""
+    """Collect the errors of every loop; an unretrieved exception of a task is reported only at its collection."""
     found: list[list[Mapping[str, Any]]] = []
     yield found
     gc.collect()
@@ -532,7 +532,7 @@ def test_a_store_that_is_cancelled_from_within_ends_the_run(asked: int) -> None:
 
 
 def test_a_report_that_is_cancelled_from_within_ends_the_run() -> None:
-    """A cancellation that comes out of a report is the report's own: its result is kept, and the run drains."""
+    """A cancellation raised within a report is kept separate: its result is kept, and the run drains."""
 
     def report(scene: Scene, result: Result) -> None:
         if result.line in {2, 4}:
@@ -546,7 +546,7 @@ def test_a_report_that_is_cancelled_from_within_ends_the_run() -> None:
 
 
 def test_an_interrupt_out_of_a_call_cuts_the_others_off() -> None:
-    """What ends the whole process is not held back, and still each row has its line: in flight is unknown."""
+    """An interrupt of the whole process passes, and each row still has its line: in flight is unknown."""
     service = Service(lambda one, call: Reply(0.25 * one.line, KeyboardInterrupt() if one.line == 2 else STOPPED))
     job = Job(campaigns(10), service.send, concurrency=4)
     with pytest.raises(KeyboardInterrupt):

@@ -50,7 +50,7 @@ class Scene:
 
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    """Have one without a process beside it, which would end that of the tests."""
+    """Return a scene without an external watchdog, which would end the process of the tests."""
     monkeypatch.setattr(ending, "_watchdog", lambda *_: None)
     before = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)[0]  # of pytest-timeout
     ours, theirs = socket.socketpair()
@@ -63,7 +63,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 
 
 def test_ended_by_force(scene: Scene) -> None:
-    """The first signal gives the exit code; what would outlive the process goes first, and why is said."""
+    """The first signal sets the exit code; children are ended first, and the reason is printed."""
     for signum in (signal.SIGTERM, signal.SIGINT):
         scene.ending.hear(signum)
     scene.ring()

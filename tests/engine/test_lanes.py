@@ -130,7 +130,7 @@ def test_a_due_retry_goes_before_a_new_campaign() -> None:
 
 
 def test_a_retry_is_not_starved_by_another_account() -> None:
-    """What became due is older than what another account has ready at any time, so a long list cannot push it back."""
+    """A due retry precedes the next campaign of another account, so that a long list cannot delay it."""
     lanes = Lanes([lane("a", 1), lane("b", 100)], 2)
     first = drawn(lanes)
     retry(lanes, first, 0.0, 5.0)
@@ -143,7 +143,7 @@ def test_a_retry_is_not_starved_by_another_account() -> None:
 
 
 def test_retries_come_in_the_order_in_which_they_are_due() -> None:
-    """Of several that wait the earliest leaves first, and the answer says when."""
+    """The earliest of several waiting retries is sent first, and the answer has its time."""
     lanes = Lanes([lane("a", 3)], 3)
     turns = all_drawn(lanes)
     for turn, due in zip(turns, (9.0, 3.0, 6.0), strict=True):
@@ -167,7 +167,7 @@ def test_a_pause_holds_the_whole_account_and_no_other() -> None:
 
 
 def test_a_pause_is_never_shortened() -> None:
-    """Of two stated waits the longer one holds, in whichever order they came."""
+    """Of two stated waits the longer one holds, in any order."""
     lanes = Lanes([lane("a", 3)], 2)
     for turn, until in zip(all_drawn(lanes), (30.0, 10.0), strict=True):
         turn.lane.rest.extend(until)
@@ -176,7 +176,7 @@ def test_a_pause_is_never_shortened() -> None:
 
 
 def test_quota_holds_an_account_and_no_other() -> None:
-    """An account at its limit tells when it goes on; the rest does not wait for it."""
+    """An account at its limit returns when it continues; the others do not wait for it."""
     lanes = Lanes([lane("a", 5, [Limit(2, 60)]), lane("b", 5)], 99)
     turns = all_drawn(lanes)
     assert Counter(names(turns)) == {"a": 2, "b": 5}
@@ -194,7 +194,7 @@ def test_retries_use_the_quota_too() -> None:
 
 
 def test_waiting_retries_are_bounded_and_hold_up_only_their_own_account() -> None:
-    """An account with its full number of waiting retries draws nothing new until one is due; another one goes on."""
+    """An account with its full number of waiting retries takes no new campaign until one is due; others continue."""
     taken = count(1)
 
     def endless() -> Iterator[Campaign]:
@@ -215,7 +215,7 @@ def test_waiting_retries_are_bounded_and_hold_up_only_their_own_account() -> Non
 
 
 def test_leftover_is_everything_that_has_no_result() -> None:
-    """What waits comes out with its tries, what was never drawn without."""
+    """Waiting campaigns are returned with their attempts, others without."""
     lanes = Lanes([lane("a", 4), lane("b", 2)], 2)
     tried, settled = drawn(lanes), drawn(lanes)
     retry(lanes, tried, 0.0, 5.0)
@@ -254,7 +254,7 @@ def lines(turns: Iterable[Turn]) -> list[int]:
 
 
 def test_rows_of_a_group_without_room_let_others_of_the_account_go_by() -> None:
-    """One of each group leaves; the rest waits in its lane for an answer, in order."""
+    """One campaign of each group is sent; the others wait in their lane for its answer, in order."""
     lanes, groups = watched(mixed("s", "s", "s", "t", "s", "t", "u"))
     first = all_drawn(lanes)
     assert lines(first) == [1, 4, 7]
@@ -269,7 +269,7 @@ def test_rows_of_a_group_without_room_let_others_of_the_account_go_by() -> None:
 
 
 def test_what_was_set_aside_goes_before_what_comes_later() -> None:
-    """A group with room again goes on where it was, before new campaigns of the list."""
+    """A group with room again continues with its waiting campaigns, before new ones of the list."""
     lanes, _ = watched(mixed("s", "s", "t", *"uuu"), 3)
     turns = [drawn(lanes), drawn(lanes)]
     assert lines(turns) == [1, 3]
@@ -278,7 +278,7 @@ def test_what_was_set_aside_goes_before_what_comes_later() -> None:
 
 
 def test_a_due_try_goes_before_what_was_set_aside() -> None:
-    """What was begun is finished before another campaign of its group is begun, whoever came first to wait."""
+    """A campaign that was begun is finished before another of its group is begun."""
     lanes, _ = watched(mixed(*"sss"))
     first = drawn(lanes)
     assert lanes.draw(0.0) == math.inf
@@ -290,7 +290,7 @@ def test_a_due_try_goes_before_what_was_set_aside() -> None:
 
 
 def test_tries_that_wait_for_room_go_before_new_campaigns_in_the_order_in_which_they_were_due() -> None:
-    """What was begun is finished first, the oldest before the others."""
+    """Begun campaigns are finished first, the oldest before the others."""
     lanes, groups = watched(mixed(*"sssss"))
     group = groups.of(campaign(1, "a")._replace(stream_id="s"))
     group.limit = 4
@@ -400,7 +400,7 @@ answers = st.lists(st.tuples(eighths, st.none() | eighths, st.booleans()), min_s
 def test_no_campaign_is_lost_and_no_wait_is_for_nothing(
     sizes: list[int], script: list[tuple[float, float | None, bool]], workers: int, limit: Limit | None
 ) -> None:
-    """Whatever the answers: each campaign is settled once, shares hold, every wait ends later, no idle lane is left."""
+    """For any responses: each campaign is settled once, shares hold, every wait ends, no idle lane is left."""
     own = [lane(f"a{number}", size, [limit] if limit else []) for number, size in enumerate(sizes)]
     lanes, now, ties, calls = Lanes(own, workers), 0.0, count(), count()
     flying: list[tuple[float, int, Turn, float | None, bool]] = []
@@ -472,7 +472,7 @@ class TestWaits:
         assert lanes.find_wait(0.0) is None
 
     def test_paused(self) -> None:
-        """A run that is paused waits for whoever steers it, whatever else holds it back."""
+        """A paused run reports the pause as its reason to wait, whatever else delays it."""
         lanes = Lanes([lane("a", 1, [Limit(1, 10.0)])], 4)
         lanes.pause(True)
         assert lanes.find_wait(0.0) == Wait(WaitReason.PAUSED, math.inf)
@@ -491,7 +491,7 @@ class TestWaits:
         assert lanes.find_wait(3.0) == Wait(WaitReason.BREAKER, math.inf)
 
     def test_throttled(self) -> None:
-        """An account that was told to wait does so until then."""
+        """A throttled account waits until the time it was given."""
         resting = lane("a", 1)
         resting.rest.extend(7.0)
         lanes = Lanes([resting], 4)
@@ -552,7 +552,7 @@ class TestWaits:
         assert lanes.find_wait(0.0) == Wait(WaitReason.RAMP, math.inf)
 
     def test_retry(self) -> None:
-        """Where nothing new is left, the first try that is due is waited for; with a wave, whichever comes first."""
+        """Without new campaigns, the first due attempt is the reason; with a wave, whichever comes first."""
         lanes = Lanes([lane("a", 2)], 4)
         first, second = drawn(lanes), drawn(lanes)
         retry(lanes, first, 0.0, 5.0)
@@ -572,7 +572,7 @@ class TestWaits:
         assert lanes.find_wait(0.0) == Wait(WaitReason.LIST, math.inf)
 
     def test_several_accounts(self) -> None:
-        """Of several accounts that wait, the one that goes on first is named; one that may go on is no wait."""
+        """Of several waiting accounts, the next to continue is named; one that may continue is no wait."""
         late, early = lane("a", 1), lane("b", 1)
         late.rest.extend(60.0)
         early.rest.extend(7.0)

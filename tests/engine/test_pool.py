@@ -1,4 +1,4 @@
-"""The pool in virtual time: each campaign once, nobody held up, whatever ends the run."""
+"""The pool in virtual time: each campaign once, none delayed by others, however the run ends."""
 
 import asyncio
 import math
@@ -104,7 +104,7 @@ def test_no_more_calls_are_open_than_allowed_and_no_fewer(concurrency: int) -> N
 
 
 def test_idle_workers_cost_nothing() -> None:
-    """Of 500 workers that wait for one account's quota, a due place wakes as many as it needs, not all."""
+    """If 500 workers wait for one account's quota, a due place wakes as many as it needs, not all."""
     job = Job(campaigns(100), always(STOPPED, 0.1).send, limits=[Limit(2, 5)], concurrency=500)
     draws, draw = 0, job.lanes.draw
 
@@ -119,7 +119,7 @@ def test_idle_workers_cost_nothing() -> None:
 
 
 def test_the_pool_tells_how_many_calls_are_in_flight() -> None:
-    """What the first signal announces is what the service sees, or is just on its way to see."""
+    """The number that the first signal announces is what the service sees, or is about to see."""
 
     def script(one: Campaign, call: int) -> Reply:
         assert service.in_flight <= job.pool.in_flight <= 6
@@ -151,7 +151,7 @@ quotas = st.sampled_from([[], [Limit(2, 3)], [Limit(1, 1), Limit(3, 10)]])
 def test_every_campaign_is_reported_once(
     sizes: list[int], script: list[Reply], limits: list[Limit], concurrency: int, attempts: int, over_wire: bool
 ) -> None:
-    """Whatever the answers: one line a campaign, tries within bounds, calls within bounds, and the run ends."""
+    """For any responses: one line a campaign, attempts and calls within bounds, and the run ends."""
     service = Service(lambda one, call: script[(one.line * 5 + call) % len(script)])
     rows = [one for number, size in enumerate(sizes) for one in campaigns(size, f"a{number}")]
     at_once = service.begin if over_wire else never_at_once
@@ -169,7 +169,7 @@ def test_every_campaign_is_reported_once(
 def test_a_line_is_written_before_its_place_sends_again(
     latencies: list[int], concurrency: int, over_wire: bool
 ) -> None:
-    """Whoever is killed at any moment has sent no more campaigns without a line than there are places."""
+    """At any moment, at most as many sent campaigns lack a line as there are places."""
     without_line: list[int] = []
 
     def script(one: Campaign, call: int) -> Reply:
@@ -294,7 +294,7 @@ def test_calls_refused_together_are_one_event() -> None:
 
 
 def test_a_call_that_waits_for_the_store_rests_with_its_account() -> None:
-    """What the store lets leave while the account is told to rest stays, and is counted anew when it leaves."""
+    """A call permitted by the store waits while the account backs off, and is counted again when it is sent."""
     service = Service(lambda one, call: Reply(0.5, throttled(10.0) if len(service.log) == 1 else STOPPED))
     claims = 0
 
@@ -312,7 +312,7 @@ def test_a_call_that_waits_for_the_store_rests_with_its_account() -> None:
 
 
 def test_a_call_that_the_store_has_counted_leaves() -> None:
-    """What the store lets leave does, though it has just told another worker to ask again later: no place is lost."""
+    """A call permitted by the store is sent, even if another worker must ask again later: no place is lost."""
     service, answers = always(STOPPED), iter([5.0, 0.0, 0.0])
 
     async def claim() -> float:
@@ -327,7 +327,7 @@ def test_a_call_that_the_store_has_counted_leaves() -> None:
 
 
 def test_a_lane_rests_with_the_other_calls_of_its_account() -> None:
-    """What another caller of the account was told holds its stops up too."""
+    """A back-off that another caller of the account received also delays its stops."""
     service, rest = always(STOPPED), AccountRest()
     rest.extend(7.0)
     job = Job(campaigns(2), service, make_lane=lambda name, own: Lane(name, own, NoQuota(), rest=rest))
@@ -339,7 +339,7 @@ def test_a_lane_rests_with_the_other_calls_of_its_account() -> None:
 
 
 def following(send: Send) -> Follow:
-    """Let a call follow for each campaign, whose last attempt stands in the line."""
+    """Let a call follow each campaign, whose last attempt is in the line."""
 
     def follow(one: Campaign, result: Result) -> FollowUp:
         return FollowUp(send, lambda last: replace(result, schedule=last.error or last.outcome), "who knows")
@@ -349,7 +349,7 @@ def following(send: Send) -> Follow:
 
 @pytest.mark.parametrize("answer", [STOPPED, CLAIM])
 def test_what_follows_stands_in_the_line(answer: Attempt) -> None:
-    """Of what is at rest, by its answer or by its list, the line says what the follow-up came to; its calls count."""
+    """For a campaign at rest, by response or list, the line has the result of the follow-up; its calls count."""
     after = Service(first_calls(BUSY, 1.0))
     rows = campaigns(3)
     lists = Lists(lambda of, number: {one.campaign_id: AT_REST for one in rows})
@@ -390,7 +390,7 @@ def test_a_slip_in_what_follows_costs_no_line() -> None:
 
 
 def test_what_follows_tells_nothing_of_an_outage() -> None:
-    """However many follow-up calls fail, the breaker does not open; one that is left while it is open ends as well."""
+    """Failed follow-up calls never open the breaker; one that is left while it is open ends too."""
     breaker = Breaker(3)
     job = Job(campaigns(9), always(STOPPED), breaker=breaker, follow=following(always(BUSY, 0.5).send))
     assert job.to_its_end() is None
@@ -419,7 +419,7 @@ def test_failures_cost_their_calls_and_hardly_more(concurrency: int) -> None:
 
 
 def test_a_waiting_retry_holds_no_worker() -> None:
-    """A single worker goes on with the other campaigns while one of them is in a back-off of 100 s."""
+    """A single worker continues with other campaigns while one is in a back-off of 100 s."""
     later = Attempt(Outcome.SERVER_ERROR, RetryHint.LATER, 503, retry_after_s=100.0)
     service = Service(first_calls(later, 0.5, every=11))  # of 20 campaigns, the eleventh
     job = Job(campaigns(20), service, concurrency=1)
@@ -431,7 +431,7 @@ def test_a_waiting_retry_holds_no_worker() -> None:
 
 
 def test_waiting_retries_are_bounded() -> None:
-    """Of a million campaigns that only fail, a bounded number has been drawn when the first ones still wait."""
+    """Of a million campaigns that only fail, a bounded number has been taken when the first ones still wait."""
     later = Attempt(Outcome.SERVER_ERROR, RetryHint.LATER, 503, retry_after_s=100.0)
     service = always(later, 0.125)
     handed_out = 0
@@ -531,7 +531,7 @@ def check_line(result: Result, calls: list[Call], script: list[Reply]) -> None:
 
 
 def test_while_it_is_paused_nothing_leaves() -> None:
-    """A pause waits for what is in flight and lets nothing else leave, also none whose time has come meanwhile."""
+    """A pause waits for calls in flight and sends no other, not even one that becomes due meanwhile."""
     service = Service(first_calls(BUSY, 1.0, every=3))
     job = Job(accounts(["a", "b"], 20), service.send, limits=[Limit(5, 10.0)], concurrency=4)
     job.to_its_end((0.5, job.pool.pause), (100.0, job.pool.resume))
@@ -543,7 +543,7 @@ def test_while_it_is_paused_nothing_leaves() -> None:
 
 
 def test_a_paused_run_can_be_drained() -> None:
-    """Whoever pauses a run can end it without letting it go on."""
+    """A paused run can be ended without resuming it."""
     job = Job(campaigns(10), always(STOPPED, 1.0).send, concurrency=2)
     job.to_its_end((0.5, job.pool.pause), (50.0, job.pool.drain))
     assert job.took_s == 50.0
@@ -566,7 +566,7 @@ def test_the_rate_can_be_changed_meanwhile(limits: list[Limit]) -> None:
 
 
 def test_a_quota_that_another_run_uses_is_looked_at_again() -> None:
-    """A lane that waits for an answer of another run goes on when it is told to look."""
+    """A lane that waits for an answer of another run continues when it looks again."""
     quota = RollingWindow([Limit(1, 1.0)])
     quota.take(0.0)  # by the other run
     job = Job(campaigns(1), always(STOPPED, 0.0).send, make_lane=lambda name, own: Lane(name, own, quota, left=1))
@@ -629,7 +629,7 @@ def test_a_send_that_cleans_up_slowly_is_waited_for() -> None:
 
 @pytest.mark.parametrize("end", ["drain", "abort"])
 def test_a_report_may_end_the_run(end: str) -> None:
-    """Whoever sees a result may stop the run on the spot; each row still has its one line."""
+    """A callback that sees a result may stop the run at once; each row still has its one line."""
 
     def report(results: Sequence[Result]) -> None:
         job.results += results
@@ -676,7 +676,7 @@ def test_a_result_that_cannot_be_written_ends_the_sending(
 
 
 def test_credentials_that_end_end_the_run() -> None:
-    """Without a token nothing is sent: calls in flight are answered, the rest is reported, the fault is raised."""
+    """Without a token nothing is sent: calls in flight finish, the rest is reported, the fault is raised."""
     gone = CredentialsError("the token expired")
     service = Service(lambda one, call: Reply(0.25, gone) if one.line == 5 else Reply(0.5, STOPPED))
     job = Job(campaigns(20), service, concurrency=4)
@@ -705,7 +705,7 @@ def test_the_first_fault_is_the_one_that_is_told() -> None:
 
 
 def test_a_send_that_breaks_its_promise_costs_no_line() -> None:
-    """An exception nobody foresaw makes its campaign unknown and drains the run, which then raises that very one."""
+    """An unforeseen exception makes its campaign unknown and drains the run, which then raises it."""
     slip = KeyError("slip")
     service = Service(lambda one, call: Reply(0.25, slip) if one.line == 5 else Reply(0.5, STOPPED))
     job = Job(campaigns(20), service, concurrency=4)
@@ -755,7 +755,7 @@ def test_a_report_that_breaks_its_promise_costs_no_other_line() -> None:
 
 
 def test_an_interrupt_within_a_report_loses_no_result() -> None:
-    """Of a line during whose writing the process was interrupted nobody knows whether it was written: it is kept."""
+    """A line during whose writing the process was interrupted may have been written: it is kept."""
 
     def report(results: Sequence[Result]) -> None:
         if results[0].line == 2:
@@ -787,7 +787,7 @@ def test_a_list_that_breaks_off_ends_the_run_with_its_own_fault() -> None:
 
 @pytest.mark.parametrize("fault", [InputError("the list cannot be read"), OSError(5, "Input/output error")])
 def test_a_list_that_breaks_off_while_the_rest_is_reported_costs_no_other_line(fault: Exception) -> None:
-    """What is left of the other accounts is reported although one list breaks off only then, and that is told."""
+    """The rest of the other accounts is reported even if one list breaks off only then, with a message."""
 
     def broken(name: str) -> Iterator[Campaign]:
         yield from campaigns(7, name)
@@ -809,7 +809,7 @@ def test_a_list_that_breaks_off_while_the_rest_is_reported_costs_no_other_line(f
 
 
 def test_a_list_that_breaks_off_again_and_again_ends_the_run() -> None:
-    """A list that can neither be read on nor come to its end is given up, not read for ever."""
+    """A list that repeatedly breaks off is given up after a bounded number of readings."""
 
     class Broken:
         def __init__(self) -> None:

@@ -45,7 +45,7 @@ BEFORE = Attempt(Outcome.ALREADY_STOPPED, http_status=409)
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A call as the service saw it; one that was cut off has no answer, and may have arrived all the same."""
+    """A call as the service saw it; one that was cut off has no answer, but may have arrived."""
 
     campaign: Campaign
     answer: Attempt | None = None
@@ -89,7 +89,7 @@ class Remembering:
 
 
 class How(StrEnum):
-    """What ends a run before its end."""
+    """What ends a run early."""
 
     DRAIN = "drain"
     ABORT = "abort"
@@ -120,7 +120,7 @@ def key(row: Campaign | Result) -> Key:
 
 
 def is_final(line: Result) -> bool:
-    """Tell whether a row needs no other run: it has an outcome, and was not cut off between two tries."""
+    """Tell whether a row is settled: it has an outcome, and was not cut off between two attempts."""
     return line.outcome not in LEFT and (line.started_at is None or line.finished_at is not None)
 
 
@@ -132,7 +132,7 @@ def unfinished(rows: Iterable[Campaign], ledger: Sequence[Result]) -> list[Campa
 
 @dataclass(slots=True)
 class Session:
-    """One run over what was unfinished: what was offered, what stands in the ledger, what the service saw."""
+    """One run over unfinished rows: its rows, the lines in the ledger, and the calls at the service."""
 
     rows: list[Campaign]
     cut: Cut | None
@@ -151,7 +151,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all runs of an example have in common."""
+    """The common settings of all runs of an example."""
 
     limits: list[Limit]
     concurrency: int
@@ -231,7 +231,7 @@ def sending(session: Session, service: Remembering) -> Send:
 
 
 def reporting(session: Session) -> Report:
-    """Make the Report of a session, whose disk may be full."""
+    """Return the Report of a session, whose disk may be full."""
 
     def report(results: Sequence[Result]) -> None:
         if session.is_dead:
@@ -250,7 +250,7 @@ def reporting(session: Session) -> Report:
 
 
 def check_session(session: Session, setting: Setting) -> None:
-    """Check a run by itself: it sends what it was given and nothing else, and each row has one line, and a true one."""
+    """Check a single run: it sends only what it was given, and each row has one true line."""
     rows, offered = Counter(map(key, session.rows)), Counter(map(key, session.offered))
     given_ids = {row.campaign_id for row in session.rows}
     assert session.sent == given_ids if not session.was_cut else session.sent <= given_ids
@@ -323,7 +323,7 @@ def calls_of(campaign_id: str, calls: Iterable[Call]) -> list[Call]:
 
 
 def check_end(rows: Sequence[Campaign], ledger: Sequence[Result], service: Remembering) -> None:
-    """Check what a ledger says when the last run came to its end."""
+    """Check the ledger after the last run has finished."""
     assert not unfinished(rows, ledger)
     assert Counter(key(line) for line in ledger if is_final(line)) == Counter(map(key, rows)), "a state was changed"
     assert {call.campaign.campaign_id for call in service.log} == {row.campaign_id for row in rows}

@@ -65,7 +65,7 @@ def test_tries_are_bounded(attempts: int, retry_after_s: float | None) -> None:
 
 @given(st.integers(1, 100), stated)
 def test_a_throttled_account_rests_as_told(event: int, retry_after_s: float | None) -> None:
-    """A stated wait, capped, is the least; the rest backs off from event to event all the same."""
+    """A stated wait, within the cap, is the minimum; the other waits still grow from event to event."""
     rest_s = Retry().pause_s(event, throttled(retry_after_s), paced=False)
     least_s = min(retry_after_s or 0.0, 120.0)
     assert least_s <= rest_s <= max(least_s, ceiling_s(event))
@@ -131,12 +131,12 @@ def test_a_throttled_call() -> None:
 
 @pytest.mark.parametrize(("event", "is_paced"), [(0, False), (3, True)])
 def test_no_rest_of_its_own(event: int, is_paced: bool) -> None:
-    """With nothing stated a refusal of the same event adds no rest, nor does one that an account finds its limit by."""
+    """Without a stated wait, a refusal of the same event adds no wait, nor does one that finds an account's limit."""
     assert Tries().after(throttled(), NOW, Retry(), event=event, is_paced=is_paced) == Rest(Tries(throttles=1), NOW)
 
 
 def test_throttled_for_ever() -> None:
-    """The last refusal of too many ends the call, and the account rests all the same."""
+    """The last of too many refusals ends the call, and the account still backs off."""
     step: Settle | RetryAt | Rest = Rest(Tries(), NOW)
     for _ in range(THROTTLES):
         assert isinstance(step, Rest)
@@ -145,7 +145,7 @@ def test_throttled_for_ever() -> None:
 
 
 def test_reconsidered() -> None:
-    """What a list makes of the last try is decided without counting that one twice."""
+    """The decision of a list about the last attempt does not count that attempt twice."""
     runs = CLAIM._replace(again=RetryHint.LATER, retry_after_s=3.0)
     assert Tries(attempts=1).reconsider(runs, NOW, Retry(2)) == RetryAt(Tries(attempts=1), NOW + 3.0)
     assert Tries(attempts=2).reconsider(runs, NOW, Retry(2)) == Settle(Tries(attempts=2))

@@ -69,7 +69,7 @@ def kill(signum: int) -> Callable[[], None]:
 
 @pytest.fixture(autouse=True)
 def as_at_a_terminal() -> Iterator[None]:
-    """Let the signals do what they do in a fresh process, however these tests were started (nohup, a script's `&`)."""
+    """Reset signals to their defaults, however these tests were started (nohup, a script's `&`)."""
     with (
         disposition(signal.SIGINT, signal.default_int_handler),
         disposition(signal.SIGTERM, signal.SIG_DFL),
@@ -91,7 +91,7 @@ def disposition(signum: int, handler: Handler) -> Iterator[None]:
 @LOOPS
 @pytest.mark.parametrize("signum", SIGNALS)
 def test_the_first_signal_drains(signum: int, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """What is in flight gets its answer, nothing more leaves, and the number is kept for the exit code."""
+    """Calls in flight get their answer, no further call is sent, and the signal number is kept for the exit code."""
 
     async def main() -> Scene:
         scene = Scene()
@@ -107,7 +107,7 @@ def test_the_first_signal_drains(signum: int, loop_factory: Callable[[], asyncio
 
 @LOOPS
 def test_the_second_signal_aborts(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """Nobody waits for an answer any more: what was in flight is unknown; the first number stays."""
+    """No answer is waited for any more: calls in flight are unknown; the first signal number remains."""
 
     async def main() -> Scene:
         scene = Scene()
@@ -136,7 +136,7 @@ async def test_a_third_signal_changes_nothing() -> None:
 
 @LOOPS
 def test_the_end_of_the_grace_aborts(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """A call that never ends does not keep a run that was told to end."""
+    """A call that never ends does not delay the end of a run."""
 
     async def main() -> Scene:
         scene = Scene(grace_s=0.02)
@@ -164,7 +164,7 @@ async def test_the_grace_holds_also_when_nobody_can_be_told() -> None:
 
 
 async def test_a_signal_before_the_first_call_sends_nothing() -> None:
-    """A run told to end before it began reports every row as not sent."""
+    """A run that is ended before it began reports every row as not sent."""
     scene = Scene()
     scene.shutdown.request(signal.SIGTERM)
     await scene.job.pool.run()
@@ -209,7 +209,7 @@ async def test_a_handler_of_the_callers_own_comes_back() -> None:
 
 @LOOPS
 def test_other_signals_reach_whom_they_are_for(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """What a program hears by its event loop, it hears during a run as well."""
+    """Signals that a program handles in its event loop also work during a run."""
 
     async def main() -> None:
         heard, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -233,7 +233,7 @@ async def test_a_late_signal_ends_nothing_else() -> None:
 
 
 async def test_no_signals_means_hands_off() -> None:
-    """As a library the engine leaves another program's signals alone."""
+    """As a library the engine does not change another program's signals."""
     before = [signal.getsignal(signum) for signum in SIGNALS]
     with handle_signals(Shutdown(Job([], Held().send).pool, grace_s=1.0), ()):
         assert [signal.getsignal(signum) for signum in SIGNALS] == before

@@ -1,4 +1,4 @@
-"""A machine that sleeps in mid-run: its clocks go on, and its timers stand still."""
+"""A machine that sleeps during a run: its clocks continue, and its timers stop."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ class Sleep:
         self._at_s, self._length_s = at_s, length_s
 
     def now(self) -> float:
-        """Return the seconds of the clock that goes on."""
+        """Return the seconds of the clock that continues during sleep."""
         awake_s = now_s()
         return awake_s + (self._length_s if awake_s >= self._at_s else 0.0)
 
@@ -98,7 +98,7 @@ def test_an_outage_still_ends_the_run() -> None:
 
 
 def test_nothing_leaves_once_the_time_is_over() -> None:
-    """Whoever ends a run by the wall clock is asked before each call, also before one that had to ask a store."""
+    """The deadline by the wall clock is checked before each call, also before one that waited for a store."""
     service, end_s = always(STOPPED, 0.25), 5.0
 
     def look() -> None:

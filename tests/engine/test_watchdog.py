@@ -15,7 +15,7 @@ from tests.processes import ROOT
 
 
 def test_signals_told_and_unread_count_together() -> None:
-    """A signal counts from when the kernel has noted it: the first one was told of, the second is still unread."""
+    """A signal counts once the kernel has recorded it: the first one was handled, the second is still pending."""
     (run, theirs), (mail, inbox) = socket.socketpair(), socket.socketpair()
     with run, theirs, mail, inbox:
         run.send(bytes([signal.SIGTERM]))
@@ -34,7 +34,7 @@ def test_one_signal_is_waited_out() -> None:
 
 
 def test_a_run_that_writes_has_longer() -> None:
-    """What tells that it goes on is not ended at its time."""
+    """A process that shows progress is not ended at its time."""
     (run, theirs), (mail, inbox) = socket.socketpair(), socket.socketpair()
     with theirs, mail, inbox, run:
         run.send(bytes([signal.SIGTERM, signal.SIGINT, GOES_ON]))
@@ -45,7 +45,7 @@ def test_a_run_that_writes_has_longer() -> None:
 
 @pytest.mark.parametrize("kind", ["nothing", "link", "hard link", "own file"])
 def test_stacks_go_into_no_file_that_was_put_there(kind: str, tmp_path: Path) -> None:
-    """Where a run stands is written to a file of its own, never through a link and never under another name."""
+    """The stack of a run is written to a new file of its own, never through a link or under another name."""
     precious, stack = tmp_path / "precious", tmp_path / "r.jsonl.stack.txt"
     precious.write_text("precious")
     if kind == "link":
@@ -66,7 +66,7 @@ def test_stacks_go_into_no_file_that_was_put_there(kind: str, tmp_path: Path) ->
 
 @pytest.mark.real
 def test_what_cannot_be_ordered_to_exit_is_killed() -> None:
-    """Where the C library takes no orders, the process ends all the same."""
+    """If the C library cannot be used for the exit, the process is killed."""
     run, theirs = socket.socketpair()
     with run, theirs, subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"]) as process:
         end(process.pid, theirs, {}, 143, "")

@@ -12,7 +12,7 @@ from bulkstop.files.output import Output
 
 
 def test_written(tmp_path: Path) -> None:
-    """All that was written is in the file once it is closed, and nobody else can read it."""
+    """The file has all lines once it is closed, and is private to the user."""
     path = tmp_path / "out"
     output = Output(str(path), "--results")
     for _ in range(10_000):
@@ -36,7 +36,7 @@ def test_not_kept_back(tmp_path: Path) -> None:
 
 
 def test_exists(tmp_path: Path) -> None:
-    """A file that is there is left alone, unless it is to be replaced."""
+    """An existing file is unchanged, unless it is to be replaced."""
     path = tmp_path / "out"
     path.write_text("old and longer")
     with pytest.raises(OutputError, match=r"--hdr .*out: exists already; give overwrite=True"):
@@ -64,7 +64,7 @@ def test_cannot_be_opened(name: str, tmp_path: Path) -> None:
 
 
 def test_full_device() -> None:
-    """What cannot be written is told: at the close if not before, and only once."""
+    """A failed write is reported once, at the latest at the close."""
     output = Output("/dev/full", "--hdr")
     output.write(b"x")
     with pytest.raises(OutputError, match=r"--hdr /dev/full: cannot be written \(No space left on device\)"):

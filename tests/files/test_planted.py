@@ -1,4 +1,4 @@
-"""What another user has put where a file is to be is not followed, filled or waited for."""
+"""Files that another user has planted in the place of an output are not followed, filled or waited for."""
 
 import errno
 import os
@@ -122,7 +122,7 @@ class TestLinks:
 
     @pytest.mark.skipif(not IS_ROOT, reason="only root can give a file away in a folder of its own")
     def test_in_a_folder_of_one_s_own(self, own: Path, tmp_path: Path, give: Give) -> None:
-        """Where nobody else can write no link was planted: it is followed, whoever it belongs to."""
+        """A link in a folder that nobody else can write is followed, whoever owns it."""
         (tmp_path / "r").symlink_to(own)
         give(tmp_path / "r")
         write_named(str(tmp_path / "r"))
@@ -159,14 +159,14 @@ class TestFiles:
 
     @pytest.mark.parametrize("write", WRITERS)
     def test_pipe(self, write: Write, shared: Path, give: Give) -> None:
-        """A pipe that nobody reads is refused, not waited for."""
+        """A pipe without a reader is refused, not waited for."""
         os.mkfifo(shared / "r", 0o666)
         give(shared / "r")
         with pytest.raises(OutputError, match=r"\(r is a file of user \S+ in a folder"):
             write(str(shared / "r"))
 
     def test_pipe_of_a_derived_name(self, tmp_path: Path) -> None:
-        """Of a name that nobody gave not even an own pipe is written to, or read."""
+        """Under a derived name, not even the user's own pipe is written or read."""
         os.mkfifo(tmp_path / "r")
         for use in (write_derived, check_writable, Manifest.read):
             with pytest.raises(OutputError, match=r"\(Is no regular file\)"):
@@ -185,7 +185,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("write", [write_named, write_derived])
     def test_replaced(self, write: Write, shared: Path, give: Give) -> None:
-        """One that is replaced gets a private one in its place, where that can be done."""
+        """A replaced file becomes a private one, where that is possible."""
         (shared / "r").write_text("theirs")
         give(shared / "r")
         if not IS_ROOT:
@@ -212,7 +212,7 @@ class TestFiles:
         assert (own.read_text(), (shared / "r").read_text()) == ("mine", "new")
 
     def test_folder(self, shared: Path, give: Give) -> None:
-        """A folder is told as what it is."""
+        """A folder is reported as such."""
         (shared / "r").mkdir()
         give(shared / "r")
         for write in (write_named, write_derived, write_in_place, check_writable):
@@ -230,7 +230,7 @@ class TestFiles:
 
 
 class TestOthers:
-    """Who else can write a file."""
+    """Which other users can write a file."""
 
     @pytest.mark.parametrize(
         ("user", "mode", "uid", "gid", "reason"),

@@ -16,7 +16,7 @@ from bulkstop.files.state_folder import expand_home, find_home, find_state_folde
 
 @pytest.fixture
 def _open_umask() -> Iterator[None]:
-    """Let what is made be open to everybody, unless it is made otherwise."""
+    """Use an umask that leaves new files open to everybody, unless they are made otherwise."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -50,7 +50,7 @@ def test_no_home(home: str | None, entry: SimpleNamespace, monkeypatch: pytest.M
 
 
 def test_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A home directory that is named counts, and a directory for state before it, unless that is none."""
+    """A named home directory is used, and a valid directory for state before it."""
     monkeypatch.setenv("HOME", "/home/u")
     assert expand_home("~") == Path("/home/u")
     assert expand_home("here/~/x") == Path("here/~/x")

@@ -72,13 +72,13 @@ def test_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["missing/page.html", "."])
 def test_cannot_be(path: str, tmp_path: Path) -> None:
-    """What could not be written is told when it is made."""
+    """A file that cannot be written is reported when it is created."""
     with pytest.raises(OutputError, match=r"^--html \S+: cannot be opened \(\w.*\); give another file$"):
         AtomicFile(str(tmp_path / path), "--html")
 
 
 def test_full_disk() -> None:
-    """A disk that is full is told; a device is written to, never replaced."""
+    """A full disk is reported; a device is written, never replaced."""
     file = AtomicFile("/dev/full", "--html")
     with pytest.raises(OutputError, match=r"^--html /dev/full: cannot be written \(No space left on device\)$"):
         file.save(b"new")
@@ -96,7 +96,7 @@ def test_pipe() -> None:
 
 @pytest.mark.parametrize("name", ["x" * 250, "x" * 255, "\U0001f4de" * 63], ids=["250", "255", "of four bytes each"])
 def test_long_name(name: str, tmp_path: Path) -> None:
-    """A file may have any name that the file system takes, whoever writes it."""
+    """A file may have any name that the file system accepts, with every writer."""
     path = tmp_path / name
     AtomicFile(str(path), "-o").save(b"one")
     check_place(path)
@@ -115,14 +115,14 @@ def test_name_beside() -> None:
 
 
 def test_too_long_name(tmp_path: Path) -> None:
-    """A name that no file can have is told when the file is made, not when all is done."""
+    """An impossible file name is reported when the file is created, not at the end."""
     with pytest.raises(OutputError, match=r"cannot be opened \(File name too long\); give another file$"):
         AtomicFile(str(tmp_path / ("x" * 256)), "-o")
 
 
 @pytest.mark.parametrize("failing", ["fsync", "open"])
 def test_a_disk_that_fails(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be written whole leaves nothing behind, and what was there stays."""
+    """A failed write leaves no partial file, and the old file remains."""
 
     def fail(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -140,7 +140,7 @@ def test_a_disk_that_fails(failing: str, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("make", [AtomicFile, Output])
 def test_directory(make: type[AtomicFile | Output], tmp_path: Path, *, overwrite: bool) -> None:
-    """A directory is not a device, and is told as what it is, not as a file to overwrite."""
+    """A directory is not a device, and is reported as such, not as a file to overwrite."""
     assert not is_device(str(tmp_path))
     with pytest.raises(OutputError, match=r"cannot be opened \(Is a directory\); give another file$"):
         make(str(tmp_path), "-o", overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""The aiohttp transport's own: how its exceptions are told, without sockets; test_transport.py has the rest."""
+"""How the aiohttp transport reports exceptions, without sockets; test_transport.py has the rest."""
 
 import errno
 import re
@@ -25,7 +25,7 @@ REQUEST = RequestInfo(URL("https://platform.example/"), "POST", CIMultiDictProxy
 
 
 async def fail(api: aioresponses, error: Exception) -> TransportFailure:
-    """Return what becomes of an exception of aiohttp's."""
+    """Return the result for an exception of aiohttp."""
     api.post(ANYWHERE, exception=error)
     async with AiohttpTransport("https://platform.example", timeout_s=1) as client:
         response = await client.post("/path?query", {"auth": "t"})
@@ -60,7 +60,7 @@ class TestErrors:
         ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
     )
     async def test_unsent(self, api: aioresponses, error: Exception, text: str) -> None:
-        """What keeps a connection from being made is named; nothing was sent, and the call is worth another try."""
+        """The cause of a failed connection is named; nothing was sent, and another attempt may help."""
         failure = await fail(api, error)
         outcome = Outcome.TIMEOUT if "in time" in text else Outcome.CONNECTION_ERROR
         assert failure == (outcome, f"{text}; nothing was sent", failure.latency_ms, None, RetryHint.LATER, False)
@@ -78,18 +78,18 @@ class TestErrors:
         ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
     )
     async def test_lost(self, api: aioresponses, error: Exception, text: str) -> None:
-        """What breaks later is named; the call may have arrived, and is worth another try."""
+        """A later failure is named; the call may have arrived, and another attempt may help."""
         failure = await fail(api, error)
         assert failure == (Outcome.CONNECTION_ERROR, text, failure.latency_ms, None, RetryHint.LATER, True)
 
     async def test_refused_by_a_proxy(self, api: aioresponses) -> None:
-        """What a proxy refuses has not arrived."""
+        """A call that a proxy refuses has not arrived."""
         failure = await fail(api, aiohttp.ClientHttpProxyError(REQUEST, (), status=502))
         why = "the proxy answered HTTP 502; nothing was sent"
         assert (failure.error, failure.may_have_arrived) == (why, False)
 
     async def test_slip_of_the_program(self, api: aioresponses) -> None:
-        """What is nobody's failure but the program's is not taken for one of the network's."""
+        """An error of the program itself is not reported as one of the network."""
         api.post(ANYWHERE, exception=ZeroDivisionError())
         async with AiohttpTransport("https://platform.example") as client:
             with pytest.raises(ZeroDivisionError):
@@ -97,7 +97,7 @@ class TestErrors:
 
 
 class TestSession:
-    """What the client asks of aiohttp's session."""
+    """How the client uses aiohttp's session."""
 
     def test_leaves_nothing_behind(self, api: aioresponses) -> None:
         """A client that is left has neither a task nor a timer any more."""

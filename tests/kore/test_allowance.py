@@ -1,4 +1,4 @@
-"""What headers say that a service still takes, in every form that is in use, and in none that makes no sense."""
+"""The remaining calls in headers, in every common form, and in no invalid one."""
 
 from datetime import UTC, datetime
 
@@ -43,7 +43,7 @@ def test_time_without_a_date_is_held_against_this_clock() -> None:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    """Neither many headers nor long ones are kept; one that is cut could mean something else."""
+    """Neither many nor long headers are kept, because a cut one could mean something else."""
     many = [
         ("Server", "x"),
         *((f"X-RateLimit-{'a' * (number // 26)}{chr(97 + number % 26)}", "1") for number in range(99)),
@@ -57,7 +57,7 @@ def test_what_is_kept_is_bounded() -> None:
 
 @given(st.lists(st.tuples(NAMES, TEXTS), max_size=8), st.none() | TEXTS)
 def test_no_text_raises(headers: list[tuple[str, str]], date: str | None) -> None:
-    """Whatever stands in the headers, there is an allowance of possible numbers, or none."""
+    """For any text in the headers, there is an allowance of possible numbers, or none."""
     allowance = read_allowance(pick_rate_limit(headers), date)
     if allowance is not None:
         remaining, reset_s, limit, window_s = allowance

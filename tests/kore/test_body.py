@@ -23,6 +23,6 @@ def test_cut_characters(body: bytes, value: object) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"no \\ud83d", b"[" * 5000, b'"\\ud83'])
 def test_no_json(body: bytes) -> None:
-    """What is not JSON is not made to be."""
+    """Invalid JSON is not repaired."""
     with pytest.raises(orjson.JSONDecodeError):
         parse_json(body)

@@ -1,4 +1,4 @@
-"""The calls around the stop call: what goes out, and what an answer means, whatever the service answers."""
+"""The calls besides the stop call: what is sent, and the meaning of any response."""
 
 import json
 from typing import Any
@@ -65,10 +65,10 @@ def failed(result: object) -> Attempt:
 
 
 class TestTargets:
-    """What goes out is what the vendor documents, with every id in its place."""
+    """The requests are those that the vendor documents, with every id in its place."""
 
     def test_list(self) -> None:
-        """The list call has the account in its query, and all that is asked for in its body."""
+        """The list call has the account in its query, and all filters in its body."""
         call = list_call(SMS, PageRange(98, 49, 3), ["Active", "Scheduled"], [1, 2])
         assert call.target == f"/campaign/api/v2/public/st-1/campaign/getAllCampaignDetails?accountId={'a' * 24}"
         assert (call.where, call.cap) == (SMS, PAGE_CAP)
@@ -100,7 +100,7 @@ class TestTargets:
         assert call.body == b"{}"
 
     def test_get(self) -> None:
-        """One campaign is asked for by a GET, which has no body."""
+        """One campaign is read by a GET without a body."""
         call = get_call(VOICE, "cd-1")
         assert (call.target, call.body) == (f"/campaign/api/v2/public/st-1/campaign/cd-1?accountId={'a' * 24}", b"")
 
@@ -133,7 +133,7 @@ class TestTargets:
 
     @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1))
     def test_nothing_leaves_its_place(self, text: str) -> None:
-        """Whatever an id or a name holds, it is one segment of the path or one value of the query."""
+        """Any id or name is one segment of the path or one value of the query."""
         if text not in (".", ".."):
             call = read_call(status_call(VOICE, text).target)
             assert (call.operation, call.campaign_id) == (Operation.STATUS, text)
@@ -145,7 +145,7 @@ class TestTargets:
 
     @pytest.mark.parametrize("name", [None, "", "x" * (NAME_CHARS + 1), "a\nb", "a\x9bb", "\ud800"])
     def test_names_that_cannot_be_sent(self, name: str | None) -> None:
-        """A name by which nothing can be asked for is told before it is tried."""
+        """A name that cannot be sent is reported in advance."""
         assert name_fault(name)
 
     def test_names_that_can(self) -> None:
@@ -154,7 +154,7 @@ class TestTargets:
 
 
 class TestPlace:
-    """A page begins where it is asked for, in both ways of saying it."""
+    """A page begins at the requested row, in both paging fields."""
 
     def test_the_first(self) -> None:
         """The first page is as in the vendor's sample."""
@@ -162,7 +162,7 @@ class TestPlace:
 
     @given(st.integers(0, 10**6), st.integers(20, 100))
     def test_any(self, start: int, most: int) -> None:
-        """`skip` and `page` mean the same place; it holds the row asked for, and others after it."""
+        """`skip` and `page` mean the same page; it has the requested row, and others after it."""
         at = find_page(start, most)
         assert at.skip == (at.page - 1) * at.limit
         assert at.skip <= start < at.skip + at.limit
@@ -189,7 +189,7 @@ class TestPage:
         assert page_of(listing(row), SMS).items == (sms,)
 
     def test_what_tells_of_harm(self) -> None:
-        """How a campaign dials and when its instance changed is kept; what is of another kind is not told."""
+        """A campaign's dialing mode and instance time are kept; values of other types are ignored."""
         told = {"dialingMode": "Power", "campaignInstanceUpdatedAt": "2025-12-05T12:01:35.312Z"}
         entry = ENTRY._replace(dialing_mode="Power", instance_updated_at="2025-12-05T12:01:35.312Z")
         assert page_of(listing(ROW | told)).items == (entry,)
@@ -197,7 +197,7 @@ class TestPage:
         assert page_of(listing(ROW | odd)).items == (ENTRY,)
 
     def test_either_key(self) -> None:
-        """The id may stand under either name; where both are there, the documented one counts."""
+        """The id may have either name; if both exist, the documented one counts."""
         assert page_of(listing({"id": "cd-1"})).items[0].campaign_id == "cd-1"
         assert page_of(listing({"_id": "cd-1"}), SMS).items[0].campaign_id == "cd-1"
         both = {"_id": "cd-1", "id": "cd-2"}
@@ -205,7 +205,7 @@ class TestPage:
         assert page_of(listing(both), SMS).items[0].campaign_id == "cd-2"
 
     def test_unknown_status(self) -> None:
-        """A status that nobody documented is kept as it stands, without what a terminal would obey."""
+        """An undocumented status is kept, without characters that control a terminal."""
         assert page_of(listing(ROW | {"status": "Throttled"})).items[0].status == "Throttled"
         assert page_of(listing(ROW | {"status": "Act\x1b[2Jive"})).items[0].status == "Act [2Jive"
 
@@ -244,7 +244,7 @@ class TestPage:
         [(True, True, True), (True, False, False), (False, True, False), (None, True, True), (None, None, None)],
     )
     def test_recurring(self, scheduled: bool | None, recurring: bool | None, recurs: bool | None) -> None:
-        """What recurs has a schedule that is on; where nothing is said, nothing is known."""
+        """A recurring campaign has an active schedule; without a value nothing is known."""
         assert ENTRY._replace(is_scheduled=scheduled, is_recurring=recurring).recurs is recurs
 
     @pytest.mark.parametrize(
@@ -265,13 +265,13 @@ class TestPage:
         ],
     )
     def test_more(self, data: dict[str, object], rows: int, more: bool) -> None:
-        """Whether more follow is told by whichever field there is, else by a page that is full."""
+        """Any of the known fields says whether more pages follow, otherwise a full page does."""
         page = page_of(listing(*({"_id": f"cd-{n}"} for n in range(rows)), **data))
         assert page.more is more
 
 
 class TestFailures:
-    """An answer that is not what was asked for is a failure, never an empty list."""
+    """A response of another kind than requested is a failure, never an empty list."""
 
     @pytest.mark.parametrize(
         "body",
@@ -291,13 +291,13 @@ class TestFailures:
         ],
     )
     def test_no_page(self, body: object) -> None:
-        """A 2xx that holds no list is none, whatever it says; it is asked for again."""
+        """A 2xx without a list is not a page, and is retried."""
         result = failed(read_page(answer(body), VOICE, FIRST))
         assert (result.outcome, result.again) == (Outcome.UNCONFIRMED, RetryHint.LATER)
         assert result.error == "HTTP 200, but the answer is not a page of campaigns"
 
     def test_too_long(self) -> None:
-        """A page that was cut off at the cap is told as such, and not asked for again."""
+        """A page that was cut off at the cap is reported as such, and not retried."""
         result = failed(read_page(answer(b"x" * PAGE_CAP), VOICE, FIRST))
         assert (result.error, result.again) == ("HTTP 200, but the answer is longer than 4 MiB", RetryHint.NO)
 
@@ -310,7 +310,7 @@ class TestFailures:
         ],
     )
     def test_more_rows_than_any_page_has(self, row: str, count: int, what: str) -> None:
-        """A page of very many rows is refused before it takes memory and time, and not asked for again."""
+        """A page of very many rows is refused before it takes memory and time, and not requested again."""
         page = f'{{"status":"success","data":{{"results":[{",".join([row] * count)}]}}}}'
         result = failed(read_page(answer(page.encode()), VOICE, FIRST))
         assert f"the answer has {what}" in (result.error or "")
@@ -359,7 +359,7 @@ class TestFailures:
         assert failed(read_page(answer(b"", 429, retry_after="7"), VOICE, FIRST)).retry_after_s == 7.0
 
     def test_what_is_left(self) -> None:
-        """What a service says that it still takes comes with every answer, good or bad."""
+        """Every response, good or bad, has the remaining calls of the service."""
         fields: Any = {"rate_limit": (("ratelimit-remaining", "3"), ("ratelimit-reset", "2"))}
         good = {"status": "success", "data": {"results": [], "status": "Paused"}}
         assert page_of(answer(good, **fields)).allowance == Allowance(3, 2.0)
@@ -391,7 +391,7 @@ class TestStatus:
         assert result.error == "HTTP 200, but the answer tells no status"
 
     def test_of_another(self) -> None:
-        """What is said of another campaign is not taken for this one's."""
+        """A response about another campaign is not used for this one."""
         result = failed(read_status(answer({"status": "success", "data": {"id": "cd-2", "status": "Stopped"}}), "cd-1"))
         assert result.error == "HTTP 200, but the answer tells of another campaign"
 
@@ -438,7 +438,7 @@ PAGES = st.fixed_dictionaries(
 @settings(max_examples=300)
 @given(st.one_of(st.binary(), (VALUES | PAGES).map(lambda value: json.dumps(value).encode())), st.integers(200, 599))
 def test_any_answer(body: bytes, status: int) -> None:
-    """Whatever a service answers is a value or a failure with a reason in one line; nothing raises."""
+    """Any response is a value or a failure with a one-line reason; nothing raises."""
     response = Response(status, body, 1.0)
     for result in (read_page(response, VOICE, FIRST), read_status(response, "cd-1"), read_disabled(response)):
         if isinstance(result, Attempt):

@@ -1,4 +1,4 @@
-"""What the words of an answer claim about a campaign: a proof that it is at rest, a mere claim, or nothing."""
+"""What the words of a response claim about a campaign: a proof that it is at rest, a mere claim, or nothing."""
 
 import orjson
 import pytest
@@ -235,7 +235,7 @@ def kind(attempt: Attempt) -> str:
 
 @pytest.mark.parametrize("text", AT_REST)
 def test_at_rest(text: str) -> None:
-    """Words that say of this campaign that it is at rest, and nothing else, are a proof under any status."""
+    """Words that only say that this campaign is at rest are a proof under any status."""
     for status in [200, 400, 401, 403, 404, 408, 409, 412, 422, 423, 500, 503]:
         found = answered({"status": "failure", "message": text}, status)
         assert kind(found) == "proof"
@@ -251,7 +251,7 @@ def test_at_rest_after_an_error(text: str) -> None:
 
 @pytest.mark.parametrize("text", CLAIMS)
 def test_claims(text: str) -> None:
-    """A bare "not active", and whatever its own words put in doubt, is to be read back and counts as unconfirmed."""
+    """A bare "not active", or a response that contains doubt, must be read back and counts as unconfirmed."""
     for status in [200, 400, 409, 412, 422]:
         assert kind(answered({"status": "failure", "message": text}, status)) == "claim"
 
@@ -360,7 +360,7 @@ def test_shapes(status: int, body: object, wanted: str) -> None:
 
 
 def test_without_an_id() -> None:
-    """Where the campaign's id is not known, an answer that names one is not a proof."""
+    """If the campaign's id is unknown, a response that names an id is not a proof."""
     assert kind(answered({"message": "Campaign already stopped"}, campaign_id=None)) == "proof"
     assert kind(answered({"message": f"Campaign {ID} already stopped"}, campaign_id=None)) == "claim"
     assert kind(answered({"message": "Campaign already stopped", "campaignId": ID}, campaign_id=None)) == "claim"
@@ -375,7 +375,7 @@ def test_one_answer_for_many() -> None:
 
 
 def test_an_id_that_is_a_word() -> None:
-    """An id that reads like a word of the text proves nothing more."""
+    """An id that looks like a word of the text proves nothing more."""
     assert kind(answered({"message": "Campaign summer already stopped"}, campaign_id="summer")) == "proof"
     assert kind(answered({"message": "The dialer already stopped"}, campaign_id="dialer")) == "nothing"
     assert kind(answered({"message": "Campaign already stopped"}, campaign_id="already")) == "claim"
@@ -389,6 +389,6 @@ def test_an_id_that_is_a_word() -> None:
     at=st.integers(0, 30),
 )
 def test_a_word_of_doubt_anywhere(words: list[str], doubt: str, at: int) -> None:
-    """Whatever an answer says, with one word that puts it in doubt it proves nothing."""
+    """With one word of doubt, no response proves anything."""
     text = " ".join([*words[:at], doubt, *words[at:]])
     assert kind(answered({"message": text}, campaign_id="cd-1")) != "proof"

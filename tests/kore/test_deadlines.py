@@ -44,7 +44,7 @@ def test_each_call_has_its_own_time() -> None:
 
 
 def test_one_after_the_other_in_one_task() -> None:
-    """A task goes on after a call was cut off: it is not left cancelled, and each next call has its full time."""
+    """A task continues after a call was cut off: it is not left cancelled, and each next call has its full time."""
 
     async def main() -> list[bool]:
         deadlines = Deadlines(TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""What is sent to stop a campaign, and what an answer proves: no sockets, only values."""
+"""The request that stops a campaign, and what a response proves: no sockets, only values."""
 
 import re
 import unicodedata
@@ -73,7 +73,7 @@ def answered(status: int, body: bytes | object = b"", **fields: Any) -> Attempt:
 
 
 class TestRequest:
-    """Path, query and headers are the documented ones, whatever the ids hold."""
+    """Path, query and headers are the documented ones, for any ids."""
 
     def test_voice_target(self) -> None:
         """The voice call's path and query are those of the vendor's page, to the byte."""
@@ -119,7 +119,7 @@ class TestRequest:
     @example(campaign_id="a?c=d&e#f..;é\u200b{streamId}{}+ ")
     @example(campaign_id="...")
     def test_any_id_is_one_segment(self, kind: CampaignType, campaign_id: str) -> None:
-        """However an id is made, it is one path segment that decodes to it, and nothing else of the request changes."""
+        """Any id is one path segment that decodes to it, and the rest of the request does not change."""
         made = campaign(kind, campaign_id=campaign_id)
         assume(made.fault_with(any_id=True) is None)
         usual, attempt = target(campaign(kind)), target(made)
@@ -151,7 +151,7 @@ class TestRequest:
     @pytest.mark.parametrize("field", ["account_id", "stream_id", "iid"])
     @pytest.mark.parametrize("value", ["", ".", "..", "a b", "a\r\nauth: x", "é", "\x00", "a/b", "%2e%2e", "..;x"])
     def test_what_fits_no_header_is_no_campaign(self, field: str, value: str) -> None:
-        """A value that could end a header or stand for another path is a fault of the row."""
+        """A value that could end a header or change the path is a fault of the row."""
         made = Campaign.of_row(**{**campaign()._asdict(), field: value})
         assert (made.fault or "").startswith((f"{field} ", f"no {field}"))
         assert made.fault_with(any_id=True)
@@ -286,7 +286,7 @@ class TestStopped:
 
     @pytest.mark.parametrize("status", [302, 400, 404, 500])
     def test_only_a_2xx_is_foreign(self, status: int) -> None:
-        """What fails by its HTTP status needs no such mark."""
+        """A failure by its HTTP status needs no such mark."""
         assert not answered(status, b"<html>").is_foreign
 
     @pytest.mark.parametrize("status", [100, 199, 300, 302, 400, 401, 403, 404, 408, 409, 412, 429, 500, 503, 600])
@@ -388,12 +388,12 @@ class TestThrottled:
 
     @pytest.mark.parametrize("code", [4002, None, True, [], {}, "OTHER", "rate_limit_exceeded "])
     def test_other_codes(self, code: object) -> None:
-        """Other codes, of whatever kind, are none of the two."""
+        """Other codes are neither of the two."""
         assert answered(400, {"code": code, "errors": [{"code": code}]}).outcome is Outcome.REJECTED
 
 
 class TestRetryAfter:
-    """How long the service asks to be left alone."""
+    """How long the service asks to wait."""
 
     @pytest.mark.parametrize(
         ("header", "seconds"),
@@ -431,7 +431,7 @@ class TestRetryAfter:
         assert answered(status, retry_after=header).retry_after_s == seconds
 
     def test_clock_of_the_server(self) -> None:
-        """A date is counted from the server's own Date, whatever this machine's clock says."""
+        """A date is relative to the server's own Date, for any clock of this machine."""
         there = {"retry_after": "Sat, 06 Dec 2025 08:00:10 GMT", "date": "Sat, 06 Dec 2025 08:00:00 GMT"}
         assert answered(503, **there).retry_after_s == 10.0
         assert answered(503, **{**there, "date": "yesterday"}).retry_after_s == 20 * 3600 + 10
@@ -448,7 +448,7 @@ class TestRetryAfter:
 
 
 class TestFailures:
-    """Every other answer is the outcome of the contract, with words for a person."""
+    """Every other response is the outcome of the contract, with words for a person."""
 
     @pytest.mark.parametrize(
         ("status", "outcome", "again", "error"),
@@ -514,7 +514,7 @@ class TestFailures:
         assert answered(400, body).message == message
 
     def test_other_fields_are_kept(self) -> None:
-        """What a failure says of the campaign goes into its result as well."""
+        """A failure's values for the campaign are also in its result."""
         attempt = answered(400, {"updatedAt": "now", "campaignInstanceId": "cid-1", "campaignExecutionType": "NORMAL"})
         assert (attempt.updated_at, attempt.campaign_instance_id, attempt.campaign_execution_type) == (
             "now",
@@ -544,7 +544,7 @@ class TestFailures:
     ],
 )
 def test_clock_of_a_refusal(date: str | None, words: str) -> None:
-    """A refused token's error says by how much this machine's clock is off, where that can be told."""
+    """A refused token's error has the difference of this machine's clock, if that is known."""
     now = datetime(2025, 12, 5, 12, 0, 2, 500_000, UTC)
     attempt = interpret(Response(401, b"{}", 1.0, None, date), wall=lambda: now)
     assert attempt.error == f"HTTP 401: wrong token, stream id or scope{words}"

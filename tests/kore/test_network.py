@@ -1,4 +1,4 @@
-"""What a network does to a call, without one."""
+"""Network failures of a call, without a network."""
 
 import asyncio
 import socket

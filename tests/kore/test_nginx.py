@@ -1,4 +1,4 @@
-"""The whole job against nginx: an HTTP server that nobody here wrote."""
+"""The complete job against nginx, an independent HTTP server."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What no answer may repeat is masked, in whatever form it comes."""
+"""Secrets in responses are masked, in any encoding."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ def test_base64_wherever_it_begins(encode: type, shift: int) -> None:
     ],
 )
 def test_any_shape(body: bytes) -> None:
-    """No part of a secret is left, in whatever shape of answer it stands."""
+    """No part of a secret remains in any shape of response."""
     shown = words_of(body, SECRET)
     assert MASK in shown
     assert not any(part in shown.lower() for part in ("zk3", "planted", "qw7", "tx9", "lm8"))
@@ -73,7 +73,7 @@ def test_any_shape(body: bytes) -> None:
 )
 @pytest.mark.parametrize("escape", [False, True])
 def test_part_of_a_token(secret: str, part: str, escape: bool) -> None:
-    """Of a token that a server cuts off, breaks or takes apart nothing is left, in a short answer neither."""
+    """Nothing remains of a token that a server cuts off, breaks or splits, even in a short response."""
     body = json.dumps({"message": part})
     if escape:
         body = body.replace(part[3], f"\\u{ord(part[3]):04x}")
@@ -84,7 +84,7 @@ def test_part_of_a_token(secret: str, part: str, escape: bool) -> None:
 
 @given(visible, st.text(max_size=20), st.booleans())
 def test_any_secret(secret: str, around: str, ascii_only: bool) -> None:
-    """Whatever the secret is, a message with it is shown without it."""
+    """For any secret, a message that contains it is shown without it."""
     message = f"{around}{secret}{around}"
     body = json.dumps({"message": message}, ensure_ascii=ascii_only).encode(errors="replace")
     if secret not in MASK and secret not in around:
@@ -101,14 +101,14 @@ def test_any_body(body: bytes, secret: str) -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists))
 def test_meaning_is_kept(value: object) -> None:
-    """What an answer says is the same after its escapes have been looked into."""
+    """Redaction does not change the meaning of a response."""
     body = orjson.dumps({"escaped": "\\", "data": value})
     if b"eyJ" not in body:
         assert orjson.loads(redact_response(Response(200, body, 1.0), ("a secret",)).body) == orjson.loads(body)
 
 
 def test_the_tokens_of_others() -> None:
-    """What looks like a JWT is masked, also when nobody has told of it; so is a redirect's."""
+    """Any text that looks like a JWT is masked, even an unknown one; so is one in a redirect."""
     assert JWT not in words_of(f"not yours: {JWT}!".encode())
     answer = Response(307, b"", 1.0, location=f"https://h/?a={JWT}&b={quote(SECRET)}")
     assert redact_response(answer, (SECRET,)).location == f"https://h/?a={MASK}&b={MASK}"
@@ -140,5 +140,5 @@ def test_an_answer_nested_deeply() -> None:
     ],
 )
 def test_passwords(url: str, redacted: list[str]) -> None:
-    """An address gives its password as it stands there and as it is sent; one that cannot be read is secret as such."""
+    """The password of a URL is masked as written and as sent; an unreadable URL is wholly secret."""
     assert find_passwords(url) == redacted

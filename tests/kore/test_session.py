@@ -24,7 +24,7 @@ UNAUTHORIZED = Response(401, b'{"errors":[{"msg":"Unauthorized","code":4002}]}',
 
 
 class Service:
-    """A transport and a source of tokens in one: it answers what it is told to, and keeps what was asked."""
+    """A transport and a source of tokens in one: it returns prepared responses, and records requests."""
 
     def __init__(self, response: Callable[[str], Response | TransportFailure] = lambda token: STOPPED) -> None:
         self.answer = response
@@ -115,7 +115,7 @@ class TestUnauthorized:
         ids=["403", "400", "200", "401-over-the-limit", "500", "timeout"],
     )
     async def test_what_renews_nothing(self, answer: Response | TransportFailure) -> None:
-        """Other failures keep the token; over the limit, whatever the status, asking again at once would be wrong."""
+        """Other failures keep the token; over the limit, at any status, an immediate retry would be wrong."""
         service = Service(lambda token: answer)
         send = stopping(service.post, Tokens(service.mint, renewable=True))
         attempts = [await send(VOICE), await send(VOICE)]
@@ -127,7 +127,7 @@ class TestTokens:
     """Every attempt carries the token that is right at that moment."""
 
     async def test_at_rest_is_no_refusal(self) -> None:
-        """A 401 that says of this campaign that it is at rest is no reason for another token; of another one it is."""
+        """A 401 that says that this campaign is at rest needs no other token; one about another campaign does."""
         for campaign_id, outcome, made in (("cd-1", Outcome.ALREADY_STOPPED, 1), ("cd-2", Outcome.UNAUTHORIZED, 2)):
             service = Service(lambda token: Response(401, b'{"message":"Campaign cd-1 already stopped"}', 1.0))
             attempt = await stopping(service.post, Tokens(service.mint, renewable=True))(
@@ -148,7 +148,7 @@ class TestTokens:
 
 
 class TestSecrecy:
-    """A token that a server repeats is masked: its words stand in result lines."""
+    """A token that a server repeats is masked, because result lines contain its words."""
 
     TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
 
@@ -159,7 +159,7 @@ class TestSecrecy:
 
     @pytest.mark.parametrize("status", [200, 400, 401, 500])
     async def test_body(self, status: int) -> None:
-        """No part of the token is in the attempt, whatever the status is."""
+        """No part of the token is in the attempt, for any status."""
         attempt = await self.attempt(Response(status, b'{"message":"jwt malformed: %b"}' % self.TOKEN.encode(), 1.0))
         assert "eyJhbGciOi" not in repr(attempt)
         assert "mask" in repr(attempt)
@@ -238,7 +238,7 @@ async def test_a_status_is_read_to_its_own_cap(make: Make) -> None:
 @pytest.mark.real
 @each_transport
 async def test_a_call_that_is_lost(make: Make) -> None:
-    """A connection that breaks is a failure worth another try, and nobody speaks of a stop."""
+    """A broken connection is a failure worth another attempt, and its message does not mention a stop."""
     async with listening(replying(b"", "reset")) as server, make(server.url) as client:
         result = await perform_over(client)(LIST)
     assert isinstance(result, Attempt)
@@ -247,7 +247,7 @@ async def test_a_call_that_is_lost(make: Make) -> None:
 
 
 async def test_what_is_left_comes_with_the_words_of_a_hook() -> None:
-    """Who says what a stop's answer means need not read what its headers say of the limit."""
+    """The remaining calls are read from headers even if a hook interprets the response."""
     service = Service(lambda token: STOPPED._replace(rate_limit=(("ratelimit-remaining", "3"),)))
     perform = make_perform(service.post, Tokens(service.mint, renewable=True))
     send = make_stop(perform, classify=lambda response: Attempt(Outcome.REJECTED))

@@ -48,7 +48,7 @@ LOOPS = pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.
 
 
 class Clock:
-    """A time that passes only when told."""
+    """A clock that advances only on request."""
 
     def __init__(self) -> None:
         self.time = START
@@ -59,7 +59,7 @@ class Clock:
 
 
 class FakeSource:
-    """Gives what it is told to, counts how often it was asked, and can be held."""
+    """Returns prepared tokens, counts its calls, and can be blocked."""
 
     def __init__(self, *answers: str | CredentialsError) -> None:
         self.answers = list(answers)
@@ -86,7 +86,7 @@ def segment(value: object) -> str:
 
 
 def a_jwt(exp: object = None, **more: object) -> str:
-    """Make a JWT that nobody signed."""
+    """Return an unsigned JWT."""
     payload = {"sub": "u", "appId": "cs-1", **more} | ({} if exp is None else {"exp": exp})
     return f"{segment({'alg': 'HS256', 'typ': 'JWT'})}.{segment(payload)}.{segment('signature')}"
 
@@ -139,7 +139,7 @@ class TestClaims:
     """The unverified payload of a token."""
 
     def test_of_a_jwt(self) -> None:
-        """The payload of a JWT is returned as it stands, whatever its length is modulo four."""
+        """The payload of a JWT is returned unchanged, for any length modulo four."""
         for sub in ("", "a", "ab", "abc", "\u00fc\U0001f600"):
             token = jwt.encode({"sub": sub, "exp": 5, "jti": "j"}, LONG_SECRET)
             assert read_claims(token) == {"sub": sub, "exp": 5, "jti": "j"}
@@ -202,7 +202,7 @@ class TestFromFile:
         "content", [b"\xef\xbb\xbf t1\r\n", b"\r\nt1\xef\xbb\xbf\n", "\ufefft1\r\n".encode("utf-16-le")]
     )
     async def test_as_it_comes(self, tmp_path: Path, content: bytes) -> None:
-        """A byte order mark and line ends around a token are none of it, nor is the encoding of PowerShell."""
+        """A byte order mark and line ends around a token are removed, and PowerShell's encoding is read."""
         path = tmp_path / "token"
         path.write_bytes(content)
         assert await file_source(path)() == "t1"
@@ -287,7 +287,7 @@ class TestFromCommand:
         ],
     )
     async def test_that_fails(self, command: str, how: str) -> None:
-        """Of a failing command nothing is shown but how it ended: a secret may stand in its words in any form."""
+        """A failing command is only reported by how it ended, because its output may contain a secret."""
         said = "its words may hold a secret and are not shown: run it by hand to see them"
         assert str(await failure(command_source(command))) == f"token command {how}; {said}"
 
@@ -308,7 +308,7 @@ class TestFromCommand:
         ],
     )
     async def test_that_prints_no_token(self, command: str, reason: str) -> None:
-        """A command that prints anything but one token is told why, also when it would never stop printing."""
+        """Output other than one token is reported with the reason, even if it never ends."""
         error = await failure(command_source(command))
         assert reason in str(error)
         assert "hidden" not in text_of(error)
@@ -452,7 +452,7 @@ class TestMinted:
         assert payloads == [{"sub": "bulkstop", "appId": "cs-1", "iat": 1_699_999_940, "exp": 1_700_000_300}] * 3
 
     async def test_with_a_key_that_does_not_fit(self, rsa_key: rsa.RSAPrivateKey) -> None:
-        """A key that is none for the algorithm is told by what is needed, and never shown."""
+        """A key that does not fit the algorithm is reported by what is needed, and never shown."""
         public = rsa_key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
@@ -507,7 +507,7 @@ class TestGet:
 
     @pytest.mark.parametrize("callers", [1, 50])
     async def test_is_renewed_once_for_all(self, clock: Clock, callers: int) -> None:
-        """However many ask, at the start and at the end of a token, the source is asked once."""
+        """For any number of callers, at the start and the end of a token, the source is called once."""
         old, new = a_jwt(START + 600), a_jwt(START + 1200)
         source = FakeSource(old, new)
         tokens = Tokens(source, renewable=True, now=clock)
@@ -518,7 +518,7 @@ class TestGet:
             clock.time += 600
 
     async def test_a_token_in_its_margin_serves_while_it_is_renewed(self, clock: Clock) -> None:
-        """While one caller waits for the new token, the others go on with the old one as long as it is good."""
+        """While one caller waits for the new token, the others use the old one as long as it is valid."""
         old, new = a_jwt(START + 600), a_jwt(START + 1200)
         source = FakeSource(old, new)
         tokens = Tokens(source, renewable=True, now=clock)
@@ -645,7 +645,7 @@ class TestGet:
         assert (await tokens.get()).value == good
 
     async def test_a_ready_made_token_serves_to_its_end(self, clock: Clock) -> None:
-        """What cannot be renewed is used to its last second, and then its end is the error."""
+        """A token that cannot be renewed is used to its last second; then its expiry is the error."""
         tokens = Tokens(static_source(a_jwt(START + 600)), renewable=False, now=clock)
         for second in (0, 599.9):
             clock.time = START + second
@@ -665,10 +665,10 @@ class TestGet:
 
 
 class TestRenew:
-    """What a 401 leads to."""
+    """The effects of a 401."""
 
     async def test_gives_another_token_once_for_all(self, clock: Clock) -> None:
-        """However many workers are refused the same token, it is renewed once, and all may go on."""
+        """If several workers are refused the same token, it is renewed once, and all may continue."""
         source = FakeSource("one", "two")
         tokens = Tokens(source, renewable=True, now=clock)
         refused = await tokens.get()
@@ -712,7 +712,7 @@ class TestRenew:
         assert (await tokens.get()).value == "four"
 
     async def test_a_ready_made_token(self, clock: Clock) -> None:
-        """What cannot be renewed is not asked for again."""
+        """A token that cannot be renewed is not requested again."""
         source = FakeSource("one", "two")
         tokens = Tokens(source, renewable=False, now=clock)
         assert not await tokens.renew(await tokens.get())
@@ -767,7 +767,7 @@ class TestSecrecy:
     """No secret and no token is shown by anything that holds one."""
 
     async def test_in_representations(self, clock: Clock) -> None:
-        """Neither a token nor what gives it shows it as text."""
+        """Neither a token nor its source shows it in a repr."""
         value = a_jwt(START + 600)
         source = signing_source("cs-1", SHORT_SECRET)
         tokens = Tokens(static_source(value), renewable=False, now=clock)

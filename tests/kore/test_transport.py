@@ -1,7 +1,7 @@
-"""What every transport promises, tried over real sockets against servers that answer well, badly or never.
+"""The promises of every transport, over real sockets against servers that answer well, badly or never.
 
-A transport is `make(host, **options)`: an async context manager with `.post(target, headers)`. Another one joins by
-a line in TRANSPORTS. Each test runs on both event loops, because a run of the command uses either.
+A transport is `make(host, **options)`: an async context manager with `.post(target, headers)`. Another one is tested by
+a line in TRANSPORTS. Each test runs on both event loops, because a command may use either.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ from tests.servers import (
 
 
 class Transport(Protocol):
-    """What a transport is to those who use it."""
+    """A transport as its callers use it."""
 
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = ..., cap: int = ...
@@ -127,7 +127,7 @@ class TestRequest:
 
     @pytest.mark.parametrize(("campaign", "line"), [(VOICE, VOICE_LINE), (SMS, SMS_LINE)], ids=["voice", "sms"])
     async def test_documented_sample(self, make: Make, campaign: Campaign, line: str) -> None:
-        """Request line, header spelling and body are those of the vendor's page; nothing is added that says more."""
+        """Request line, header spelling and body are those of the vendor's page; nothing else is added."""
         async with listening(replying(http())) as server, make(server.url, timeout_s=AMPLE_S) as transport:
             answer(await in_time(transport.post(target(campaign), headers(campaign, TOKEN))))
         (raw,) = server.requests
@@ -153,7 +153,7 @@ class TestRequest:
         "campaign_id", ["a/b", "%2F", "a b", "é", "?x=1", "#f", "a\\b", ";", "..%2f..", "+", "&", "//"]
     )
     async def test_odd_ids(self, make: Make, campaign_id: str) -> None:
-        """A transport sends the target as it is given: nothing is decoded, folded or encoded again."""
+        """A transport sends the target unchanged: nothing is decoded, folded or encoded again."""
         wanted = target(SMS._replace(campaign_id=campaign_id))
         async with listening(replying(http())) as server, make(server.url, timeout_s=AMPLE_S) as transport:
             answer(await in_time(transport.post(wanted, HEADERS)))
@@ -181,7 +181,7 @@ class TestRequest:
 
     @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
     async def test_no_redirects(self, make: Make, status: str) -> None:
-        """A redirect is an answer: no byte goes to where it points, and the status and place are told."""
+        """A redirect is a response: nothing is sent to its target, and its status and target are reported."""
         async with listening(replying(http())) as elsewhere:
             place = f"{elsewhere.url}/stolen"
             async with listening(replying(http(b"", f"Location: {place}", status=status))) as server:
@@ -204,7 +204,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
 
 
 class TestRateLimit:
-    """What a service says that it still takes comes with each attempt."""
+    """Each attempt has the remaining calls that the service reports."""
 
     @pytest.mark.parametrize("status", ["200 OK", "429 Too Many Requests"])
     async def test_each_form(self, make: Make, status: str) -> None:
@@ -268,7 +268,7 @@ class TestAnswer:
         ],
     )
     async def test_forms(self, make: Make, raw: bytes, end: End) -> None:
-        """However the documented answer is framed, packed or labelled, it proves the stop."""
+        """The documented response proves the stop in any framing, packing or labelling."""
         async with listening(replying(raw, end)) as server:
             response = answer(await ask(make, server.url))
         assert (response.status, response.body) == (200, VOICE_ANSWER)
@@ -320,7 +320,7 @@ class TestAnswer:
 
     @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", http(b"", length=2**60), CHUNKED + b"\r\n"])
     async def test_endless_body(self, make: Make, head: bytes) -> None:
-        """Of a body without end the first part is returned and the connection is dropped; the next call has another."""
+        """An endless body is cut off and its connection dropped; the next call has another."""
 
         async def pour(connection: Connection) -> None:
             await connection.request()
@@ -347,13 +347,13 @@ class TestAnswer:
         ids=["line-feeds", "folded", "control-character", "long-field", "another-protocol"],
     )
     async def test_not_quite_right(self, make: Make, raw: bytes, status: int, body: bytes) -> None:
-        """What some servers write though they ought not to is read as what it means."""
+        """Common deviations of servers are read as they are meant."""
         async with listening(replying(raw)) as server:
             response = answer(await ask(make, server.url))
         assert (response.status, response.body) == (status, body)
 
     async def test_a_coding_that_was_not_offered(self, make: Make) -> None:
-        """A body that is packed in a way nobody asked for is not a proof of anything."""
+        """A body in an unrequested encoding is not a proof."""
         async with listening(replying(http(VOICE_ANSWER, "Content-Encoding: br"))) as server:
             response = await ask(make, server.url)
         assert isinstance(response, TransportFailure)
@@ -430,7 +430,7 @@ class TestNoAnswer:
     @pytest.mark.parametrize("raw", RUBBISH, ids=_short)
     @pytest.mark.parametrize("end", ["close", "reset", "hang"])
     async def test_rubbish(self, make: Make, raw: bytes, end: End) -> None:
-        """What is not HTTP is a connection error worth another try, and the stop may have arrived."""
+        """Bytes that are not HTTP are a connection error worth another attempt, and the stop may have arrived."""
         async with listening(replying(raw, end)) as server:
             response = failure(await ask(make, server.url), Outcome.CONNECTION_ERROR)
         assert response.may_have_arrived
@@ -544,7 +544,7 @@ class TestNoAnswer:
             failure(await ask(make, server.url), Outcome.CONNECTION_ERROR)
 
     async def test_refused(self, make: Make) -> None:
-        """A port where nobody listens: nothing was sent, and that is said."""
+        """A closed port: nothing was sent, and the failure says so."""
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
             response = await ask(make, f"http://127.0.0.1:{nobody.getsockname()[1]}")
@@ -552,7 +552,7 @@ class TestNoAnswer:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux is known to keep a caller waiting at a full queue")
     async def test_no_connection(self, make: Make) -> None:
-        """A server that accepts nobody has a time of its own: nothing was sent, and that is said."""
+        """A server that accepts no connection has its own timeout: nothing was sent, and the failure says so."""
         with full_queue() as (host, port):
             response = await ask(make, f"http://{host}:{port}", connect_timeout_s=TIMEOUT_S)
         assert failure(response, Outcome.TIMEOUT).error == "no connection in time; nothing was sent"
@@ -604,7 +604,7 @@ class TestNoAnswer:
         end=st.sampled_from(["close", "reset"]),
     )
     async def test_any_bytes(self, make: Make, whole: bytes, cut: tuple[int, int], filler: bytes, end: End) -> None:
-        """Whatever bytes come before the end of the connection, the call returns in time and does not raise."""
+        """For any bytes before the end of the connection, the call returns in time and does not raise."""
         async with listening(replying(whole[: cut[0]] + filler + whole[cut[1] :], end)) as server:
             response = await ask(make, server.url, timeout_s=5)
         assert isinstance(response, Response) or failure(response, Outcome.CONNECTION_ERROR)
@@ -671,7 +671,7 @@ class TestConnections:
         assert len(server.requests) == 2
 
     async def test_surplus_answer(self, make: Make) -> None:
-        """A second answer behind the first is never taken for that of the next call."""
+        """A second response after the first is never used for the next call."""
         twice = http(b"asked") + http()
 
         async with listening(replying(twice)) as server, make(server.url, timeout_s=AMPLE_S) as transport:
@@ -679,7 +679,7 @@ class TestConnections:
                 assert answer(await in_time(transport.post(TARGET, HEADERS))).body == b"asked"
 
     async def test_unasked_answer(self, make: Make) -> None:
-        """An answer that comes while nothing is asked is never taken for that of the next call, nor do they shift."""
+        """A response while no request is open is never used for the next call, and responses never shift."""
         kept: list[Connection] = []
 
         async def serve(connection: Connection) -> None:
@@ -696,7 +696,7 @@ class TestConnections:
                 assert isinstance(response, TransportFailure) or response.body == path.encode()
 
     async def test_next_call_after_each_end(self, make: Make) -> None:
-        """After a timeout, rubbish, a reset and a huge body the same transport goes on, from the same task."""
+        """After a timeout, rubbish, a reset and a huge body the same transport works, in the same task."""
         replies: list[Handler] = [
             replying(b"", "hang"),
             replying(b"rubbish\r\n\r\n", "hang"),
@@ -762,7 +762,7 @@ class TestCancelling:
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
-    """Return the PEM file of an authority nobody trusts, and a server's context signed by it."""
+    """Return the PEM file of an untrusted authority, and a server's context signed by it."""
     ca_file, context = authority(tmp_path_factory.mktemp("tls"))
     return str(ca_file), context
 
@@ -815,7 +815,7 @@ class TestTls:
 
     @pytest.mark.parametrize("way", ["straight", "proxy"])
     async def test_certificate_of_ours(self, make: Make, tls: tuple[str, Any], way: str) -> None:
-        """A server that asks for a client certificate is given it, also through a proxy."""
+        """A server that requests a client certificate gets it, also through a proxy."""
         chain = str(Path(tls[0]).with_name("server.pem"))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(chain)
@@ -826,7 +826,7 @@ class TestTls:
             assert answer(await ask(make, server.url, cert=chain, **options)).body == VOICE_ANSWER
 
     async def test_certificate_of_ours_wanted(self, make: Make, tls: tuple[str, Any]) -> None:
-        """A server that asks for one in vain says so in place of an answer; nothing was with it, nor will be."""
+        """A server that requests a missing certificate causes a permanent failure instead of a response."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(Path(tls[0]).with_name("server.pem"))
         context.verify_mode = ssl.CERT_REQUIRED
@@ -876,7 +876,7 @@ class TestTls:
 
 
 class TestProxy:
-    """An HTTP proxy is gone through, and told no more than it must be."""
+    """An HTTP proxy is used, and gets only what it needs."""
 
     async def test_forwarding(self, make: Make) -> None:
         """A call to http:// reaches its server through the proxy, to the byte."""
@@ -892,7 +892,7 @@ class TestProxy:
         assert server.requests[0].split(b"\r\n")[0].decode() == f"POST {target(SMS)} HTTP/1.1"
 
     async def test_tunnel(self, make: Make, tls: tuple[str, Any]) -> None:
-        """A call to https:// goes through a tunnel: the proxy sees the host, neither the token nor the path."""
+        """A call to https:// goes through a tunnel: the proxy sees the host, but neither the token nor the path."""
         heads: list[bytes] = []
         async with listening(proxying(heads)) as proxy, listening(replying(http()), tls[1]) as server:
             response = answer(await ask(make, server.url, proxy=proxy.url, ca=tls[0]))
@@ -906,7 +906,7 @@ class TestProxy:
 
     @pytest.mark.parametrize("form", ["pa%3A55word", "pa:55word", "us er:pa:55word"])
     async def test_password_is_masked(self, make: Make, form: str) -> None:
-        """A proxy that repeats its own password, in whatever form, cannot bring it into an answer."""
+        """A proxy that repeats its own password, in any encoding, cannot bring it into a response."""
         raw_answer = http(b"no: " + form.encode(), f"Location: http://{form}/", status="502 Bad Gateway")
         async with listening(replying(raw_answer)) as proxy:
             response = answer(
@@ -916,7 +916,7 @@ class TestProxy:
         assert "55word" not in str(response)
 
     async def test_environment_is_left_alone(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A proxy that stands only in the environment is not gone through."""
+        """A proxy that is only in the environment is not used."""
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
         async with listening(replying(http())) as server:
@@ -931,7 +931,7 @@ class TestProxy:
     @pytest.mark.parametrize("scheme", ["http", "https"])
     @pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "403 Forbidden"])
     async def test_nobody_gets_through(self, make: Make, scheme: str, status: str) -> None:
-        """A proxy that refuses is asked once, by however many calls at a time, and what it said ends the run."""
+        """A refusing proxy is used once, by any number of concurrent calls, and its response ends the run."""
         async with listening(replying(http(b"no", status=status))) as proxy:
             there = proxy.url.replace("//", "//janusz:%C4%98dward@")
             async with make(f"{scheme}://127.0.0.1:1", timeout_s=AMPLE_S, proxy=there) as transport:
@@ -953,13 +953,13 @@ class TestProxy:
         ids=["204", "interim", "line-feeds"],
     )
     async def test_ways_to_say_yes(self, make: Make, tls: tuple[str, Any], said: bytes) -> None:
-        """Any 2xx opens the tunnel, whatever line ends it has and whatever came before it."""
+        """Any 2xx opens the tunnel, with any line ends and anything before it."""
         async with listening(replying(http()), tls[1]) as server, listening(proxying([], said)) as proxy:
             assert answer(await ask(make, server.url, proxy=proxy.url, ca=tls[0])).body == VOICE_ANSWER
 
     @pytest.mark.parametrize("hangs", ["tls", "connect"])
     async def test_hangs_before_anything_was_sent(self, make: Make, hangs: str) -> None:
-        """What hangs in the handshake or at CONNECT has not been sent, whichever deadline is the first."""
+        """A call that hangs in the handshake or at CONNECT was not sent, whichever deadline comes first."""
         async with listening(Connection.gone) as server:
             where: dict[str, Any] = {"proxy": server.url} if hangs == "connect" else {}
             host = f"https://127.0.0.1:{server.port}"

@@ -22,7 +22,7 @@ def make_wheel(folder: Path, *names: str) -> Path:
 
 
 def test_strays(tmp_path: Path) -> None:
-    """Tests and other folders in a wheel are found; a module whose name only ends like a test's is none."""
+    """Tests and other folders in a wheel are found, but not a module whose name only ends like a test's."""
     own = ["bulkstop/__init__.py", "bulkstop/report/latest.py", "bulkstop-0.1.0.dist-info/METADATA"]
     strays = ["tests/test_x.py", "bulkstop/tests/x.py", "bulkstop/test_x.py", "bulkstop/conftest.py", "samples/a.csv"]
     assert find_strays(make_wheel(tmp_path, *own, *strays)) == strays
@@ -61,7 +61,7 @@ def test_pythons_here(tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_failing_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What a tool said is shown, and the one line names the command and its exit code."""
+    """The tool's output is shown, and the one line names the command and its exit code."""
     with pytest.raises(ReleaseError, match=r"^`sh -c echo why; exit 3` ended with 3; what it said stands above$"):
         run("sh", "-c", "echo why; exit 3", cwd=tmp_path)
     assert capsys.readouterr().err == "why\n\n"
@@ -78,7 +78,7 @@ def test_version(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_really(tmp_path: Path) -> None:
-    """What stands here builds to the same bytes under another name and umask, with a wheel of the package alone."""
+    """The tree builds to the same bytes under another name and umask, with a wheel of the package alone."""
     tools = tmp_path / "tools"
     subprocess.run([sys.executable, "-m", "venv", tools], check=True)
     pins = (ROOT / "release" / "requirements.txt").read_text().split()

@@ -37,12 +37,12 @@ class Described(Distribution):
     ],
 )
 def test_where_a_licence_stands(text: str, licence: str | None) -> None:
-    """A licence is read where packages name it, and a whole text in its place is none."""
+    """A licence is read where packages name it; a complete text in its place is not accepted."""
     assert find_licence(Described(text)) == licence
 
 
 def test_all_that_is_needed() -> None:
-    """What bulkstop needs is there, with what that needs, and what an extra brings; each has a licence."""
+    """All dependencies, direct and indirect, and those of an extra, are listed with their licences."""
     found = {each.name.lower().replace("_", "-"): each for each in list_licences()}
     assert {"aiohttp", "click", "cryptography", "multidict", "orjson", "redis", "plotly", "python-calamine"} <= set(
         found
@@ -53,7 +53,7 @@ def test_all_that_is_needed() -> None:
 
 
 def test_one_without(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A package that names no licence is told, and makes the exit code 1."""
+    """A package without a licence is reported, with exit code 1."""
     monkeypatch.setattr(
         licenses, "list_licences", lambda: [Licensed("a", "1", "MIT", None), Licensed("b", "2", None, "x")]
     )

@@ -78,7 +78,7 @@ def test_an_event_as_text() -> None:
 
 
 def test_an_event_as_json() -> None:
-    """The same with every key there, whatever is known of it; numbers are numbers."""
+    """The same with every key, even empty ones; numbers are numbers."""
     fields = {"campaign_id": "cd-1", "http_status": 200, "latency_ms": 12.5, "error": None, "is": True, "of": {"a": 1}}
     assert parsed("attempt", level=logging.INFO, fields=fields) == {
         "time": "2026-01-02T03:00:05.750Z",
@@ -89,7 +89,7 @@ def test_an_event_as_json() -> None:
 
 
 def test_a_message_in_words() -> None:
-    """What a library logs is written with its logger, its arguments put in."""
+    """A library's message is written with its logger and its arguments."""
     assert text("took %.1f s", 2.5, name="asyncio") == "2026-01-02T03:00:05.750Z WARNING asyncio: took 2.5 s"
     found = parsed("took %.1f s", 2.5, name="asyncio")
     assert (found["event"], found["logger"], found["message"]) == ("message", "asyncio", "took 2.5 s")
@@ -101,7 +101,7 @@ def test_counts_as_text() -> None:
 
 
 def test_a_traceback_is_one_line() -> None:
-    """Of an exception its kind, place and text are kept; of a group the first."""
+    """An exception keeps its type, place and text; for a group, those of the first."""
     for error in (raised("no\nway"), ExceptionGroup("many", [raised("no\nway"), raised("other")])):
         assert re.search(r'error="ValueError at test_log\.py:\d+: no\\nway"$', text("failed", fields={}, error=error))
         found = parsed("Task exception was never retrieved\nfuture: <Task>", name="asyncio", error=error)
@@ -139,7 +139,7 @@ def test_any_value_can_be_written() -> None:
 
 
 def test_an_id_cannot_forge_a_field() -> None:
-    """What an id or a server says stays inside its quotes, whatever it holds."""
+    """Values from ids or a server remain inside their quotes."""
     for forged in ('a" outcome=stopped', "a\\", "a outcome=stopped", "a\nb", "", "a=b", 'a\\" outcome=stopped'):
         line = text("attempt", fields={"campaign_id": forged, "http_status": 500})
         quoted = re.search(r'campaign_id=("(?:[^"\\]|\\.)*") http_status=500$', line)
@@ -148,7 +148,7 @@ def test_an_id_cannot_forge_a_field() -> None:
 
 
 def test_a_long_text_is_cut() -> None:
-    """A record stays readable whatever a server sends."""
+    """A record stays readable, however much a server sends."""
     assert len(text("x", fields={"message": "m" * 100_000})) < MOST_CHARS + 100
     assert parsed("m" * 100_000)["message"] == "m" * MOST_CHARS + "..."
 
@@ -162,7 +162,7 @@ def test_a_cut_shows_no_half_of_a_secret() -> None:
 
 @pytest.mark.parametrize("secret", [SECRET, TOKEN])
 def test_a_secret_is_masked_wherever_it_stands(secret: str) -> None:
-    """In the message, its arguments, a field, a list, a key or an exception: it never comes out."""
+    """In the message, its arguments, a field, a list, a key or an exception, a secret is masked."""
     error = raised(f"bad header {secret}")
     cases: list[tuple[tuple[object, ...], dict[str, Any]]] = [
         ((f"auth {secret}",), {}),
@@ -186,7 +186,7 @@ SECRETS = st.text(st.sampled_from("xyz\"'\\\n é\x1b\x85\u2028"), min_size=4, ma
 @given(message=ANY, value=ANY, error=ANY)
 @example(message="\x1b[2J\r\n\x9b31m", value="\u202e\u2028\x85", error="\ud800")
 def test_any_text_is_one_line(message: str, value: str, error: str) -> None:
-    """Whatever stands in a record, it is one line without control characters or escapes, and JSON gives it back."""
+    """Any record is one line without control characters or escape sequences, and JSON restores it."""
     line = text(message, fields={"value": value}, error=raised(error))
     assert line.isprintable()
     assert text("%s", message, name="redis").isprintable()
@@ -199,7 +199,7 @@ def test_any_text_is_one_line(message: str, value: str, error: str) -> None:
 @example(secret="a\\nb", before="a\n", after="b")
 @example(secret="\\x1b[", before="\x1b", after="[")
 def test_no_secret_comes_out(secret: str, before: str, after: str) -> None:
-    """Wherever a secret stands, it is in no line as it is, nor as a line would escape it."""
+    """A secret is in no line, neither plain nor escaped."""
     assume(len(secret.strip()) >= 4)
     said = f"{before}{secret}{after}"
     made = record(said, said, fields={"value": said, "list": [said]}, error=raised(said))

@@ -47,6 +47,6 @@ def test_whose_it_is(
 
 
 def test_without_a_quota() -> None:
-    """Where no calls are counted there is no store."""
+    """Without a quota there is no store."""
     assert describe_store(Settings(host="h", quota=NO_LIMIT, quota_store="q")) is None
     assert store_to_json(None) == {"quota_store": None, "quota_store_shared_by": None}

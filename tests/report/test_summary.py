@@ -1,4 +1,4 @@
-"""How a run ended, of whatever kind: what is raised unless all is done, and what a machine is told."""
+"""How a run of any kind ended: its error unless all is done, and its JSON."""
 
 import json
 import signal
@@ -53,7 +53,7 @@ def loaded(require: str, *, late_s: float = 0.0, fault: BulkstopError | None = N
     ids=type,
 )
 def test_all_done(summary: Summary) -> None:
-    """Nothing is raised, and the command would exit 0; what a machine is told is JSON."""
+    """Nothing is raised, and the command would exit 0; the JSON is valid."""
     summary.check()
     assert summary.is_done
     told = summary.as_dict()
@@ -75,7 +75,7 @@ def test_all_done(summary: Summary) -> None:
     ],
 )
 def test_not_done(summary: Summary, words: str) -> None:
-    """What is not done is raised, counted by outcome, with all else that keeps the exit code from being 0."""
+    """Rows that are not done are raised, counted by outcome, with all other reasons for the exit code."""
     assert not summary.is_done
     assert summary.exit_code != 0
     with pytest.raises(NotDoneError) as caught:
@@ -92,7 +92,7 @@ def test_not_done(summary: Summary, words: str) -> None:
     ],
 )
 def test_fault(summary: Summary, kind: type[BulkstopError]) -> None:
-    """What ended a run early is raised as what it was, each time it is asked for."""
+    """The fault that ended a run early is raised unchanged, each time."""
     for _ in range(2):
         with pytest.raises(kind) as caught:
             summary.check()
@@ -115,7 +115,7 @@ def test_stops_as_json() -> None:
 
 @pytest.mark.parametrize("signum", SIGNALS, ids=lambda each: each.name)
 def test_the_signal_is_named(signum: signal.Signals) -> None:
-    """The reason of a manifest names the signal that the exit code stands for, whatever else came to pass meanwhile."""
+    """The reason in a manifest names the signal of the exit code, whatever else happened."""
     drained = stopped(Outcome.STOPPED, Outcome.NOT_SENT, signum=signum)
     for each in (drained, replace(drained, out_of_time=True), replace(drained, ended="drained")):
         assert (each.reason, each.exit_code) == (f"by {signum.name}, before all were sent", 128 + signum)

@@ -1,4 +1,4 @@
-"""What runs share, what they are runs of, and from where they may be started."""
+"""What runs share, their sources, and where they can be started."""
 
 import asyncio
 import gc
@@ -35,7 +35,7 @@ async def run_of(source: Any, **options: Any) -> dict[str, int]:
 
 
 class TestSources:
-    """What a run may be of."""
+    """The sources of a run."""
 
     @pytest.mark.parametrize(
         "make",
@@ -79,13 +79,13 @@ class TestSources:
         ],
     )
     async def test_unusable(self, source: object, why: str) -> None:
-        """What is not a source is an InputError that says so."""
+        """An invalid source is an InputError that says so."""
         with pytest.raises(InputError, match=why):
             await run_of(source)
 
     @pytest.mark.parametrize("is_async", [False, True])
     async def test_breaks_off(self, is_async: bool) -> None:
-        """What a generator raises on its way is the cause of an InputError, and nothing was sent."""
+        """An error of a generator is the cause of an InputError, and nothing was sent."""
 
         def generate_some() -> Iterator[Campaign]:
             yield from map(Campaign, ids(700))
@@ -115,12 +115,12 @@ class TestSources:
         assert [result.row for result in results] == [row]
 
     async def test_no_number(self, tmp_path: Path) -> None:
-        """A value that is not a number is null in a line, whatever stands beside it."""
+        """A value that is not a number is null in a line, beside any others."""
         await run_of([Campaign("cd-1", row={"a": 2**70, "b": float("nan")})], output=tmp_path / "r.jsonl")
         assert '"b":null' in (tmp_path / "r.jsonl").read_text()
 
     async def test_paths_that_come_late(self, tmp_path: Path) -> None:
-        """The result file takes the place of no input, also of one that comes out of a generator."""
+        """The result file never replaces an input, even one from a generator."""
         path = tmp_path / "a.txt"
         path.write_text("cd-1\n")
         with pytest.raises(SettingsError, match="is an input; give another file"):
@@ -136,12 +136,12 @@ async def generate(count: int) -> AsyncIterator[Campaign]:
 
 
 class TestResume:
-    """A run goes on with a result file by the keys of its campaigns."""
+    """A run continues a result file by the keys of its campaigns."""
 
     @pytest.mark.parametrize("form", ["jsonl", "csv"])
     @pytest.mark.parametrize("key", ["{}", "a\n{}", "=1+{}", "'{}", "\0{}", "\ud800{}", " {} ", "é,{}", "-"])
     async def test_keys(self, form: str, key: str, tmp_path: Path) -> None:
-        """Whatever they are made of, and though rows are gone, added or in another order, none is sent twice."""
+        """With any source, and rows removed, added or reordered, none is sent twice."""
         service, path = Service(), tmp_path / f"r.{form}"
         campaigns = [Campaign(name, key=f"{key}{name}".format(name)) for name in ids(6)]
         async with make_engine(service) as engine:
@@ -250,7 +250,7 @@ class TestSteer:
 
     @pytest.mark.parametrize("rate", ["x", "", "0/s", 5, True, b"1/s", ("1/s",)])
     async def test_no_rate(self, rate: Any) -> None:
-        """What is not a rate is refused at once, and the run goes on."""
+        """An invalid rate is refused at once, and the run continues."""
         async with make_engine() as engine:
             run = engine.run(ids(3))
             with pytest.raises(SettingsError, match=r"^rate: "):
@@ -262,7 +262,7 @@ class TestSteer:
 
 @pytest.mark.real
 async def test_ten_runs_share_a_quota() -> None:
-    """Of ten runs one is paused, one drained, one aborted; the quota of both accounts holds, and nobody stalls."""
+    """Of ten runs one is paused, one drained, one aborted; both accounts keep their quota, and none stalls."""
     async with Simulator(SimulatorOptions()) as service:
         settings = make_settings(host=service.url, token="t", quota=(Limit(10, 0.5),))
         async with Engine(settings) as engine:
@@ -293,7 +293,7 @@ async def test_ten_runs_share_a_quota() -> None:
 
 
 class Process:
-    """What a process has but once."""
+    """Resources that a process has only once."""
 
     def __init__(self) -> None:
         policy = asyncio.get_event_loop_policy()
@@ -319,7 +319,7 @@ def stop_some(url: str, number: int) -> int:
 
 @pytest.mark.real
 class TestInOneCall:
-    """`stop` blocks whoever calls it, and nobody else."""
+    """`stop` blocks only its caller."""
 
     async def test_in_threads_and_processes(self) -> None:
         """Ten at once in threads, and in the processes of a pool; what the process has but once stays as it was."""

@@ -1,4 +1,4 @@
-"""What an engine does beside stopping, at a simulated service: it lists, reads back and loads, with its hooks."""
+"""The other services of an engine, at a simulator: it lists, verifies and loads, with its hooks."""
 
 import asyncio
 import json
@@ -49,10 +49,10 @@ def running(service: Simulator, *statuses: str) -> set[str]:
 
 
 class TestDiscover:
-    """What runs now, as a source."""
+    """The running campaigns as a source."""
 
     async def test_what_runs(self, engine: Engine, service: Simulator) -> None:
-        """Unless it is said, what runs, of both types, as campaigns that can be stopped, with what tells of harm."""
+        """By default, the running campaigns of both types, ready to be stopped, with the facts of their impact."""
         campaigns = [campaign async for campaign in engine.discover()]
         assert {each.campaign_id for each in campaigns} == running(service, "Active", "Preparing")
         assert {(each.row or {})["execution_type"] for each in campaigns} == {"NORMAL", None}
@@ -92,12 +92,12 @@ class TestDiscover:
         ],
     )
     async def test_no_filter(self, engine: Engine, wanted: dict[str, Any]) -> None:
-        """What is not a filter is a SettingsError that names it."""
+        """An invalid filter is a SettingsError that names it."""
         with pytest.raises(SettingsError, match=f"^{next(iter(wanted))}: "):
             await anext(engine.discover(**wanted))
 
     async def test_no_list(self, service: Simulator) -> None:
-        """What keeps the list from being read is raised as what it is."""
+        """The error that prevents the list is raised unchanged."""
 
         async def no_token() -> str:
             raise CredentialsError("the vault is closed")
@@ -108,10 +108,10 @@ class TestDiscover:
 
 
 class TestVerify:
-    """What still runs of a source, whatever it is."""
+    """What still runs of any source."""
 
     async def test_after_a_run(self, engine: Engine, service: Simulator, tmp_path: Path) -> None:
-        """What was discovered, stopped and written down is proven not to run."""
+        """Discovered, stopped and recorded campaigns are proven not to run."""
         results = tmp_path / "r.jsonl"
         await engine.run(engine.discover(), output=results)
         verification = await engine.verify(results)
@@ -132,7 +132,7 @@ class TestVerify:
                 verification.check()
 
     async def test_rows_that_name_nothing(self, engine: Engine, tmp_path: Path) -> None:
-        """A row that cannot be used is not a proof, and stands there with its place; what is held twice counts once."""
+        """An unusable row is no proof, and is listed with its place; repeated campaigns count once."""
         path = tmp_path / "list.csv"
         path.write_text("campaign_id,type\ncd-1,voice\ncd-1,voice\n,voice\n")
         verification = await engine.verify(path)
@@ -142,12 +142,12 @@ class TestVerify:
 
     @pytest.mark.parametrize("source", [[], "nowhere.csv"])
     async def test_no_source(self, engine: Engine, source: Any) -> None:
-        """Nothing to look at is refused before anybody is asked."""
+        """An empty source is refused before any call."""
         with pytest.raises(InputError):
             await engine.verify(source)
 
     async def test_fault(self, service: Simulator) -> None:
-        """What ends the reading stands in the summary, and is raised by its check."""
+        """The error that ends the reading is in the summary, and is raised by its check."""
 
         async def no_token() -> str:
             raise CredentialsError("the vault is closed")
@@ -184,14 +184,14 @@ class Recorded:
 
 
 PATIENT = "60s"
-"""What a busy machine does to the schedule is not what these tests are about."""
+"""Options that tolerate a busy machine's delays, which these tests are not about."""
 
 
 class TestLoad:
     """A load test: texts in, a summary out."""
 
     async def test_made_up(self, engine: Engine, service: Simulator) -> None:
-        """Requests leave as they are due, for campaigns that are made up; what is told is what `--json` prints."""
+        """Requests are sent when due, for made-up campaigns; the summary is what `--json` prints."""
         summary = await engine.load(rate="100/s", duration="200ms", require=["p99<60s", "errors<1%"], max_late=PATIENT)
         summary.check()
         assert summary.outcomes == {Outcome.STOPPED: 20}
@@ -209,7 +209,7 @@ class TestLoad:
         assert [each.campaign_id for each in service.requests] == [*ids, *ids, ids[0]]
 
     async def test_not_held(self, engine: Engine) -> None:
-        """What is required and did not hold is raised."""
+        """A requirement that did not hold is raised."""
         summary = await engine.load(closed=True, count=3, require="max<1us")
         with pytest.raises(NotDoneError, match=r"^not all is done: 3 stopped; max<1us: FAILED"):
             summary.check()
@@ -226,7 +226,7 @@ class TestLoad:
         ],
     )
     async def test_wrong_options(self, engine: Engine, service: Simulator, options: dict[str, Any], words: str) -> None:
-        """What is not a load is a SettingsError before anything is sent."""
+        """An invalid load is a SettingsError before anything is sent."""
         with pytest.raises(SettingsError, match=words):
             await engine.load(**options)
         assert not service.requests
@@ -237,7 +237,7 @@ class TestLoad:
             await engine.load([], rate=10)
 
     async def test_vendor(self) -> None:
-        """The vendor's own hosts are loaded by nobody by mistake."""
+        """The vendor's own hosts are never loaded by mistake."""
         async with Engine(Settings(host="platform.kore.ai", token="t", account_id="a", stream_id="s")) as engine:
             for allowed in ((), "other.kore.ai"):
                 with pytest.raises(SettingsError, match=r"allow_host='platform\.kore\.ai'"):
@@ -251,7 +251,7 @@ class TestLoad:
                 await do(["cd-1"], outptu="x")
 
     async def test_beside_a_quota(self, service: Simulator, tmp_path: Path) -> None:
-        """A load test is not held up by the quota of the engine, and leaves nothing in its memory."""
+        """The engine's quota does not delay a load test, which leaves nothing in its store."""
         store = tmp_path / "quota.sqlite"
         slow = settings(service, type=CampaignType.VOICE, quota="1/h", quota_store=str(store))
         async with Engine(slow) as engine:
@@ -267,7 +267,7 @@ class Silent(Recorded):
         self.asked = asyncio.Event()
 
     async def post(self, target: str, *args: Any) -> Response | TransportFailure:
-        """Keep whoever asks waiting."""
+        """Keep callers waiting."""
         self.asked.set()
         await asyncio.get_running_loop().create_future()
         raise AssertionError
@@ -275,7 +275,7 @@ class Silent(Recorded):
 
 @pytest.mark.parametrize("name", ["load", "verify"])
 async def test_cancelled(name: str) -> None:
-    """Whoever is cancelled gets that at once, and no task is left."""
+    """A cancelled caller gets the cancellation at once, and no task is left."""
     transport = Silent()
     here = Settings(host="http://127.0.0.1:1", token="t", account_id="a1", stream_id="st-1")
     async with Engine(here, transport=transport) as engine:
@@ -290,7 +290,7 @@ async def test_cancelled(name: str) -> None:
 
 
 class TestHooks:
-    """What an engine was given stands behind all that it does."""
+    """All services of an engine use its hooks."""
 
     async def test_all_of_them(self, service: Simulator) -> None:
         """One token, one transport for all; `around` and `classify` where campaigns are stopped."""
@@ -328,7 +328,7 @@ class TestHooks:
 
 
 async def test_outside_the_block(service: Simulator) -> None:
-    """An engine that is not open says so, whatever it is to do."""
+    """A closed engine refuses every call with a message."""
     engine = Engine(settings(service))
     for job in (engine.verify(["x"]), engine.load(rate=1, count=1), anext(engine.discover())):
         with pytest.raises(BulkstopError, match="not open"):

@@ -1,4 +1,4 @@
-"""What a run tells those who observe it, and what is logged of that."""
+"""The events of a run for observers, and their log lines."""
 
 import asyncio
 import logging
@@ -75,7 +75,7 @@ def kept() -> Iterator[Kept]:
 
 
 async def test_a_try_is_logged(kept: Kept) -> None:
-    """At debug every try is logged with what it was for and what came of it, and comes back as it was."""
+    """At debug level each attempt is logged with its campaign and result, and returned unchanged."""
     attempt = Attempt(
         Outcome.SERVER_ERROR, RetryHint.LATER, 503, 12.5, "busy", "2026-01-02", "cid-1", "NORMAL", "HTTP 503", 2.0
     )
@@ -106,7 +106,7 @@ async def test_a_try_is_logged(kept: Kept) -> None:
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), RuntimeError("with a secret")])
 async def test_a_try_that_breaks_off_is_logged(kept: Kept, error: BaseException) -> None:
-    """What a try raises is logged by its kind alone and goes on its way."""
+    """The error of an attempt is logged by its type alone and passed on."""
 
     async def send(campaign: Campaign) -> Attempt:
         raise error
@@ -121,7 +121,7 @@ async def test_a_try_that_breaks_off_is_logged(kept: Kept, error: BaseException)
 
 @pytest.mark.parametrize("level", [logging.INFO, logging.WARNING, logging.NOTSET])
 def test_above_debug_a_try_costs_nothing(kept: Kept, level: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless debug is asked for, nothing stands between the engine and its Send."""
+    """Without debug level, the engine calls its Send directly."""
     LOG.setLevel(level)
 
     async def send(campaign: Campaign) -> Attempt:
@@ -171,7 +171,7 @@ def test_an_event_is_a_record(kept: Kept, event: Event, level: str, name: str, v
 
 @pytest.mark.parametrize("kind", get_args(Event))
 def test_an_event_is_a_sentence(kept: Kept, kind: Any) -> None:
-    """The message of a record says what happened, filled in and on one line, to whoever shows no fields."""
+    """The message of a record is a complete sentence on one line, for handlers that show no fields."""
     values: dict[str, object] = dict.fromkeys(kind._fields, 7)
     event: Event = kind(**{**values, "message": "a\nb c"} if "message" in values else values)
     log_event(event)
@@ -184,14 +184,14 @@ def test_an_event_is_a_sentence(kept: Kept, kind: Any) -> None:
 
 
 def test_a_sentence_shows_no_secret(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is masked in the log of the command line is masked in a message too."""
+    """A secret is masked in such a message as in the log of the command line."""
     monkeypatch.setattr(log, "REDACTOR", Redactor("s3cret"))
     log_event(Warned("no token: s3cret 100 %"))
     assert kept.records[0].getMessage() == f"no token: {MASK} 100 %"
 
 
 async def test_a_run_is_observed_from_its_beginning_to_its_end() -> None:
-    """Whoever observes a run is given its beginning, and its end once the results are closed."""
+    """Observers get the beginning of a run, and its end once the results are closed."""
     events: list[Event] = []
     settings = Settings(host="platform.example.com", token="t", quota_store="memory")
     invalid = Result("", None, None, None, Outcome.INVALID)
@@ -219,7 +219,7 @@ async def test_a_run_is_observed_from_its_beginning_to_its_end() -> None:
 
 
 def test_progress_for_machines() -> None:
-    """The state of a run can be told as events instead of being shown."""
+    """The state of a run can be reported as events instead of being shown."""
     events: list[Event] = []
     progress: Progress = LoggedProgress(events.append)
     snapshot = Snapshot(
@@ -242,7 +242,7 @@ def test_progress_for_machines() -> None:
 
 @pytest.mark.real
 async def test_a_run_is_steered_while_it_goes() -> None:
-    """A run can be slowed down, paused and gone on with; its snapshot says how it stands."""
+    """A run can be slowed down, paused and resumed; its snapshot shows its state."""
     async with Simulator(SimulatorOptions()) as service:
         settings = Settings(host=service.url, token="t", concurrency=1, quota_store="memory")
         async with Engine(settings) as engine:

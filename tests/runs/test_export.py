@@ -1,4 +1,4 @@
-"""What is to be tried again, as a list that `stop` takes."""
+"""The rows to send again, as a list for `stop`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_schedules(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
 def test_what_a_row_has(name: str, again: Path, tmp_path: Path) -> None:
-    """Ids and what was carried along come through; a row without an application id goes by its stream."""
+    """Ids and carried values are kept; a row without an application id uses its stream."""
     row: dict[str, object] = {
         "owner": "Ann, Bob",
         "note": "two\nlines",
@@ -91,7 +91,7 @@ def test_what_a_row_has(name: str, again: Path, tmp_path: Path) -> None:
 
 
 def test_names_that_mean_something(again: Path, tmp_path: Path) -> None:
-    """What is carried under the name of an id never takes its place, nor makes two columns of it."""
+    """A carried value named like an id never replaces it, nor makes two columns of it."""
     row: dict[str, object] = {
         "Type": "sms",
         "accountId": "other",
@@ -127,7 +127,7 @@ def test_many_columns(tmp_path: Path) -> None:
 
 
 def test_nothing_left(again: Path, tmp_path: Path) -> None:
-    """Where all is done the list is empty, and still a list."""
+    """If all is done the list is empty, but valid."""
     remainder = collect(tmp_path / "r.jsonl", [line(1, Outcome.STOPPED)], form=again.suffix[1:])
     assert campaigns(remainder, again) == [] if again.suffix == ".csv" else b"".join(remainder.blocks) == b""
     assert not remainder.outcomes

@@ -1,4 +1,4 @@
-"""The time to finish by is a moment of the wall clock, whatever is done to that clock meanwhile."""
+"""The time to finish by is a moment of the wall clock, even if that is changed meanwhile."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ ROWS = 60
 
 
 class Clock(Service):
-    """A service at, or some time after, whose n-th call the wall clock moves by `moves_s[n]`; else it stands still."""
+    """A service whose n-th call moves the wall clock by `moves_s[n]`; otherwise the clock stands still."""
 
     def __init__(self, moves_s: Mapping[int, float], after_s: float = 0.0) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ async def run_beside(clock: Clock, monkeypatch: pytest.MonkeyPatch, **options: A
 
 @pytest.mark.parametrize("by_s", [LEFT_S, LEFT_S + 0.001, 3600.0, 86_400.0 * 3])
 async def test_a_clock_that_moves_past_it(by_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not one call leaves once the clock says so, also after a sleep of days: exit code 4, and every row has a line."""
+    """After that moment no call is sent, even after a sleep of days: exit code 4, and every row has a line."""
     clock = Clock({40: by_s})
     summary = await run_beside(clock, monkeypatch)
     assert (summary.exit_code, summary.reason) == (4, "at the time to finish by, before all were sent")
@@ -66,7 +66,7 @@ async def test_a_clock_that_moves_past_it(by_s: float, monkeypatch: pytest.Monke
 
 
 async def test_the_end_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is never later than the time to finish by, whatever the quota allows."""
+    """The forecast end is never later than the deadline, with any quota."""
     clock = Clock({})
     for module in (wiring, run_module):
         monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: clock.wall_s, monotonic=time.monotonic))

@@ -28,7 +28,7 @@ def test_the_fast_one_if_there_is_one(fast: bool, there: bool, kind: bool, monke
 
 
 def test_overlapping_runs_leave_the_collector_as_it_was() -> None:
-    """The collector is as it was once the last of several runs in threads has ended, in whatever order they do."""
+    """The collector is reset when the last of several runs in threads has ended, in any order."""
     usual, first, second = gc.get_threshold(), host.few_collections(), host.few_collections()
     first.__enter__()
     second.__enter__()
@@ -39,7 +39,7 @@ def test_overlapping_runs_leave_the_collector_as_it_was() -> None:
 
 
 def test_a_fault_is_passed_on() -> None:
-    """What a job raises is raised, and the collector is as it was afterwards."""
+    """The error of a job is raised, and the collector is reset."""
     usual = gc.get_threshold()
 
     async def job() -> None:
@@ -92,7 +92,7 @@ def test_a_moment_that_does_not_come() -> None:
 
 
 def test_now_and_then() -> None:
-    """It is done first after so long, then as often as it says, and no more when the block is left."""
+    """It is called first after the given time, then at the returned intervals, and not after the block."""
     done: list[float] = []
 
     def do() -> float:

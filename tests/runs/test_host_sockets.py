@@ -46,7 +46,7 @@ def test_soft_limit_is_raised() -> None:
 
 
 def test_soft_limit_is_raised_to_the_hard_one() -> None:
-    """Where even the hard limit is too low, all of it is used."""
+    """If even the hard limit is too low, all of it is used."""
     (found,), reserve, opened, soft = asked("ulimit -n 128; ulimit -Sn 64", 200)
     assert (found, soft) == (128 - opened - reserve, 128)
 

@@ -1,4 +1,4 @@
-"""Others are told how a run goes: nothing of that holds the run up, ends it, or tells a secret."""
+"""Notices of a run: they neither delay nor end it, nor contain a secret."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ LOST = TransportFailure(Outcome.CONNECTION_ERROR, "no connection", 1.0)
 
 @dataclass
 class Receivers:
-    """What receivers were sent; `answers` are those of each in turn, the last one again and again."""
+    """The requests to receivers; `answers` are the responses of each in turn, the last one repeated."""
 
     answers: list[Response | TransportFailure] = field(default_factory=lambda: [OK])
     sent: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -61,7 +61,7 @@ def send(receivers: Receivers, *notices: Notice, close_s: float = 60.0, **option
 
 
 def test_webhook() -> None:
-    """A webhook is given an object with a version and every key, whatever is known."""
+    """A webhook gets an object with a version and every key, whatever is known."""
     receivers = Receivers()
     assert send(receivers, END, notify=HOOK) == ([], 0.0)
     ((host, target, body),) = receivers.sent
@@ -99,7 +99,7 @@ def test_switches(notice: Notice, called: list[str]) -> None:
     ],
 )
 def test_tries(answers: list[Response | TransportFailure], tries: int, fault: str | None) -> None:
-    """What may pass is tried again, with pauses that grow; what is given up is a warning that shows the host alone."""
+    """A temporary failure is retried with growing pauses; one given up is a warning that shows only the host."""
     receivers = Receivers(answers)
     warned, took_s = send(receivers, END, notify=HOOK)
     assert len(receivers.sent) == tries
@@ -118,7 +118,7 @@ def test_silence_is_bounded() -> None:
 
 
 def test_no_secret_is_told() -> None:
-    """What is secret in the settings is in no notice, and no message has more of a URL than its host."""
+    """No notice contains a secret of the settings, and no message has more of a URL than its host."""
     receivers = Receivers([Response(500, b"", 1.0)])
     secret = Notice(event=NoticeEvent.END, text=f"refused: tok3n-of-this-run\nby {HOOK}", exit_code=3)
     warned, _ = send(receivers, secret, notify=HOOK, token="tok3n-of-this-run")
@@ -129,7 +129,7 @@ def test_no_secret_is_told() -> None:
 
 
 def observe(*events: Event, tells_end: bool = True) -> list[dict[str, Any]]:
-    """Let events happen in a run; return what a webhook is given."""
+    """Report events of a run; return what a webhook gets."""
     receivers = Receivers()
 
     async def work() -> None:
@@ -161,7 +161,7 @@ def test_run() -> None:
 
 
 def test_end_is_left_to_others() -> None:
-    """A command that goes on after its run tells the end itself."""
+    """A command that continues after its run sends the notice of the end itself."""
     assert [each["event"] for each in observe(BEGAN, ENDED, tells_end=False)] == ["start"]
 
 
@@ -203,7 +203,7 @@ def test_real_receiver_that_fails(end: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.real
 def test_real_receiver_with_a_fault_of_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A certificate that nobody trusts is said, and nothing is sent."""
+    """An untrusted certificate is reported, and nothing is sent."""
     monkeypatch.setattr("bulkstop.runs.notify.PAUSES_S", ())
     warned: list[Event] = []
 

@@ -1,4 +1,4 @@
-"""What is given with a source from Python is checked before anything is opened."""
+"""The options of a run from Python are checked before anything is opened."""
 
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ HOOKS: list[tuple[str, object, str]] = [
 
 @pytest.mark.parametrize(("name", "value", "fault"), HOOKS)
 def test_wrong_hook(name: str, value: object, fault: str) -> None:
-    """What can be no hook is refused when the engine is made."""
+    """An invalid hook is refused when the engine is made."""
     hooks: dict[str, Any] = {name: value}
     with pytest.raises(SettingsError, match=f"^{name}: {fault}"):
         Engine(SETTINGS, **hooks)
@@ -65,7 +65,7 @@ def test_wrong_hook(name: str, value: object, fault: str) -> None:
 
 @pytest.mark.parametrize("settings", [None, "prod", {}, Settings])
 def test_wrong_settings(settings: Any) -> None:
-    """What are not settings are refused by name."""
+    """Invalid settings are refused by name."""
     with pytest.raises(SettingsError, match=r"^settings: is .* and must be Settings$"):
         Engine(settings)
     with pytest.raises(SettingsError, match=r"^settings: "):
@@ -95,6 +95,6 @@ def test_rate(value: object, limit: Limit | None) -> None:
 
 @pytest.mark.parametrize("value", [5, object(), ["30/s"], "fast", b"30/s"])
 def test_no_rate(value: object) -> None:
-    """What is not a rate is refused."""
+    """An invalid rate is refused."""
     with pytest.raises(ValueError, match=r"is of type|is not a quota"):
         read_rate(value)

@@ -23,7 +23,7 @@ from tests.runs.scene import Service, get_no_token, ids, make_engine, turn, unti
 
 MOMENTS = 200
 WRITTEN = 10
-"""Of so many runs one has a result file, which takes ten times as long."""
+"""One of this many runs has a result file, which takes ten times as long."""
 ROWS = 40
 MOST_TURNS = 120
 """Turns of the loop in which such a run is planned, sent and ended."""
@@ -89,7 +89,7 @@ async def fail_beside(run: Run) -> None:
 
 
 class TestCancelled:
-    """Whoever waits for a run is cancelled."""
+    """A task that waits for a run is cancelled."""
 
     @pytest.mark.parametrize("use", [wait_for, follow])
     async def test_at_any_moment(self, use: Callable[[Run], Awaitable[None]], tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ class TestCancelled:
 
 
 class TestLeftEarly:
-    """Whoever iterates over a run leaves the loop."""
+    """The loop over a run's results is left early."""
 
     async def test_break(self) -> None:
         """The run is drained; awaiting it gives the summary."""
@@ -202,7 +202,7 @@ class TestLeftEarly:
 
 
 class TestOnResult:
-    """What a function of the caller does with the results."""
+    """What a caller's function does with the results."""
 
     async def test_paces(self) -> None:
         """An asynchronous one is awaited before the worker's next call, also for rows that are not sent."""
@@ -248,7 +248,7 @@ class TestOnResult:
         assert (run.summary.reason, run.summary.unwritten) == ("on_result raised KeyError", ())
 
     async def test_is_cancelled_from_within(self) -> None:
-        """A cancellation that is its own does not look like one of whoever waits for the run."""
+        """Its own cancellation is not mistaken for one of the task that waits for the run."""
 
         async def take(result: Result) -> None:
             raise asyncio.CancelledError
@@ -302,7 +302,7 @@ class TestEndedBeforeItSends:
 
     @pytest.mark.parametrize("end", [Run.drain, Run.abort])
     async def test_while_a_token_is_fetched(self, end: Callable[[Run], None]) -> None:
-        """A token function that hangs holds nobody up."""
+        """A token function that hangs does not delay the end."""
         async with make_engine(token=get_no_token) as engine:
             run = engine.run(ids(ROWS))
             run.start()
@@ -358,7 +358,7 @@ class TestEndedBeforeItSends:
 
 
 async def test_a_run_that_nobody_awaits(caplog: pytest.LogCaptureFixture) -> None:
-    """What keeps it from starting is logged, and is not an exception that was never retrieved."""
+    """The error that prevents its start is logged, not left as an exception that was never retrieved."""
     async with make_engine() as engine:
         run = engine.run([])
         run.start()
@@ -369,7 +369,7 @@ async def test_a_run_that_nobody_awaits(caplog: pytest.LogCaptureFixture) -> Non
 
 
 async def test_events() -> None:
-    """Each reader gets all events from its call on; one that reads none, leaves early or comes late harms nobody."""
+    """Each reader gets all events from its call on; one that stops reading or comes late affects no other."""
     async with make_engine() as engine:
         run = engine.run(ids(ROWS))
 

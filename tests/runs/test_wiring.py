@@ -26,7 +26,7 @@ from tests.engine.parts import accounts
 
 
 def test_whoever_calls_for_an_account_shares_its_rest() -> None:
-    """Once a call for an account was told to wait its lane rests too, whether lists were read before or not."""
+    """After a call for an account must wait, its lane does too, whether or not lists were read before."""
     settings = Settings(host="api.example", token="t")
     shared = Accounts(settings, None)
     shared.rest("a1").extend(7.0)
@@ -38,7 +38,7 @@ def test_whoever_calls_for_an_account_shares_its_rest() -> None:
 
 
 def test_password_of_the_proxy(tmp_path: Path) -> None:
-    """A proxy's password comes from where it was given, fits into the address whatever it is, and is masked."""
+    """A proxy's password comes from any of its sources, fits into the URL with any characters, and is masked."""
     (tmp_path / "password").write_text("another p@ss/word:9\n")
     cases: list[tuple[dict[str, Any], str]] = [
         ({"proxy_password": "p@ss/w:rd%41"}, "p%40ss%2Fw%3Ard%2541"),
@@ -57,7 +57,7 @@ def test_password_of_the_proxy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "folder"])
 def test_secret_from_what_is_no_file(kind: str, tmp_path: Path) -> None:
-    """What might never end, or never begin, is refused at once in place of a secret."""
+    """A file that might block or never end is refused at once as a secret."""
     path = Path(kind) if kind.startswith("/") else tmp_path / kind
     if kind == "pipe":
         os.mkfifo(path)

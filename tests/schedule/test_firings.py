@@ -1,4 +1,4 @@
-"""Firings are those of the calendar: held against the C library, and on the nights on which clocks change."""
+"""Firings are those of the calendar, compared with the C library, and in nights of clock changes."""
 
 import subprocess
 import sys
@@ -87,7 +87,7 @@ def test_c_library(zone: str, begin: date, days: int) -> None:
     ],
 )
 def test_change_of_the_clock(zone: str, nominal: str, local: str, note: str) -> None:
-    """A time in the gap is the first moment after it, one that comes twice the first; both are said."""
+    """A time in the gap is the first moment after it, one that occurs twice the first; both have a note."""
     moment, said = resolve(datetime.fromisoformat(nominal), open_zone(zone))
     assert moment.astimezone(open_zone(zone)).isoformat() == local
     assert said.startswith(note)
@@ -135,7 +135,7 @@ def test_before_holidays() -> None:
 
 
 def test_estimated_holidays() -> None:
-    """A holiday whose date hangs on the moon is said to be estimated."""
+    """A holiday that depends on the moon is marked as estimated."""
     notes = [
         note
         for _, fires, note in days_of(make("Asia/Karachi", "18:00", free_days=FreeDays(("PK",))), "2030-01-01", 365)
@@ -173,20 +173,20 @@ def test_days(words: list[str], fields: str) -> None:
     ],
 )
 def test_wrong_days(words: list[str], fault: str) -> None:
-    """What is no day is said."""
+    """An invalid day is reported."""
     with pytest.raises(ValueError, match=fault):
         parse_days(words)
 
 
 @pytest.mark.parametrize("text", ["24:00", "18", "6 pm", "18:60", "", "18:00:30"])
 def test_wrong_times(text: str) -> None:
-    """What is not a time of day is said, with how to write one."""
+    """An invalid time of day is reported, with the valid form."""
     with pytest.raises(ValueError, match="is not a time of day; write it as 18:00"):
         parse_time(text)
 
 
 def test_wrong_regions() -> None:
-    """A region that the library does not know is said, with what it knows."""
+    """An unknown region is reported, with the known ones."""
     assert check_region("de-by") == "DE-BY"
     with pytest.raises(ValueError, match="is not a country with known holidays"):
         check_region("XX")

@@ -37,13 +37,13 @@ def job(zone: str, *at: str, days: str = "* *", preflight: bool = False) -> Job:
 
 @cache
 def fields_match(times: str, *values: int) -> bool:
-    """Tell whether five fields of cron are those of a local time."""
+    """Tell whether the five fields of cron match a local time."""
     return all(value in expand(text) for text, value in zip(times.split(), values, strict=True))
 
 
 @cache
 def expand(text: str) -> set[int]:
-    """Return the numbers that a field of cron stands for."""
+    """Return the numbers of a cron field."""
     if text.startswith("*"):
         return set(range(0, 60, int(text.partition("/")[2] or 1)))
     ends = [part.split("-") for part in text.split(",")]
@@ -77,7 +77,7 @@ MORE_MACHINES = [pytest.param(zone, marks=pytest.mark.full) for zone in ("Europe
 @pytest.mark.parametrize("machine", ["Etc/UTC", "America/New_York", *MORE_MACHINES])
 @pytest.mark.parametrize(("zone", "at", "days"), CASES)
 def test_cron(zone: str, at: tuple[str, ...], days: str, machine: str) -> None:
-    """Whatever the zone of cron's machine, no firing is left out; nor by Kubernetes in the zone of the schedule."""
+    """In any zone of cron's machine no firing is omitted, nor by Kubernetes in the schedule's zone."""
     its = job(zone, *at, days=days)
     lines = write_cron_times(plan_in(its.moments, machine))
     assert [each for each in its.moments if not is_triggered_by_cron(lines, each, ZoneInfo(machine))] == []

@@ -1,4 +1,4 @@
-"""The id that was meant by what stands in a cell, or the reason why none can be told."""
+"""The campaign id in a cell, or the reason why there is none."""
 
 import re
 
@@ -15,7 +15,7 @@ TWO = "cd-db53334-fb03-23a1-d576-d4155ec17dbe"
 
 @pytest.mark.parametrize("text", [ONE, "cd-1", "A17", "campaign_7", "1.x", "a..b", "..", "", "Ümlaut", "cd-xyz"])
 def test_what_stays(text: str) -> None:
-    """What nothing stands around stays as it is; blanks are not part of it."""
+    """A plain id is unchanged, except for blanks around it."""
     assert clean_id(text) == ((text,), None, False)
     assert clean_id(f" {text}\t\r\n") == ((text,), None, False)
 
@@ -34,13 +34,13 @@ DECORATED = [
 
 @pytest.mark.parametrize("decorated", DECORATED)
 def test_what_is_taken_away(decorated: str) -> None:
-    """What may stand around one likely id is taken away."""
+    """Characters that may surround one likely id are removed."""
     assert clean_id(decorated.format(ONE)) == ((ONE,), None, True)
 
 
 @pytest.mark.parametrize("text", ["\u200bA17\u00a0", "\ufeffcampaign_7"])
 def test_what_cannot_be_seen(text: str) -> None:
-    """What cannot be seen is taken from the ends of an id that is not a likely one, too."""
+    """Invisible characters at the ends are also removed from an id that is not a likely one."""
     assert clean_id(text) == ((text.strip("\u200b\u00a0\ufeff"),), None, True)
 
 
@@ -53,7 +53,7 @@ def test_what_cannot_be_seen(text: str) -> None:
     ],
 )
 def test_what_is_not_guessed(text: str) -> None:
-    """A text in which anything else stands is told as it is: what cannot be an id in it is named by others."""
+    """A text with anything else is unchanged; impossible ids are reported elsewhere."""
     text = text.format(ONE, TWO)
     assert clean_id(text) == ((text,), None, False)
 
@@ -66,7 +66,7 @@ def test_what_is_not_guessed(text: str) -> None:
     ],
 )
 def test_several_ids(text: str) -> None:
-    """Likely ids with nothing between them but what separates are told as several, each once."""
+    """Likely ids with only separators between them are returned as several, each once."""
     assert clean_id(text.format(ONE, TWO, ONE)) == ((ONE, TWO), None, True)
 
 
@@ -89,14 +89,14 @@ def test_several_ids(text: str) -> None:
     ],
 )
 def test_what_can_be_no_id(text: str, why: str) -> None:
-    """What was cut short, what a spreadsheet took for a number, and the id of an instance are told as what they are."""
+    """An id that was cut short, one that a spreadsheet read as a number, and an instance id are reported as such."""
     cleaned = clean_id(text)
     assert cleaned.ids == ()
     assert why in (cleaned.fault or "")
 
 
 def test_long_texts() -> None:
-    """A text longer than any id with all that may stand around it is not looked into."""
+    """A text longer than any id with its surroundings is not cleaned."""
     text = "- " + "cd-1 " * MOST_CHARS
     assert clean_id(text).ids == (text.strip(),)
 
@@ -107,9 +107,9 @@ BITS = st.sampled_from([*" \t,;.-*1)#\"'`<>[]|/:=?\u00a0\u200b\u2026", "cd-", "c
 @given(st.lists(BITS, max_size=6), st.lists(BITS, max_size=6))
 @example(["cd-", "12ab", " # "], [])
 def test_never_another_id(before: list[str], after: list[str]) -> None:
-    """Whatever stands around an id, it is that one alone, several with it, or no likely id at all.
+    """With anything around it, an id is read alone, as one of several, or not as a likely id at all.
 
-    An id that stands in the note of another is not a reading of the line.
+    An id in the note of another is not a reading of the line.
     """
     text = f"{''.join(before)} {ONE} {''.join(after)}"
     ids = clean_id(text).ids

@@ -34,7 +34,7 @@ def read(
 
 
 def refusal(inputs: dict[str, Rows] | Rows, recorded: dict[str, Digest]) -> str:
-    """Read inputs that are not what they were, and give what is said."""
+    """Read changed inputs, and return the error message."""
     with pytest.raises(InputError) as caught:
         read(inputs, recorded)
     reason = str(caught.value)
@@ -65,7 +65,7 @@ def test_added_rows(count: int, more: int) -> None:
 @pytest.mark.parametrize("count", [1, 500, 1000, 2000, 3500])
 @pytest.mark.parametrize("more", [0, 700])
 def test_a_changed_row(count: int, more: int) -> None:
-    """One character in any row is found, and named to the thousand rows that it stands in."""
+    """A changed character in any row is found, and located to its thousand rows."""
     recorded = read(rows(count))
     for changed in {0, count // 2, 998, 999, 1000, count - 1} & set(range(count)):
         now = rows(count + more)
@@ -100,7 +100,7 @@ def test_another_order(count: int) -> None:
 
 
 def test_lines_are_named_as_they_stand() -> None:
-    """What is named are lines of the input, with its blank lines and records of several lines."""
+    """The named lines are those of the input, with its blank lines and multi-line records."""
     digests = Digests({A: Digest(2, "another")})
     digests.add(A, 17, b"one")
     with pytest.raises(InputError, match=r"^a\.csv: a row of lines 17 to 23 has changed; "):
@@ -130,14 +130,14 @@ class TestInputs:
         assert list(now) == ["a.csv", "b.csv", "c.csv"]
 
     def test_each_by_itself(self) -> None:
-        """What stands in one input says nothing about another."""
+        """The digest of one input does not depend on another."""
         recorded = read({"a.csv": rows(1000), "b.csv": rows(1000)})
         changed = [*rows(999), b"!"]
         assert refusal({"a.csv": rows(1000), "b.csv": changed}, recorded).startswith("b.csv: a row of lines 2 to 1001 ")
 
 
 class TestRecorded:
-    """What was recorded comes back from a manifest, or is refused."""
+    """A recorded digest is read back from a manifest, or refused."""
 
     @pytest.mark.parametrize("count", [1, 999, 1000, 3500])
     def test_round_trip(self, count: int) -> None:
@@ -165,7 +165,7 @@ class TestRecorded:
         ],
     )
     def test_garbage(self, given: Any) -> None:
-        """What is not a digest is a ValueError and nothing else: it would let changes pass, or fail in mid-plan."""
+        """An invalid digest is a ValueError, because it would hide changes or fail while planning."""
         with pytest.raises(ValueError, match="no digest of an input"):
             Digest.of(given)
 

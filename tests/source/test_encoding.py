@@ -42,7 +42,7 @@ def test_lines_in_windows_1252(tmp_path: Path) -> None:
 
 
 def test_an_id_that_is_no_ascii(rows_of: Read) -> None:
-    """An id in which such a character stands is invalid, and the reason names it."""
+    """An id with such a character is invalid, and the reason names it."""
     (row,) = rows_of("ids.txt", b"cd-1\xfc2\n")
     assert isinstance(row, Result)
     assert "U+00FC LATIN SMALL LETTER U WITH DIAERESIS" in (row.error or "")
@@ -59,7 +59,7 @@ def test_an_id_that_is_no_ascii(rows_of: Read) -> None:
     ],
 )
 def test_the_encoding_that_is_given(encoding: str, text: str, name: str) -> None:
-    """An encoding that is given is obeyed, whatever the bytes show."""
+    """A given encoding is used, whatever the bytes indicate."""
     stdin = io.BytesIO(text.encode(encoding))
     (row,) = read(["-"], defaults=DEFAULTS, stdin=stdin, encoding=encoding)
     assert isinstance(row, Campaign)
@@ -84,7 +84,7 @@ def test_bytes_that_are_not_in_it() -> None:
     ],
 )
 def test_ends_of_lines(content: bytes, lines: list[str]) -> None:
-    """CR alone ends lines where it ends the first one, outside quotes; else it stands in them."""
+    """CR alone ends lines if it ends the first one, outside quotes; otherwise it is part of them."""
     assert list(open_text(io.BytesIO(content), "list.csv").stream) == lines
 
 

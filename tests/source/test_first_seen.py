@@ -1,4 +1,4 @@
-"""What was seen is found again, however the hashes lie, and costs little memory."""
+"""Hashes are found again in any distribution, in little memory."""
 
 import random
 import tracemalloc

@@ -1,4 +1,4 @@
-"""What is unusual about the ids of a list."""
+"""The unusual ids of a list."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_an_id_is_told_by_how_it_begins(campaign_id: str, instances: int, odd: i
 
 
 def test_all_are_counted_and_the_first_kept() -> None:
-    """However many there are, only the first few are kept."""
+    """All are counted, but only the first few are kept."""
     looks = looks_of(*(f"cid-{n}" for n in range(1000)))
     assert looks.instance_ids.count == 1000
     assert looks.instance_ids.first == [f"cid-{n}" for n in range(FIRST)]

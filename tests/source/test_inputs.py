@@ -43,7 +43,7 @@ def write_packed(path: Path, line: bytes, size: int) -> str:
 )
 @pytest.mark.parametrize("ending", [".txt.gz", ".jsonl.gz", ".csv.gz"])
 def test_a_packed_list_that_is_no_list(tmp_path: Path, line: bytes, ending: str) -> None:
-    """One that unpacks to more than 200 times its size is refused with what to do, unless a size is given."""
+    """A file that unpacks to more than 200 times its size is refused with the remedy, unless a size is given."""
     path = write_packed(tmp_path / f"bomb{ending}", line, 3 * 2**20)
     with pytest.raises(InputError, match=rf"bomb{ending}: unpacks to more than 200 times its \d+ KB, .*; {MEANT}"):
         list(read([path], defaults=DEFAULTS))
@@ -52,7 +52,7 @@ def test_a_packed_list_that_is_no_list(tmp_path: Path, line: bytes, ending: str)
 
 
 def test_what_a_file_says_of_itself_proves_nothing(tmp_path: Path) -> None:
-    """A file is refused for what it unpacks to: its last bytes, which say that, may be those of any torn file."""
+    """The unpacked size counts, not the size in the last bytes, which a torn file may have from elsewhere."""
     path = tmp_path / "list.txt.gz"
     packed = gzip.compress(b"".join(b"cd-%d\n" % number for number in range(1000)))
     path.write_bytes(packed[:-4] + (10**6 * 3).to_bytes(4, "little"))
@@ -64,7 +64,7 @@ def test_what_a_file_says_of_itself_proves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", [b"cd-1\n", b"\n", b"cd-1 \n"])
 def test_an_input_without_end(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard input that never ends is refused at the limit, the usual one or that which is given."""
+    """Endless standard input is refused at the default or given limit."""
     monkeypatch.setattr(unpack, "MOST_BYTES", 100_000)
     for most, size in ((None, "100 KB"), (200_000, "200 KB")):
         stdin = io.BufferedReader(Endless(line))
@@ -74,7 +74,7 @@ def test_an_input_without_end(line: bytes, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_rows_that_take_more_room_than_their_list() -> None:
-    """What rows take in temporary files is bounded too: a row of five bytes takes a hundred there."""
+    """The temporary files of rows are bounded too: a row of five bytes takes a hundred there."""
     campaigns = (Campaign.of_row("cd-1", CampaignType.VOICE, "a1", "st-1", "st-1", "l", n) for n in range(1, 10**6))
     with pytest.raises(InputError, match=rf"rows of the list need more than 100 KB of temporary files; {MEANT}"):
         Plan(campaigns, most=100_000)
@@ -96,7 +96,7 @@ def test_blank_lines_cost_nothing(tmp_path: Path, ending: str, blank: bytes) -> 
 
 
 def test_long_rows_among_blank_lines(tmp_path: Path) -> None:
-    """What is read ahead to pass over blank lines is not a part lost of the rows behind them, however long they are."""
+    """Reading ahead over blank lines loses no part of the rows after them, however long they are."""
     path = tmp_path / "list.jsonl"
     notes = ["x" * size for size in (1, 65_520, 65_536, 200_000, 3)]
     rows = (f'{{"campaign_id": "cd-{n}", "note": "{note}"}}' for n, note in enumerate(notes))
@@ -115,14 +115,14 @@ def test_blank_lines_in_a_cell(tmp_path: Path) -> None:
 
 
 def test_tabs_are_no_blank_line(tmp_path: Path) -> None:
-    """Of a list with tabs a line of nothing else is not a row, and counts as a line."""
+    """In a list with tabs, a line of only tabs is not a row, but counts as a line."""
     path = tmp_path / "list.csv"
     path.write_text("campaign_id\tname\n\n\n\t\ncd-1\tx\n")
     assert [row.line for row in read([str(path)], defaults=DEFAULTS)] == [5]
 
 
 def test_how_far_the_reading_has_come(tmp_path: Path) -> None:
-    """Whoever watches is told of every megabyte, in bytes and lines, and only while it watches."""
+    """A watcher is notified of every megabyte, in bytes and lines, only while it watches."""
     path = tmp_path / "list.jsonl"
     path.write_bytes(b'{"campaign_id": "cd-1", "note": "%01000d"}\n' % 0 * 3200)
     size = path.stat().st_size // 3200

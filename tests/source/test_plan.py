@@ -58,7 +58,7 @@ class TestFirstRun:
     """A list without a past."""
 
     def test_counts(self) -> None:
-        """Every row is counted, each campaign is to be sent once, and the rest are results with a reason."""
+        """Every row is counted, each campaign is sent once, and the others have a result with a reason."""
         rows: Sequence[Row] = [campaign(2), invalid(3), campaign(4, "cd-2"), campaign(5, campaign_type=SMS)]
         with Plan(rows) as plan:
             assert (plan.rows, plan.to_send, plan.listed, plan.held_invalid) == (4, 2, 2, 1)
@@ -78,7 +78,7 @@ class TestFirstRun:
             assert holding(plan) == [(9, Outcome.DUPLICATE)]
 
     def test_campaigns_come_back_whole(self) -> None:
-        """What is put aside comes back as it was, each field of it."""
+        """Stored campaigns are read back unchanged in each field."""
         rows = [
             campaign(2, "é/ \N{GRINNING FACE}", name="n", priority=-3, row={"a": [1, {"b": None}], "c": "\u2028"}),
             campaign(3, row=None, priority=2**80 // 2**20),
@@ -87,7 +87,7 @@ class TestFirstRun:
             assert list(plan.campaigns("acc")) == rows
 
     def test_odd_columns_come_back_whole(self) -> None:
-        """What is carried along comes back as it was, also what is no usual JSON; it stops nothing from being sent."""
+        """Carried values are read back unchanged, even unusual JSON, and do not prevent sending."""
         rows = [campaign(7, row={"a": "\ud800", "b": 2**70, "c": [1.5, True, None]}), campaign(8, name="\udfff")]
         held = Result("", None, None, None, Outcome.INVALID, source="a.csv", line=9, row={"a": -(2**64)})
         with Plan([*rows, held]) as plan:
@@ -183,7 +183,7 @@ class TestSettled:
     def test_every_row_once(
         self, listed: list[tuple[str, str, int | None]], ends: dict[int, Outcome], order: Order
     ) -> None:
-        """Whatever has ended, each row is sent, held back or counted as ended, just one of them, and none is lost."""
+        """Each row is either sent, held or counted as ended, and none is lost."""
         rows = [campaign(line, name, account, priority=place) for line, (name, account, place) in enumerate(listed, 2)]
         with Plan(rows, order=order, settled=by_line(ends)) as plan:
             ended = {row.line for row in rows} & ends.keys()
@@ -196,7 +196,7 @@ class TestSettled:
 
 
 class TestRecorded:
-    """What the inputs were."""
+    """The recorded digests of inputs."""
 
     @staticmethod
     def digests(rows: Sequence[Row]) -> dict[str, Digest]:
@@ -230,7 +230,7 @@ class TestRecorded:
                 Plan(now, recorded=recorded)
 
     def test_an_unusable_row(self) -> None:
-        """A change in a row that cannot be used is found; that the reason is worded anew is none."""
+        """A change in an unusable row is found; a changed wording of the reason is ignored."""
         row = Result("..", None, None, None, Outcome.INVALID, error="why", source="a.csv", line=2, row={"n": "1"})
         recorded = self.digests([row])
         Plan([replace(row, error="worded anew")], recorded=recorded).close()
@@ -283,14 +283,14 @@ class TestRecorded:
 
 
 def test_a_duplicate_of_nothing_is_sent() -> None:
-    """A row that an earlier run held back for another one is sent when that one no longer stands before it."""
+    """A row that an earlier run found to be a duplicate is sent when the original is gone."""
     with Plan([campaign(1, "cd-1"), campaign(2, "cd-1")], settled=by_line({1: Outcome.DUPLICATE})) as plan:
         assert sent(plan) == [1]
         assert holding(plan) == [(2, Outcome.DUPLICATE)]
 
 
 def test_a_mapping_is_carried_along() -> None:
-    """Whatever kind of mapping a row carries, its names and values come out."""
+    """For any mapping type of a row, its names and values are kept."""
     carried = campaign(1, row=MappingProxyType({"note": "x"}))
     with Plan([carried]) as plan:
         assert [each.row for each in plan.campaigns("acc")] == [{"note": "x"}]

@@ -39,7 +39,7 @@ def campaign(campaign_id: str, name: str | None = None) -> Campaign:
 
 
 def test_an_id_is_protected_by_its_line(write: Write) -> None:
-    """A protected campaign is told which line of which file says so; another one is not protected."""
+    """A protected campaign names the line and file of its rule; another one is not protected."""
     path = write("# never\n\ncd-1\n  cd-2  \n")
     protection = read_protection([path])
     assert protection.of(campaign("cd-1")) == f"protected by {path} line 3 (cd-1)"
@@ -70,7 +70,7 @@ def test_an_id_is_protected_by_its_line(write: Write) -> None:
     ],
 )
 def test_a_pattern_holds_whole_ids(write: Write, pattern: str, matches: list[str], free: list[str]) -> None:
-    """Wildcards are those of a shell, for the whole id, whatever its letter case; quotes and comments are not part."""
+    """Wildcards are those of a shell, for the whole id in any letter case; quotes and comments are ignored."""
     protection = read_protection([write(pattern)])
     assert [each for each in matches if protection.of(campaign(each)) is None] == []
     assert [each for each in free if protection.of(campaign(each)) is not None] == []
@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, write: Write) -> 
 @pytest.mark.full
 @pytest.mark.parametrize("rule", ["cd-{}", "cd-{}-*"])
 def test_100_000_rules_are_looked_up(write: Write, rule: str) -> None:
-    """As many rules as a year brings are read, and asked for, in far less time than one call takes each."""
+    """100,000 rules are read and looked up in far less time than one call takes each."""
     number = 100_000 if "*" not in rule else 10_000
     protection = read_protection([write("".join(rule.format(n) + "\n" for n in range(number)))])
     asked = [campaign(rule.format(n).replace("*", "x")) for n in range(number // 2, number * 3 // 2)]
@@ -257,7 +257,7 @@ def rule_or_none(content: str) -> Protection | None:
     ],
 )
 def test_a_name_that_looks_like_a_protected_one_is_one(write: Write, rule: str, name: str) -> None:
-    """What makes no difference to a reader of names, or to a lenient service, makes none to a rule."""
+    """A difference that neither a reader of names nor a lenient service sees does not matter to a rule."""
     assert read_protection([write(rule + "\n")]).of(campaign("cd-1", name)) is not None
 
 
@@ -267,7 +267,7 @@ def test_a_name_that_looks_like_a_protected_one_is_one(write: Write, rule: str, 
 @example(pattern="[^a]", campaign_id="^")
 @example(pattern="a", campaign_id="a\n")
 def test_an_id_is_held_when_the_shell_says_so(pattern: str, campaign_id: str) -> None:
-    """Whatever the rule and the id: what is not refused holds what fnmatchcase matches, the id or its plain form."""
+    """For any rule and id: an accepted rule matches what fnmatchcase matches, the id or its plain form."""
     protection = rule_or_none(pattern)
     assume(protection is not None)
     assert protection is not None
@@ -307,7 +307,7 @@ def test_a_name_is_held_when_the_shell_says_so(pattern: str, name: str) -> None:
 
 @given(content=st.binary(max_size=60))
 def test_any_file_is_rules_or_one_line_of_refusal(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    """Whatever the bytes of a file, it is read or refused with an InputError that is safe to show."""
+    """Any file is read or refused with an InputError that is safe to show."""
     path = tmp_path_factory.getbasetemp() / "any.txt"
     path.write_bytes(content)
     reason = ""

@@ -70,7 +70,7 @@ def test_no_inputs(defaults: Defaults) -> None:
 
 @pytest.mark.parametrize(("fmt", "content"), [("csv", CSV), ("jsonl", b'"cd-1"\n"cd-2"'), ("txt", b"cd-1\r\ncd-2")])
 def test_standard_input(defaults: Defaults, fmt: str, content: bytes) -> None:
-    """`-` is standard input in the form that is told; it is left open."""
+    """`-` is standard input in the given format; it stays open."""
     stdin = io.BytesIO(content)
     rows = list(read(["-"], defaults=defaults, fmt=fmt, stdin=stdin))
     assert ids(rows) == ["cd-1", "cd-2"]
@@ -88,7 +88,7 @@ def test_standard_input_of_the_process(defaults: Defaults, monkeypatch: pytest.M
 
 
 def test_what_tells_no_form(defaults: Defaults) -> None:
-    """Where nothing tells the form of an input, --format has to; a form that there is not is an error at once."""
+    """If nothing tells the format of an input, --format must; an unknown format is an error at once."""
     with pytest.raises(InputError, match=r"^-: the format is unknown: .*format csv\|json\|jsonl\|txt\|xlsx$"):
         list(read(["-"], defaults=defaults, stdin=io.BytesIO(b"A17\nA18\n")))
     with pytest.raises(InputError, match=r"^-: is empty$"):
@@ -104,7 +104,7 @@ def test_standard_input_only_once(defaults: Defaults) -> None:
 
 
 def test_unknown_ending(tmp_path: Path, defaults: Defaults) -> None:
-    """What is typed wins over a name, and a name that tells nothing leaves it to the content."""
+    """The given format overrides the name, and a name without a known ending leaves it to the content."""
     odd, plain = tmp_path / "list.dat", tmp_path / "list.txt"
     odd.write_bytes(CSV)
     plain.write_bytes(b"A17\n")
@@ -190,7 +190,7 @@ def test_damaged_gzip(rows_of: Read) -> None:
     ],
 )
 def test_foreign_contents(rows_of: Read, name: str, content: bytes, why: str) -> None:
-    """What is not text of ours at all is one error that says what to do."""
+    """Content of a foreign format is one error with the remedy."""
     with pytest.raises(InputError, match=rf"{name}: (line 1: )?.*{why}"):
         rows_of(name, content)
 
@@ -265,7 +265,7 @@ def test_named_pipe(tmp_path: Path, defaults: Defaults) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts the open files there")
 def test_file_is_closed_when_reading_ends_early(tmp_path: Path, defaults: Defaults) -> None:
-    """Whoever stops reading early leaves no file open."""
+    """An abandoned iteration leaves no file open."""
     path = tmp_path / "list.csv.gz"
     path.write_bytes(gzip.compress(CSV, mtime=0))
     rows = read([str(path)], defaults=defaults)
@@ -321,7 +321,7 @@ def test_memory_is_bounded(defaults: Defaults, fmt: str, head: bytes) -> None:
 @settings(max_examples=300)
 @given(st.sampled_from(["csv", "jsonl", "txt"]), st.sampled_from([b"", b"id,name\n", b'id;x\n"']), st.binary())
 def test_any_bytes(fmt: str, head: bytes, content: bytes) -> None:
-    """Whatever the bytes, there are rows or one InputError, and every row can be written out again."""
+    """Any bytes are rows or one InputError, and every row can be written again."""
     rows, error = read_all(fmt, head + content)
     for row in rows:
         assert f"{row.campaign_id}{row.row}{row.account_id}".encode()
@@ -388,7 +388,7 @@ def test_sample_with_problems() -> None:
 
 
 def test_an_input_named_twice_is_refused(tmp_path: Path) -> None:
-    """A row is known by its input and line, so an input stands once in a run."""
+    """A row is identified by input and line, so an input may occur only once in a run."""
     path = tmp_path / "list.txt"
     path.write_text("cd-1\n")
     with pytest.raises(InputError, match=r"list\.txt is named twice; name it once$"):

@@ -12,7 +12,7 @@ ORIGIN = RowParser("list.csv", Defaults(CampaignType.VOICE, "acc", "st-1"))
 
 
 def test_defaults() -> None:
-    """What a row does not say, or leaves blank, the defaults say; the iid is the stream otherwise."""
+    """Missing or blank values come from the defaults; the iid defaults to the stream."""
     row = ORIGIN.row(7, ("cd-1", " ", "", None, None, "", None, None))
     assert row == Campaign.of_row("cd-1", CampaignType.VOICE, "acc", "st-1", "st-1", "list.csv", 7)
 
@@ -45,7 +45,7 @@ def test_what_is_missing_names_the_option(defaults: Defaults, option: str) -> No
 
 
 def test_missing_id_comes_first() -> None:
-    """Of a row without anything the missing id is the reason."""
+    """For an empty row, the missing id is the reason."""
     row = RowParser("x", Defaults()).row(1, id_alone(" "))
     assert isinstance(row, Result)
     assert row.error == "no campaign id"
@@ -58,7 +58,7 @@ def test_types(text: str, kind: str) -> None:
 
 
 def test_unknown_type() -> None:
-    """Any other type is invalid, and is not taken for the default."""
+    """Any other type is invalid, and not replaced by the default."""
     row = ORIGIN.row(1, ("cd-1", "fax\n", None, None, None, None, None, None))
     assert isinstance(row, Result)
     assert row.error == "campaign_type is 'fax'; it can be voice or sms"
@@ -88,7 +88,7 @@ def test_priorities(value: object, priority: int | None) -> None:
     ],
 )
 def test_priorities_that_are_none(value: object) -> None:
-    """Anything else makes no row unusable: it is carried along, and can be told from none at all."""
+    """Another value does not invalidate a row: it is carried along, and differs from a missing one."""
     row = ORIGIN.row(1, ("cd-1", None, None, None, None, value, None, None), {"tag": "x"})
     assert isinstance(row, Campaign)
     assert (row.priority, row.row) == (None, {"tag": "x", "priority": value})
@@ -137,7 +137,7 @@ def test_ids_that_cannot_be_sent() -> None:
 
 
 def test_any_id() -> None:
-    """Where other characters are allowed in ids, a row with them is a campaign, but for what is never sent."""
+    """With `any_id` a row with unusual characters is a campaign, except ids that are never sent."""
     origin = RowParser("list.csv", Defaults(CampaignType.VOICE, "acc", "st-1"), any_id=True)
     assert isinstance(origin.row(1, id_alone("cd 1é")), Campaign)
     assert isinstance(ORIGIN.row(1, id_alone("cd 1é")), Result)
@@ -147,7 +147,7 @@ def test_any_id() -> None:
 
 @given(st.text(), st.text(), st.text(), st.text())
 def test_any_text(campaign_id: str, account_id: str, priority: str, name: str) -> None:
-    """Whatever the texts, there is a campaign or an invalid line that can be encoded."""
+    """Any texts are a campaign or an invalid result that can be encoded."""
     row = ORIGIN.row(1, (campaign_id, None, account_id, None, None, priority, name, None))
     assert f"{row.campaign_id}{row.account_id}".encode()
     if isinstance(row, Result):

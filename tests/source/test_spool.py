@@ -1,4 +1,4 @@
-"""Lines put aside come back, and a folder that takes none is one clear line."""
+"""Stored lines are read back, and an unusable folder is one clear line."""
 
 import errno
 import os
@@ -40,14 +40,14 @@ def test_a_full_disk(count: int) -> None:
 
 @pytest.mark.usefixtures("full_disk")
 def test_held_rows_on_a_full_disk() -> None:
-    """Rows that are not sent are put aside in full before a run begins, too."""
+    """Rows that are not sent are also stored completely before a run begins."""
     twice = [rows(1)[0], rows(1)[0]._replace(line=2)]
     with pytest.raises(InputError, match="is full"):
         Plan(twice)
 
 
 def test_no_folder_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no folder takes temporary files, TMPDIR is named as it is set."""
+    """If no folder takes temporary files, the message names TMPDIR with its value."""
 
     def refuse(**_: object) -> None:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")

@@ -1,4 +1,4 @@
-"""A row says by when its campaign is to be stopped: a moment, whatever the clocks of its zone do that day."""
+"""The moment by which a row says to stop its campaign, for any change of its zone's clock."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ def test_moment(row: dict[str, object], moment: str, zone: str) -> None:
 
 @pytest.mark.parametrize("row", [None, {}, {"stop_at": None}, {"stop_at": " ", "timezone": 5}, {"timezone": "banana"}])
 def test_no_time(row: dict[str, object] | None) -> None:
-    """A row without a time has none, whatever else stands there."""
+    """A row without a time has none, whatever its other values."""
     assert read_stop_time(row, NOW) is None
 
 
@@ -57,7 +57,7 @@ def test_no_time(row: dict[str, object] | None) -> None:
     ],
 )
 def test_fault(row: dict[str, object], why: str) -> None:
-    """What is no time, or has no zone, is said: nobody guesses it."""
+    """An invalid time, or one without a zone, is reported and not guessed."""
     with pytest.raises(ValueError, match=why):
         read_stop_time(row, NOW)
 
@@ -117,14 +117,14 @@ def test_plan() -> None:
 
 
 def test_priority_within_a_time() -> None:
-    """Of those that are due at the same time the order of the run decides."""
+    """Campaigns due at the same time are in the order of the run."""
     rows = [campaign(1, "17:00Z", priority=1), campaign(2, "16:00Z", priority=1), campaign(3, "17:00Z", priority=5)]
     with Plan(iter(rows), now=NOW, order=Order.PRIORITY) as plan:
         assert [each.campaign_id for each in plan.campaigns("a")] == ["cd-2", "cd-3", "cd-1"]
 
 
 def test_digest_is_that_of_the_row() -> None:
-    """What a list is known by again does not depend on the day on which a time of the day is read."""
+    """The digest of a list does not depend on the day on which a time of day is read."""
     digests = []
     for now in (NOW, NOW + 86_400):
         with Plan(iter([campaign(1, "18:00Z")]), now=now) as plan:

@@ -1,4 +1,4 @@
-"""What lists are packed in shows in their first bytes; the members of an archive are inputs in their order."""
+"""The packing of lists is recognized by their first bytes; the members of an archive are inputs in order."""
 
 import bz2
 import gzip
@@ -102,7 +102,7 @@ Rows = Callable[..., list[Row]]
 
 @pytest.mark.parametrize("packing", PACKERS)
 def test_packings(rows: Rows, packing: str) -> None:
-    """A list is unpacked whatever its name says, from wherever it comes, and also packed twice."""
+    """A list is unpacked under any name, from any source, and also packed twice."""
     understood: list[Understood] = []
     packed = PACKERS[packing](CSV)
     assert [row.campaign_id for row in rows(packed, "list.txt", understood)] == ["cd-1", "cd-2"]
@@ -113,14 +113,14 @@ def test_packings(rows: Rows, packing: str) -> None:
 
 @pytest.mark.parametrize("packing", ["gz", "zst", "bz2", "xz"])
 def test_several_in_one(rows: Rows, packing: str) -> None:
-    """What was packed in parts that were put together is one list."""
+    """Concatenated packed parts are one list."""
     pack = PACKERS[packing]
     assert [row.campaign_id for row in rows(pack(b"campaign_id\ncd") + pack(b"-1\ncd-2\n"))] == ["cd-1", "cd-2"]
 
 
 @pytest.mark.parametrize("pack", [make_zip, make_tar])
 def test_members(tmp_path: Path, defaults: Defaults, pack: Callable[[Mapping[str, bytes]], bytes]) -> None:
-    """The members of an archive are inputs in their order, each in its own form; what is beside them is none."""
+    """The members of an archive are inputs in order, each in its format; system files are ignored."""
     members = {
         "b/": b"",
         "b/list.csv": CSV,
@@ -201,7 +201,7 @@ def _linked_tar() -> bytes:
     ids=lambda value: value[2:30] if isinstance(value, str) else "",
 )
 def test_what_cannot_be_unpacked(rows: Rows, content: bytes, why: str) -> None:
-    """An archive that has no lists, or that nobody should open as it is, is one line that says what to do."""
+    """An archive without lists, or an unsafe one, is one line with the remedy."""
     with pytest.raises(InputError, match=why) as caught:
         rows(content)
     assert "\n" not in str(caught.value)
@@ -213,7 +213,7 @@ LONG = b"campaign_id\n" + b"".join(b"cd-%d\n" % (number * 7919) for number in ra
 @pytest.mark.parametrize("cut", [0.02, 0.5, 0.85])
 @pytest.mark.parametrize("packing", PACKERS)
 def test_cut_off(rows: Rows, packing: str, cut: float) -> None:
-    """What was cut off anywhere is an error, never a shorter list."""
+    """A file that was cut off anywhere is an error, never a shorter list."""
     packed = PACKERS[packing](LONG)
     with pytest.raises(InputError, match=r"breaks off|damaged"):
         rows(packed[: int(len(packed) * cut)])
@@ -221,7 +221,7 @@ def test_cut_off(rows: Rows, packing: str, cut: float) -> None:
 
 @pytest.mark.parametrize("packing", ["gz", "bz2", "xz", "zip"])
 def test_damaged(rows: Rows, packing: str) -> None:
-    """What has a flipped bit is an error where the packing has a check of it."""
+    """A flipped bit is an error where the packing has a checksum."""
     packed = bytearray(PACKERS[packing](LONG))
     packed[len(packed) // 2] ^= 1
     with pytest.raises(InputError, match="the packed file is damaged; fetch it again"):
@@ -230,7 +230,7 @@ def test_damaged(rows: Rows, packing: str) -> None:
 
 @pytest.mark.parametrize("packing", PACKERS)
 def test_bombs(rows: Rows, packing: str) -> None:
-    """What unpacks to more than 200 times its size is refused, in whatever it is packed, and in whatever that is."""
+    """A file that unpacks to more than 200 times its size is refused in any packing, also nested."""
     bomb = PACKERS[packing](b"campaign_id\ncd-1" + b" " * 3_000_000)
     packed = gzip.compress(bomb) if packing == "tar" else bomb
     for content in (packed, make_zip({"list.txt": packed})):
@@ -239,7 +239,7 @@ def test_bombs(rows: Rows, packing: str) -> None:
 
 
 def test_many_members_are_one_input(tmp_path: Path, defaults: Defaults) -> None:
-    """What the members of an archive come to is counted together."""
+    """The members of an archive count together."""
     path = tmp_path / "lists.zip"
     path.write_bytes(make_zip({f"{number}.txt": LONG for number in range(4)}))
     with pytest.raises(InputError, match=rf"lists\.zip/2\.txt: unpacks to more than 150 KB; {MEANT}"):
@@ -256,7 +256,7 @@ def test_what_was_cut_to_nothing(tmp_path: Path, defaults: Defaults, ending: str
 
 
 def test_a_list_that_comes_letter_by_letter(defaults: Defaults) -> None:
-    """What something is packed in shows also where its first bytes come one by one."""
+    """A packing is recognized even if its first bytes arrive one by one."""
 
     class Slow(io.RawIOBase):
         def __init__(self, content: bytes) -> None:
@@ -274,7 +274,7 @@ def test_a_list_that_comes_letter_by_letter(defaults: Defaults) -> None:
 
 
 def test_without_zstd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where this Python cannot unpack zstd, the error says how to have it."""
+    """If this Python cannot unpack zstd, the error says how to install it."""
     for name in ("backports.zstd", "compression.zstd"):
         monkeypatch.setitem(sys.modules, name, None)
     path = tmp_path / "list.csv.zst"

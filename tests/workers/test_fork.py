@@ -14,7 +14,7 @@ from bulkstop.workers.fork import WorkerProcess
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("turns", range(4))
 def test_cut_off_while_it_connects(turns: int, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """Whenever a Ctrl-C comes, the socket to a process is closed once: closed twice, it could be somebody else's."""
+    """Whenever a Ctrl-C comes, the socket to a process is closed once; a second close could hit another socket."""
 
     async def cut_off() -> None:
         connecting = asyncio.ensure_future(worker.connect())

@@ -11,7 +11,7 @@ from tests.loads import measured
 
 
 async def test_messages_arrive() -> None:
-    """Each comes out as it went in, in order and however it was cut up; then there is none."""
+    """Each message arrives unchanged, in order, in any pieces; then there is none."""
     reader = asyncio.StreamReader()
     sent = (
         Ready(7),
@@ -38,7 +38,7 @@ async def test_messages_arrive() -> None:
 
 
 async def test_a_message_that_is_cut_off() -> None:
-    """Of a process that dies in the midst of it there is no more."""
+    """A process that dies within a message sends no more."""
     reader = asyncio.StreamReader()
     reader.feed_data(pack(Ready(7))[:-1])
     reader.feed_eof()

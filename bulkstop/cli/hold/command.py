@@ -1,4 +1,4 @@
-"""`bulkstop hold`: list, plan, confirm, stop; then look again, and again."""
+"""`bulkstop hold`: lists, plans, confirms and stops, then repeats this until its end."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from bulkstop.runs.engine import Engine
 
 LIST = ".list.jsonl"
-"""How the name of the list ends, after that of the result file."""
+"""Suffix of the list's name, after the name of the result file."""
 MAIN_OPTIONS = (
     *("profile", "until", "for_s", "every_s", "dry_run", "expect", "yes", "max_campaigns", "protect", "resume"),
 )
@@ -93,7 +93,7 @@ Exit codes:
 
 
 class _Begin(NamedTuple):
-    """What a hold begins with: what was found, and what of its list has no line yet."""
+    """What a hold begins with: the rows of its list that have no line yet, and what the first look found."""
 
     whole: Plan
     found: Discovery
@@ -167,7 +167,7 @@ def _hold(ctx: click.Context, hold: HoldOptions, options: StopOptions, settings:
 
 
 def make_sightings(path: str, hold: HoldOptions, settings: Settings) -> Sightings:
-    """Return what the hold has seen, which is nothing yet."""
+    """Return the sightings of a hold, none so far."""
     return Sightings(
         path,
         again=hold.again,
@@ -178,20 +178,20 @@ def make_sightings(path: str, hold: HoldOptions, settings: Settings) -> Sighting
 
 
 def end_dry(start: Start, facts: PlanFacts, unlisted: str | None) -> int:
-    """Say what would keep it from starting, to a machine the plan as well; return the exit code."""
+    """Print what would keep the hold from starting, with --json also the plan; return the exit code."""
     code = check_dry(start, facts) or (1 if unlisted else 0)
     return print_last(json.dumps(plan_to_json(facts)), code) if start.options.as_json else code
 
 
 def name_list(options: StopOptions) -> str:
-    """Name the list after the result file; what keeps no results has no name, so the time is its name."""
+    """Return the name of the list, after the result file; without a result file, after the time."""
     if options.target == "-" or is_device(options.target):
         return f"{name_by_time('hold')}{LIST}"
     return beside(options.target, LIST)
 
 
 def check_list(path: str, options: StopOptions, journal: RunJournal) -> None:
-    """Refuse a list that is there though nothing is gone on with, and one that is gone: raises OutputError."""
+    """Raise OutputError for a list that exists before a new hold, or is missing when a hold is continued."""
     is_there = os.path.lexists(path)
     if is_there and options.mode is Mode.NEW:
         raise OutputError(f"{path}: exists already; give --resume to continue it, --overwrite, or -o with another file")
@@ -202,7 +202,7 @@ def check_list(path: str, options: StopOptions, journal: RunJournal) -> None:
 def plan_unwritten(
     path: str, options: StopOptions, settings: Settings, journal: RunJournal, sightings: Sightings
 ) -> Plan:
-    """Plan what of the list has no line yet; nothing, unless it is gone on with."""
+    """Plan the rows of the list that have no line yet; the plan is empty unless a hold is continued."""
     if options.mode is not Mode.RESUME or not os.path.lexists(path):
         return Plan(())
     sightings.open(is_new=False)
@@ -215,14 +215,14 @@ def plan_unwritten(
 def find_first(
     options: StopOptions, settings: Settings, targets: ListedTargets | None
 ) -> tuple[Discovery, Accounts | None]:
-    """List what runs now. Raises NoListError where a signal ended that, or nothing could be read."""
+    """List the campaigns that run; raises NoListError if a signal ended the listing, or no account could be read."""
     found, accounts = list_running(options, settings, targets)
-    check_listed(replace(found, failed=()))  # accounts whose lists can be read later keep none of the others
+    check_listed(replace(found, failed=()))  # an account that cannot be read yet must not stop the hold of the others
     return found, accounts
 
 
 def check_first(plan: Plan, sightings: Sightings, sighting: Sighting, settings: Settings, options: StopOptions) -> None:
-    """Refuse a first sighting that is not what the caller expects; it may be empty. Raises SettingsError."""
+    """Raise SettingsError for a first sighting that the caller does not expect; an empty one is valid."""
     check_plan(plan, settings, options) if plan.rows else check_expected(plan, options.expect)
     many, most = sightings.count_campaigns(sighting), settings.max_campaigns
     if most is not None and many > most:
@@ -233,7 +233,7 @@ def check_first(plan: Plan, sightings: Sightings, sighting: Sighting, settings: 
 
 
 def describe_hold(hold: HoldOptions, settings: Settings) -> str:
-    """Say how it goes on after the plan."""
+    """Return the line below the plan that says how the hold continues."""
     return (
         f"Hold: looks again every {format_duration(hold.every_s)}, {hold.describe_end(settings)}; "
         f"stops at most {format_count(settings.max_campaigns or 0, 'campaign')}; "
@@ -242,7 +242,7 @@ def describe_hold(hold: HoldOptions, settings: Settings) -> str:
 
 
 def confirm(to_send: int, settings: Settings) -> None:
-    """Let a person type the number of campaigns; where none runs yet, that of those which may be stopped at most."""
+    """Ask a person for the number of campaigns to stop; while none run, for the most that may be stopped."""
     if not is_watched():
         raise SettingsError(
             "there is no terminal to confirm on; give --expect N, --expect A..B or --yes; nothing was sent"
@@ -256,8 +256,8 @@ def confirm(to_send: int, settings: Settings) -> None:
 
 
 def carry_out(hold: HoldOptions, start: Start, sightings: Sightings, begin: _Begin) -> HoldSummary:
-    """Stop what was found, then hold, with signals and progress."""
-    from bulkstop.engine.shutdown import Shutdown, handle_signals  # help and a dry run need not wait for these
+    """Stop what was found, then hold, with signal handling and progress."""
+    from bulkstop.engine.shutdown import Shutdown, handle_signals  # help and a dry run need neither
     from bulkstop.runs.engine import Engine
     from bulkstop.runs.hold.run import Hold
 
@@ -303,14 +303,14 @@ def carry_out(hold: HoldOptions, start: Start, sightings: Sightings, begin: _Beg
 
     try:
         return host.run(execute(), fast=False)
-    except asyncio.CancelledError:  # told to end before the first call
+    except asyncio.CancelledError:  # a signal came before the first call
         raise click.Abort from None
 
 
 async def look(
     engine: "Engine", options: StopOptions, scopes: Sequence[Scope], account_ids: Collection[str], is_whole: bool
 ) -> Discovery:
-    """List what runs now in these accounts with what the engine has."""
+    """List the running campaigns of these accounts with the connections and limits of the engine."""
     from bulkstop.runs.lists.running import list_target
 
     wanted = filter_of(options)
@@ -320,18 +320,18 @@ async def look(
 
 
 def ignore_text(text: str) -> None:
-    """Tell nobody."""
+    """Ignore a message."""
 
 
 def choose_progress(options: StopOptions) -> Progress | None:
-    """Choose lines, events for a machine, or nothing."""
+    """Return a progress of lines, of events with --log-json, or None with --quiet."""
     if options.log_json:
         return LoggedProgress(log_event)
     return None if options.quiet else Lines(print_err)
 
 
 def print_end(summary: HoldSummary, journal: RunJournal, options: StopOptions) -> None:
-    """Say how it went, and in the last line whether anything runs; else also how to go on."""
+    """Print how the hold went; the last line says whether campaigns still run, or how to continue."""
     if options.log_json or (options.quiet and not summary.exit_code):
         return
     print_err("\n".join([*format_run(summary.stops, journal), f"Campaigns: {format_campaigns(summary.campaigns)}"]))
@@ -341,7 +341,7 @@ def print_end(summary: HoldSummary, journal: RunJournal, options: StopOptions) -
 
 
 def write_way_on(options: StopOptions) -> str:
-    """Write the command that goes on; how many its first look finds nobody can expect."""
+    """Return the command that continues the hold, with --yes for --expect, as its first look may find any number."""
     named = ["-o", options.target] if options.output is None else []
     sure = [] if options.expect is None else ["--yes"]
     return rebuild_command(drop={"overwrite", "resume", "expect"}, add=[*named, *sure, "--resume"])

@@ -1,4 +1,4 @@
-"""The options of `bulkstop hold` beside the settings."""
+"""The options of `bulkstop hold`, apart from the settings."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ AGAIN = 3
 
 
 class HoldOptions(NamedTuple):
-    """What was given to `hold` alone."""
+    """The options that only `hold` has."""
 
     every_s: float
     for_s: float | None
@@ -39,7 +39,7 @@ class HoldOptions(NamedTuple):
     again: int
 
     def make_watch(self, settings: Settings) -> Watch:
-        """Return how to look from now on; raises SettingsError for a time that has passed."""
+        """Return when to look and when to end; raises SettingsError for an end that has passed."""
         most = settings.max_campaigns or 0
         if self.for_s is not None:
             began, for_s = elapsed_s(), self.for_s
@@ -50,7 +50,7 @@ class HoldOptions(NamedTuple):
         return Watch(every_s=self.every_s, most=most)
 
     def find_end(self, settings: Settings) -> datetime:
-        """Return the moment of `--until`: a time of the day that has passed today is that of tomorrow."""
+        """Return the moment of `--until`; a time of the day that has passed today means tomorrow."""
         now, text = datetime.now(UTC), self.until or ""
         for day in (now, now + timedelta(days=1)):
             if (moment := find_moment(text, settings.tz, day)) > now:
@@ -58,7 +58,7 @@ class HoldOptions(NamedTuple):
         raise SettingsError(f"--until {text}: has passed; nothing was sent")
 
     def describe_end(self, settings: Settings) -> str:
-        """Say until when it looks."""
+        """Return until when the hold looks, as text."""
         if self.for_s is not None:
             return f"for {self.for_s / 3600:.3g} h" if self.for_s >= 3600 else f"for {self.for_s:g} s"
         if self.until is None:
@@ -68,7 +68,7 @@ class HoldOptions(NamedTuple):
 
 
 def read_hold_options(params: Mapping[str, Any], settings: Settings) -> tuple[HoldOptions, StopOptions]:
-    """Return what was given to `hold` alone, and what `stop` would be given; raises SettingsError."""
+    """Return the options that only `hold` has, and the equivalent options of `stop`; raises SettingsError."""
     hold = HoldOptions(params["every_s"], params["for_s"], params["until"], params["again"])
     _check(hold, params, settings)
     given: dict[str, Any] = {name: params.get(name) for name in StopOptions._fields}
@@ -95,7 +95,7 @@ def _check(hold: HoldOptions, params: Mapping[str, Any], settings: Settings) -> 
 
 
 def _name_results(options: StopOptions) -> str:
-    """Name the result file by the time; raises SettingsError where the file of another time is to be gone on with."""
+    """Return a result file named after the time; raises SettingsError where the file of an earlier hold is needed."""
     if options.goes_on:
         raise SettingsError(
             f": the result file of a hold has the date and time in its name; give {name_setting('output', 'FILE')} "
@@ -173,4 +173,4 @@ with_hold_options: Callable[[Callable[..., Any]], Callable[..., Any]] = with_opt
         help=f"{OPTION_SPECS['type'].help.removesuffix('.')}; default: both.",
     ),
 )
-"""Adds to a command all that `hold` takes."""
+"""Adds all options of `hold` to a command."""

@@ -1,4 +1,4 @@
-"""`bulkstop load`: send on a schedule, measure, judge."""
+"""`bulkstop load`: sends requests on a schedule, measures, and judges the result."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ from bulkstop.source.plan import Plan
 from bulkstop.text import format_count, format_table, printable
 
 OF_CLOSED = frozenset({"closed", "concurrency", "count", "length_s", "results", "hdr", "html", "compare"})
-"""Options that the command of an open model goes without: those that say how much is sent, and files that are there."""
+"""Options that `explain_closed` leaves out of its open-model command: how much is sent, and files that exist."""
 MAIN = ("profile", "rate", "length_s", "require", "find_limit", "closed", "processes", "results", "as_json", "expect")
 """The options that most load tests need, in the order of the help page."""
 EXAMPLE = f"""\b
@@ -139,12 +139,12 @@ def command(ctx: click.Context, /, *, log_level: str, log_json: bool, **_: objec
         shape = read_shape(ctx.params)
         check_usage(ctx, shape, load_options, settings)
         return load_test(shape, load_options, settings)
-    except asyncio.CancelledError:  # told to end before the first request
+    except asyncio.CancelledError:  # a signal came before the first request
         raise click.Abort from None
 
 
 def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
-    """Show what will be sent, send it, and say how that went; returns the exit code."""
+    """Show the plan, run the load test, and print its result; return the exit code."""
     baseline = None if options.compare is None else read_earlier(options.compare, shape)
     with read_list(options, settings) as plan:
         load = make_load(
@@ -169,13 +169,13 @@ def load_test(shape: Shape, options: LoadOptions, settings: Settings) -> int:
         confirm_all(plan, settings, options, load.planned)
         summary = measure(load, share, settings, options, baseline)
     code = print_last(json.dumps(summary.as_dict()), summary.exit_code) if options.as_json else summary.exit_code
-    if code == summary.exit_code and options.has_verdict(code):  # else what could not be written is the last word
+    if code == summary.exit_code and options.has_verdict(code):  # otherwise the write error is the last line
         print_err(format_verdict(summary))
     return code
 
 
 def read_earlier(path: str, shape: Shape) -> Values:
-    """Read the figures of an earlier run; raises InputError or SettingsError where these are no such figures."""
+    """Return the figures of an earlier run; raises InputError or SettingsError for a file without such figures."""
     try:
         values = read_baseline(Path(path).read_text("utf-8"))
     except OSError as error:
@@ -189,7 +189,7 @@ def read_earlier(path: str, shape: Shape) -> Values:
 
 
 def compare_with(baseline: Values, summary: LoadSummary, options: LoadOptions) -> LoadSummary:
-    """Return the summary with how it compares with an earlier run, and say in what the two were not alike."""
+    """Return the summary compared with an earlier run; print in which settings the two runs differ."""
     new = summary.as_dict()
     for difference in list_differences(baseline, new):
         print_err(f"note: --compare {options.compare}: {printable(difference)}")
@@ -200,7 +200,7 @@ def compare_with(baseline: Values, summary: LoadSummary, options: LoadOptions) -
 def measure(
     load: Load, share: Share, settings: Settings, options: LoadOptions, baseline: Values | None = None
 ) -> LoadSummary:
-    """Send it, and write and say what was measured."""
+    """Run the load test; write and print what was measured."""
     with open_outputs(options, load) as (outputs, page):
         summary = run_load(load, share, settings, outputs, options)
         if baseline is not None:
@@ -214,7 +214,7 @@ def measure(
 
 
 def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Settings) -> int:
-    """Look for the limit; returns the exit code."""
+    """Search for the highest rate that holds; return the exit code."""
     with read_list(options, settings) as plan:
         if plan is None:
             check_number(settings, search.search.count)
@@ -232,12 +232,12 @@ def find_limit(search: limit.SearchOptions, options: LoadOptions, settings: Sett
 
 
 def read_list(options: LoadOptions, settings: Settings) -> AbstractContextManager[Plan | None]:
-    """Read the list if there is one; raises InputError or SettingsError for one that cannot be used."""
+    """Open the list if there is one; raises InputError or SettingsError for one that cannot be used."""
     return nullcontext() if options.source is None else read_targets(options.source, settings, fmt=options.fmt)
 
 
 def check_processes(load: Load) -> None:
-    """Refuse processes that would have nothing to do: raises SettingsError."""
+    """Raise SettingsError for more processes than requests that may be in flight, because some would be idle."""
     if load.processes > load.max_in_flight:
         raise SettingsError(
             f"--processes {load.processes}: more than the "
@@ -247,18 +247,18 @@ def check_processes(load: Load) -> None:
 
 
 def run_load(load: Load, share: Share, settings: Settings, outputs: Outputs, options: LoadOptions) -> LoadSummary:
-    """Carry it out, in this process or by several."""
+    """Run the load test in this process or in several; return its summary."""
     progress = None if options.quiet else print_err
     if load.processes == 1:
         job = execute(load, share(0, 1), settings, outputs, signals=SIGNALS, say=say, progress=progress)
         return host.run(job)
-    from bulkstop.runs.load import processes  # here, because one process does without
+    from bulkstop.runs.load import processes  # imported here because a single process does not need it
 
     return processes.run(load, share, settings, outputs, signals=SIGNALS, say=say, progress=progress)
 
 
 def print_summary(summary: LoadSummary, options: LoadOptions) -> None:
-    """Say how it went; what went wrong also when little is to be said, as far as the verdict does not."""
+    """Print the summary; with --quiet or --log-json only faults, each unless the verdict contains it."""
     if not options.quiet:
         print_err("\n".join(format_table("Summary", format_summary(summary))))
     elif summary.fault is not None and options.log_json:
@@ -270,7 +270,7 @@ def print_summary(summary: LoadSummary, options: LoadOptions) -> None:
 
 
 def explain_closed(summary: LoadSummary) -> str:
-    """Say what a closed model hides, and which command shows it."""
+    """Return the note on coordinated omission, with the open-model command that shows what it hides."""
     metrics = summary.metrics
     rate, length_s = float(f"{metrics.rates.answered:.3g}") or 1.0, max(1.0, round(metrics.elapsed_s))
     shown = rebuild_command(drop=OF_CLOSED, add=("--rate", f"{rate:g}/s", "--duration", f"{length_s:g}s"))
@@ -281,7 +281,7 @@ def explain_closed(summary: LoadSummary) -> str:
 
 
 def confirm_host(settings: Settings, allowed: Sequence[str]) -> None:
-    """Let nobody load the vendor's own hosts by mistake: raises SettingsError unless the very host is named."""
+    """Raise SettingsError for a host of the vendor that is neither named by --allow-host nor typed by a person."""
     name = read_host_name(settings.host)
     if not is_vendor(settings.host) or is_named(settings.host, allowed):
         return
@@ -296,15 +296,15 @@ def confirm_host(settings: Settings, allowed: Sequence[str]) -> None:
 
 
 def confirm_all(plan: Plan | None, settings: Settings, options: LoadOptions, planned: int | None) -> None:
-    """Have the host and the campaigns confirmed where that is needed: raises SettingsError."""
+    """Ask for confirmation of the host and the campaigns where needed; raises SettingsError without it."""
     confirm_host(settings, options.allowed)
     confirm_list(plan, settings, options, planned)
 
 
 def confirm_list(plan: Plan | None, settings: Settings, options: LoadOptions, planned: int | None) -> None:
-    """Stop the campaigns of a list at a service that is not this machine's own only as `stop` would: once confirmed.
+    """Ask for confirmation before campaigns of a list are stopped at a service that is not on this machine.
 
-    Raises SettingsError where the list has another number of campaigns than is expected, or nobody has confirmed it.
+    Raises SettingsError if the list has another number of campaigns than expected, or the number was not confirmed.
     """
     if plan is None:
         return
@@ -319,19 +319,19 @@ def confirm_list(plan: Plan | None, settings: Settings, options: LoadOptions, pl
 
 
 def is_here(settings: Settings) -> bool:
-    """Tell whether the calls stay on this machine, whatever proxy they go through."""
+    """Tell whether all calls stay on this machine, including those to a proxy."""
     names = [urlsplit(url).hostname for url in (settings.host, settings.proxy) if url]
     return all(map(is_loopback, names))
 
 
 def describe_counts(counts: Mapping[CampaignType, int] | Mapping[Outcome, int]) -> str:
-    """Write how many there are of each."""
+    """Return the count of each type or outcome as text."""
     return ", ".join(f"{number:,} {name.value}" for name, number in counts.items())
 
 
 @contextmanager
 def open_outputs(options: LoadOptions, load: Load) -> Iterator[tuple[Outputs, AtomicFile | None]]:
-    """Open the files to be written; raises a BulkstopError, also if there could be no page after the run."""
+    """Open the files to be written; raises a BulkstopError, also if the page could not be made after the run."""
     with ExitStack() as stack:
         page = timeline = None
         if options.html is not None:
@@ -363,13 +363,13 @@ def _open_output(stack: ExitStack, path: str | None, option: str, *, overwrite: 
 
 
 def save_page(file: AtomicFile, summary: LoadSummary, timeline: Timeline, options: LoadOptions) -> LoadSummary:
-    """Write the page of a run and say so; returns the summary, with what kept the page from being written."""
-    from bulkstop.report.load.page import render_page  # here, because a run without a page does not pay for it
+    """Write the HTML page and say so; return the summary, with the fault if the page could not be written."""
+    from bulkstop.report.load.page import render_page  # imported here because only a run with a page needs it
 
     try:
         file.save(render_page(summary, timeline.points(), read_library()).encode())
     except BulkstopError as fault:
-        if options.log_json or summary.fault:  # else the verdict says so
+        if options.log_json or summary.fault:  # otherwise the verdict contains the fault
             print_err(f"bulkstop: {fault}")
         return replace(summary, fault=summary.fault or fault)
     if not options.quiet:

@@ -1,4 +1,4 @@
-"""`bulkstop load --find-limit`: the highest rate that holds, told, and what a profile needs to go by it."""
+"""`bulkstop load --find-limit`: searches the highest rate that holds, and writes the quota for a profile."""
 
 import json
 import sys
@@ -86,11 +86,11 @@ WITH_SEARCH = frozenset(
         *("profile", "config", *(OPTION_SPECS.keys() - {"concurrency"})),
     }
 )
-"""The options of `load` that mean something to a search."""
+"""The options of `load` that a search accepts."""
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add to a command the options of the search."""
+    """Add the options of the search to a command."""
     of_search = (
         click.option("--find-limit", is_flag=True, help="Find the highest rate that the service takes."),
         click.option(
@@ -108,14 +108,14 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """The search, and the profile that is to go by what it finds, if one is."""
+    """The options of a search, and the profile that takes its quota with --write-quota."""
 
     search: Search
     target: QuotaTarget | None = None
 
 
 def read_search_options(ctx: click.Context) -> SearchOptions | None:
-    """Read the options of the search; None for another kind of load; raises what does not go together."""
+    """Return the options of the search; None without --find-limit. Raises SettingsError for options that conflict."""
     params = ctx.params
     if not params["find_limit"]:
         for name in ("max_rate", "write_quota"):
@@ -146,7 +146,7 @@ def read_search_options(ctx: click.Context) -> SearchOptions | None:
 
 
 def _list_foreign(ctx: click.Context) -> list[str]:
-    """Name what was typed and means nothing here."""
+    """Return the typed options that a search does not accept."""
     typed = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     return [name for name in typed if name not in WITH_SEARCH]
 
@@ -167,7 +167,7 @@ def search(
     quiet: bool,
     has_verdict: Callable[[int], bool],
 ) -> int:
-    """Search, say how it goes and what was found; returns the exit code."""
+    """Run the search and print its steps and result; return the exit code."""
     if options.target is not None and plan is not None and len(plan.accounts) > 1:
         raise SettingsError("--write-quota: a quota is one account's, and the list has several; nothing was sent")
     if not quiet:
@@ -181,13 +181,13 @@ def search(
     summary = host.run(job)
     verdict = format_limit_verdict(summary) if has_verdict(summary.exit_code) else ""
     code = show(summary, options.target, as_json=as_json, quiet=quiet, verdict=verdict)
-    if verdict and code == summary.exit_code:  # else what could not be written is the last word
+    if verdict and code == summary.exit_code:  # otherwise the write error is the last line
         print_err(verdict)
     return code
 
 
 def show(summary: LimitSummary, target: QuotaTarget | None, *, as_json: bool, quiet: bool, verdict: str) -> int:
-    """Say what was found, as far as the verdict does not; returns the exit code."""
+    """Print what was found, except what the verdict contains; return the exit code."""
     quota = summary.quota
     if not quiet:
         paste = [("quota", describe_paste(target, quota))] if target else []

@@ -1,4 +1,4 @@
-"""`bulkstop load`: its options, and what of them does not go together."""
+"""The options of `bulkstop load`, and the checks that they fit together."""
 
 import sys
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ HTML = "--html"
 
 
 def parse_regression(text: str) -> float:
-    """Read how much worse a figure may be: `10%`."""
+    """Return how much worse a figure may get, from a text such as `10%`."""
     share = parse_percentage(text)
     if share is None:
         raise ValueError(f"{text!r} is not a percentage, such as 10%")
@@ -186,12 +186,12 @@ with_load_options = with_options(
     with_log,
     with_settings(CONNECTION, CREDENTIALS, PATHS, SCOPE, INPUT, TYPE, PROTECTION, CONCURRENCY, GRACE, RETRY_AFTER),
 )
-"""Adds to a command all that `load` takes."""
+"""Adds all options of `load` to a command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """What was given beside the settings, the shape and the search."""
+    """The options of `load` except the settings, the shape and those of the search."""
 
     source: str | None
     fmt: str | None
@@ -216,32 +216,32 @@ class LoadOptions:
 
     @property
     def outputs(self) -> tuple[tuple[str, str | None], ...]:
-        """The files to be written, if any: options and names."""
+        """The options that name files to be written, each with its file or None."""
         return (("--results", self.results), ("--hdr", self.hdr), (HTML, self.html))
 
     @property
     def label(self) -> str:
-        """What the campaigns are called."""
+        """The label of the campaigns: the input, or the prefix of made-up ids."""
         return printable(self.source or self.id_prefix)
 
     def has_verdict(self, code: int) -> bool:
-        """Tell whether the last word is said of a run with this exit code; a log for machines has none."""
+        """Tell whether a run with this exit code prints a verdict: not with --log-json, nor after a quiet success."""
         return not self.log_json and bool(code or not self.quiet)
 
 
 def read_load_options(params: Mapping[str, Any]) -> LoadOptions:
-    """Return what was given; a log for machines leaves no words for persons between its lines."""
+    """Return the options; --log-json implies quiet, so that no text for people stands between its lines."""
     options = LoadOptions(**{each.name: params[each.name] for each in fields(LoadOptions)})
     return replace(options, quiet=options.quiet or params["log_json"])
 
 
 def read_shape(params: Mapping[str, Any]) -> Shape:
-    """Take the shape out of the options of a command; raises SettingsError for what does not go together."""
+    """Return the shape of the load from the options of a command; raises SettingsError for options that conflict."""
     return Shape(**{each.name: params[each.name] for each in fields(Shape)})
 
 
 def check_usage(ctx: click.Context, shape: Shape, options: LoadOptions, settings: Settings) -> None:
-    """Refuse what does not go together: raises SettingsError."""
+    """Raise SettingsError for options that conflict."""
     if shape.closed and options.max_in_flight is not None:
         raise SettingsError("--max-in-flight: a closed model has --concurrency instead")
     if _is_typed(ctx, "max_retry_after_s"):
@@ -257,7 +257,7 @@ def check_usage(ctx: click.Context, shape: Shape, options: LoadOptions, settings
 
 
 def check_input(ctx: click.Context, options: LoadOptions) -> None:
-    """Refuse what was typed about campaigns that are not the ones to be sent: raises SettingsError."""
+    """Raise SettingsError for a typed option about INPUT when ids are made up, or about made-up ids with an INPUT."""
     for name, is_without_use, why in (
         (
             "id_prefix",
@@ -277,7 +277,7 @@ def _is_typed(ctx: click.Context, name: str) -> bool:
 
 
 def check_files(options: LoadOptions) -> None:
-    """Refuse files that would be written twice, or over INPUT: raises SettingsError."""
+    """Raise SettingsError for a file that would be written twice, or is INPUT."""
     lines, page = options.outputs[:2], options.html
     for option, path in lines:
         if options.as_json and path == "-":

@@ -1,4 +1,4 @@
-"""`bulkstop schedule check`: every schedule of a file, and each fault with its line."""
+"""`bulkstop schedule check`: checks every schedule of a file, and reports each fault with its line."""
 
 from datetime import UTC, datetime
 
@@ -52,20 +52,20 @@ def command(ctx: click.Context, /, names: tuple[str, ...], **_: object) -> int:
 
 
 def _find_fault(ctx: click.Context, schedule: Schedule, now: datetime) -> str | None:
-    """Say what keeps a schedule from firing, None for nothing."""
+    """Return why a schedule could not fire; None if it could."""
     if (firing := find_next(schedule.timetable, now)) is None:
         return "it never fires again; change its days"
     return find_fault(ctx, schedule, make_work(schedule, firing), is_named=is_config_named(ctx))
 
 
 def make_work(schedule: Schedule, firing: Firing) -> Work:
-    """Return what a firing will do."""
+    """Return the inputs and times of a firing."""
     occasion = Occasion(firing)
     return Work(occasion, occasion.results(schedule.results), schedule.find_deadline(firing))
 
 
 def describe(schedule: Schedule, now: datetime) -> list[str]:
-    """Say what a schedule does, and when next; warn where nothing bounds what it stops."""
+    """Return lines on what a schedule does and when it fires next, with a warning if nothing limits what it stops."""
     firing = find_next(schedule.timetable, now)
     what = (
         f"the list {schedule.input}" if schedule.input else "what runs" if schedule.running else "the list of a command"

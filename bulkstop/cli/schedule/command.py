@@ -1,4 +1,4 @@
-"""`bulkstop schedule`: stops at set times, by the schedulers that are there."""
+"""`bulkstop schedule`: stops at set times, run by an existing scheduler or by `serve`."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -18,10 +18,10 @@ SUBCOMMANDS: Mapping[str, str] = {
 
 
 class ScheduleCommands(click.Group):
-    """Commands that are imported when they are run."""
+    """A command group that imports a command only when it runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the order of the help page."""
+        """Return the names of the commands in the order of the help page."""
         return list(SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -34,7 +34,7 @@ class ScheduleCommands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; of one that does not exist, name what may have been meant."""
+        """Find a command; for an unknown name, suggest commands with a similar name."""
         if args and not args[0].startswith("-") and args[0] not in SUBCOMMANDS:
             near = find_near(args[0], SUBCOMMANDS, 0.5)
             meant = f"did you mean {near}?" if near else f"there are {', '.join(SUBCOMMANDS)}"

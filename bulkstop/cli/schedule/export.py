@@ -1,4 +1,4 @@
-"""`bulkstop schedule export`: the files that systemd, cron or Kubernetes need."""
+"""`bulkstop schedule export`: writes the files that systemd, cron or Kubernetes need."""
 
 import os
 import shutil
@@ -28,9 +28,9 @@ from bulkstop.version import __version__
 
 TARGETS = ("systemd", "cron", "kubernetes")
 SECRETS = ("token_file", "client_secret_file", "proxy_password_file", "cert", "key")
-"""Settings of a profile that name files only the service may read."""
+"""Settings of a profile that name files which only the service may read."""
 UNBOUNDED_S = 43_200.0
-"""The longest time of a firing that has no finish_by."""
+"""Longest duration of a firing without finish_by, in seconds."""
 EXAMPLE = """\b
 Example:
   bulkstop schedule export systemd eod -o units
@@ -114,7 +114,7 @@ def command(
 
 
 def save(files: dict[str, str], folder: str, *, overwrite: bool) -> None:
-    """Write files into a folder; make it if it is missing."""
+    """Write files into a folder, which is created if it is missing."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -127,9 +127,9 @@ def save(files: dict[str, str], folder: str, *, overwrite: bool) -> None:
 
 
 def write_files(job: Job, target: str, zone: str | None) -> dict[str, str]:
-    """Return the files of a job by their names."""
+    """Return the files of a job by name."""
     if target == "systemd":
-        from bulkstop.schedule.export.systemd import write_units  # one of the three is wanted
+        from bulkstop.schedule.export.systemd import write_units  # only one of the three is needed
 
         return write_units(job)
     if target == "kubernetes":
@@ -145,7 +145,7 @@ def write_files(job: Job, target: str, zone: str | None) -> dict[str, str]:
 
 
 def find_machine_zone() -> str:
-    """Return the name of this machine's zone: TZ, what /etc/localtime leads to, /etc/timezone, else UTC."""
+    """Return the name of this machine's time zone, from TZ, /etc/localtime or /etc/timezone; UTC if none names it."""
     if name := os.environ.get("TZ", "").removeprefix(":"):
         return name
     where = os.path.realpath("/etc/localtime")
@@ -158,7 +158,7 @@ def find_machine_zone() -> str:
 
 
 def make_job(ctx: click.Context, schedule: Schedule, target: str, since: datetime, more: dict[str, Any]) -> Job:
-    """Return a schedule as its scheduler has to run it."""
+    """Return a schedule as a job for its scheduler."""
     default = "/etc/bulkstop" if target == "kubernetes" else str(Path(schedule.path).absolute().parent)
     directory = more["directory"] or default
     table = schedule.timetable
@@ -193,7 +193,7 @@ def find_program() -> str:
 
 
 def list_secret_files(ctx: click.Context, schedule: Schedule, directory: str) -> list[SecretFile]:
-    """Return the files of the schedule's profile that only the service reads; without one it is `token` beside it."""
+    """Return the secret files of the schedule's profile; without a profile, the file `token` in the directory."""
     profile = read_profile(schedule.path, schedule.profile, is_named=is_config_named(ctx))
     named = [name for name in SECRETS if name in set(profile.settings)]
     files = [
@@ -208,14 +208,14 @@ def list_secret_files(ctx: click.Context, schedule: Schedule, directory: str) ->
 
 
 def _find_grace(schedule: Schedule) -> float:
-    from bulkstop.settings.parse import parse_seconds  # as the option reads it
+    from bulkstop.settings.parse import parse_seconds  # the reader of the option itself
 
     given = next((each.partition("=")[2] for each in schedule.options if each.startswith("--grace=")), None)
     return parse_seconds(given) if given else 20.0
 
 
 def _find_longest(schedule: Schedule, since: datetime) -> float:
-    """Return how long a firing can take: late, to its time to finish by, drained, and read back."""
+    """Return the longest duration of a firing in seconds: its delay, until finish_by, drain and verification."""
     firing = find_next(schedule.timetable, since.astimezone(UTC))
     deadline = schedule.find_deadline(firing) if firing else None
     most = (deadline - firing.moment).total_seconds() if deadline and firing else UNBOUNDED_S

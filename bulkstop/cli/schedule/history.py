@@ -1,4 +1,4 @@
-"""`bulkstop schedule history`: earlier firings, and how each ended."""
+"""`bulkstop schedule history`: shows earlier firings, and how each ended."""
 
 import json
 from dataclasses import asdict
@@ -47,7 +47,7 @@ def command(ctx: click.Context, /, names: tuple[str, ...], count: int, *, as_jso
 
 
 def format_history(entries: list[Entry], count: int) -> list[str]:
-    """Write a line for each firing."""
+    """Return one line for each firing."""
     firings: dict[tuple[str, str, bool], list[Entry]] = {}
     for each in entries:
         firings.setdefault((each.schedule, each.firing, each.event is Event.PREFLIGHT), []).append(each)

@@ -1,4 +1,4 @@
-"""`bulkstop schedule next`: when schedules fire, and which days they skip."""
+"""`bulkstop schedule next`: shows when schedules fire, and which days they skip."""
 
 import heapq
 import json
@@ -31,7 +31,7 @@ Exit codes:
 
 
 def parse_moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime:
-    """Read a moment; without an offset it is UTC."""
+    """Return a moment; a text without an offset is UTC."""
     if value is None:
         return datetime.now(UTC)
     try:
@@ -71,7 +71,7 @@ def command(
 
 
 def _take(firings: Iterator[Firing], count: int) -> Iterator[Firing]:
-    """Yield `count` firings, and the days skipped before them."""
+    """Yield `count` firings, and the skipped days before them."""
     fired = 0
     for firing in firings:
         yield firing
@@ -81,7 +81,7 @@ def _take(firings: Iterator[Firing], count: int) -> Iterator[Firing]:
 
 
 def as_dict(firing: Firing) -> dict[str, object]:
-    """Return a firing as a machine reads it."""
+    """Return a firing as a JSON object."""
     return {
         "schedule": firing.schedule,
         "fires": firing.fires,
@@ -93,7 +93,7 @@ def as_dict(firing: Firing) -> dict[str, object]:
 
 
 def format_firings(firings: Sequence[Firing], version: str | None) -> list[str]:
-    """Write firings as a table: local time, UTC, zone and note."""
+    """Return firings as a table of local time, UTC, zone and note."""
     rows = [
         (each.schedule, f"{each.local:%a %Y-%m-%d %H:%M %z}", f"{each.moment:%Y-%m-%d %H:%M}Z", each.zone, each.note)
         for each in firings

@@ -1,4 +1,4 @@
-"""Who is told how a firing goes: the webhooks and dead man's switches that its schedule names."""
+"""Sends notices of a firing to the webhooks and dead man's switches that its schedule names."""
 
 import os
 from contextlib import suppress
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bulkstop.runs import notify
 
 CLOSE_S = 12.0
-"""How long the end of a firing waits for what is still on its way; a notifier itself gives up a little earlier."""
+"""Seconds that the end of a firing waits for notices on their way; a notice itself gives up a little earlier."""
 
 
 _EVENTS = {
@@ -39,65 +39,65 @@ _REACH = ("host", "proxy", "proxy_password", "proxy_password_file", "proxy_passw
 
 
 class Notifier(Protocol):
-    """Tells somebody of what happens in a firing; it returns at once, and never raises.
+    """Sends notices of what happens in a firing; its methods return at once, and never raise.
 
-    It may be called within an event loop: while a run is behind its time to finish by.
+    It may be called within an event loop, by a run that is behind its time to finish by.
     """
 
     def notify(self, notice: Notice) -> None:
-        """Tell of one thing."""
+        """Send a notice."""
         ...
 
     def close(self) -> None:
-        """Give what is on its way a moment to arrive: nothing more is told."""
+        """Wait for the notices on their way, for a bounded time; no notice follows."""
         ...
 
 
 class Silent:
-    """Tells nobody."""
+    """A notifier without receivers."""
 
     def notify(self, notice: Notice) -> None:
-        """Tell nobody."""
+        """Send nothing."""
 
     def close(self) -> None:
         """Wait for nothing."""
 
 
 class Background:
-    """Notifies the receivers of a schedule from threads beside the run, so that the run waits for none of them."""
+    """Notifies the receivers of a schedule from threads beside the run, which waits for none of them."""
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
         self._threads: list[Thread] = []
 
     def notify(self, notice: Notice) -> None:
-        """Send a notice."""
+        """Send a notice from a new thread."""
         thread = Thread(target=self._tell, args=(notice,), name="notice", daemon=True)
-        with suppress(RuntimeError):  # the machine has no thread left; a notice never fails a run
+        with suppress(RuntimeError):  # no thread can be started; a notice never fails a run
             thread.start()
             self._threads.append(thread)
 
     def close(self) -> None:
-        """Wait for what is on its way, at most `CLOSE_S` in all."""
+        """Wait for the notices on their way, at most `CLOSE_S` in all."""
         until = monotonic() + CLOSE_S
         for thread in self._threads:
             thread.join(max(0.0, until - monotonic()))
 
     def _tell(self, notice: Notice) -> None:
-        from bulkstop.runs import host, notify  # what nobody is told of need not wait for them
+        from bulkstop.runs import host, notify  # imported here because only a notice needs them
 
         settings = _read_receivers(self._schedule)
         host.run(notify.tell(settings, describe(notice, self._schedule, settings.host)), fast=False)
 
 
 def make_notifier(schedule: Schedule) -> Notifier:
-    """Return who is told of a schedule's firings, by its keys `notify`, `on_success` and `on_failure`."""
+    """Return the notifier for the receivers of a schedule, in its keys `notify`, `on_success` and `on_failure`."""
     has_any = schedule.notify or schedule.on_success or schedule.on_failure
     return Background(schedule) if has_any else Silent()
 
 
 def describe(notice: Notice, schedule: Schedule, host: str = "") -> "notify.Notice":
-    """Return a notice of a firing as receivers are sent it: `missed` and `preflight_failed` are failures."""
+    """Return a firing's notice in the form that receivers get; `missed` and `preflight_failed` are failures."""
     from bulkstop.runs import notify
 
     title = f"schedule {notice.schedule}, {notice.firing}" if notice.firing else f"schedule {notice.schedule}"
@@ -114,12 +114,12 @@ def describe(notice: Notice, schedule: Schedule, host: str = "") -> "notify.Noti
 
 
 def _read_receivers(schedule: Schedule) -> Settings:
-    """Return what reaches the receivers: the proxy and the authorities of the profile, where they can be read."""
+    """Return settings that reach the receivers, with the proxy and authorities of the profile if it is readable."""
     reach: dict[str, Any] = {}
     try:
         values = merge_settings({}, {}, open_profile(schedule.profile, schedule.path))
         reach = {name: values[name] for name in _REACH if name in values}
-    except BulkstopError:  # what is wrong with the profile is just what has to be told
+    except BulkstopError:  # the notice may be about this very fault of the profile
         pass
     reach.setdefault("host", os.environ.get("BULKSTOP_HOST", "localhost"))
     receivers: dict[str, Any] = {

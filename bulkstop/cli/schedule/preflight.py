@@ -1,4 +1,4 @@
-"""What a firing will need, tried while there is time."""
+"""Checks before a firing that everything it needs is available."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ from bulkstop.schedule.firings import Firing, find_next
 from bulkstop.schedule.zones import explain_age, find_version
 
 FREE_BYTES = 100 * 1024 * 1024
-"""Results of a large list need less than this."""
+"""Free space that a firing needs, in bytes; results of a large list need less."""
 
 
 def run_preflight(
@@ -36,7 +36,7 @@ def run_preflight(
     only_if_due: bool,
     quiet: bool,
 ) -> int:
-    """Try all that the next firing needs; a fault is said, told and noted."""
+    """Check all that the next firing needs; print and send each fault, and note it in the journal."""
     now = datetime.now(UTC)
     firing = find_due(schedule, now) if only_if_due else find_next(schedule.timetable, now)
     if firing is None:
@@ -64,16 +64,16 @@ def run_preflight(
 
 
 def find_due(schedule: Schedule, now: datetime) -> Firing | None:
-    """Return the firing whose preflight is due and was not made, as far as the journal can be read."""
+    """Return the firing whose preflight is due; an unreadable journal counts as one without entries."""
     try:
         entries = Journal(schedule.results, schedule.name).read()
-    except BulkstopError:  # the preflight is made all the same, and its line in the journal says what is wrong
+    except BulkstopError:  # the preflight runs all the same; appending its journal line reports the error
         entries = []
     return find_preflight(schedule.timetable, entries, now, schedule.preflight_s or 0)
 
 
 def _find_faults(ctx: click.Context, schedule: Schedule, firing: Firing) -> Iterator[str]:
-    """Yield what would be in the way of a firing, of each part the first."""
+    """Yield what would prevent a firing, at most one fault of each part."""
     is_named = is_config_named(ctx)
     if fault := find_fault(ctx, schedule, make_work(schedule, firing), is_named=is_named):
         yield fault
@@ -94,7 +94,7 @@ def _find_faults(ctx: click.Context, schedule: Schedule, firing: Firing) -> Iter
 
 
 def _find_disk_faults(schedule: Schedule) -> Iterator[str]:
-    """Yield what keeps results from being written, and a lock that somebody has."""
+    """Yield why results could not be written, and whether another process holds the lock."""
     folder = Path(schedule.results)
     try:
         make_private_folder(folder.absolute())

@@ -23,12 +23,12 @@ with_config: Callable[[Any], Any] = click.option(
 
 
 def is_config_named(ctx: click.Context) -> bool:
-    """Tell whether the file was named, and not just found in the folder."""
+    """Tell whether --config names the file; otherwise it was found in the folder."""
     return ctx.get_parameter_source("config") is not ParameterSource.DEFAULT
 
 
 def read_all(ctx: click.Context) -> Schedules:
-    """Read the schedules of the command's file; raises SettingsError."""
+    """Return the schedules of the command's file; raises SettingsError."""
     return read_schedules(ctx.params["config"], is_named=is_config_named(ctx))
 
 
@@ -38,7 +38,7 @@ def read_one(ctx: click.Context, name: str) -> Schedule:
 
 
 def choose(ctx: click.Context, names: Sequence[str]) -> list[Schedule]:
-    """Return the schedules of these names, or all; raises SettingsError for one that makes no sense."""
+    """Return the schedules of these names, or all; raises SettingsError for an invalid one."""
     schedules = read_all(ctx)
     if names:
         return [find_schedule(schedules, name, ctx.params["config"]) for name in names]

@@ -1,4 +1,4 @@
-"""`bulkstop schedule run`: one firing of a schedule."""
+"""`bulkstop schedule run`: runs one firing of a schedule."""
 
 import shlex
 import sys
@@ -77,7 +77,7 @@ def command(
     notifier = make_notifier(schedule)
     ctx.call_on_close(notifier.close)
     if preflight:
-        from bulkstop.cli.schedule.preflight import run_preflight  # seldom wanted
+        from bulkstop.cli.schedule.preflight import run_preflight  # most runs need no preflight
 
         return run_preflight(ctx, schedule, notifier, speak, only_if_due=if_due, quiet=quiet)
     conductor = _make_conductor(ctx, schedule, notifier, speak, quiet=quiet)
@@ -93,7 +93,7 @@ def _say(level: str, text: str, *, as_json: bool) -> None:
 def _make_conductor(
     ctx: click.Context, schedule: Schedule, notifier: Notifier, speak: Callable[[str], None], *, quiet: bool
 ) -> Conductor:
-    from bulkstop.cli.schedule import stopping  # what is not due need not wait for it
+    from bulkstop.cli.schedule import stopping  # imported here because only a due firing needs it
     from bulkstop.errors import BulkstopError
 
     is_named = is_config_named(ctx)

@@ -1,4 +1,4 @@
-"""`bulkstop schedule serve`: runs each firing, where there is no other scheduler."""
+"""`bulkstop schedule serve`: runs each firing on machines without another scheduler."""
 
 import signal
 import subprocess
@@ -23,9 +23,9 @@ from bulkstop.runs.schedule.settings import Schedule
 from bulkstop.schedule.firings import find_next
 
 STEP_S = 5.0
-"""Time between two looks at the clock: one that was set, or a machine that slept, is noticed at once."""
+"""Seconds between two looks at the clock, short enough to notice at once that it was set or the machine slept."""
 AGAIN_S = 60.0
-"""Time after which a firing that its process did not finish is started again."""
+"""Seconds until a firing that its process left unfinished is started again."""
 EXAMPLE = """\b
 Example:
   bulkstop schedule serve --config /etc/bulkstop/bulkstop.toml
@@ -63,19 +63,19 @@ def _say(level: str, text: str, *, as_json: bool) -> None:
 
 
 def _start(options: Sequence[str], words: Sequence[str]) -> "subprocess.Popen[bytes]":
-    """Start `schedule run` with these words; a signal from a terminal reaches it through us alone."""
+    """Start `schedule run` with these words in its own session, so that it gets a terminal's signals only from us."""
     words = [sys.executable, "-m", "bulkstop", "schedule", "run", *words, *options]
     return subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - ourselves
 
 
 def read_clock() -> datetime:
-    """Return the time."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass
 class Server:
-    """Starts a process for each firing and each preflight that is due, until it is told to end."""
+    """Starts a process for each due firing and each due preflight, until a signal ends it."""
 
     schedules: Sequence[Schedule]
     start: Callable[[Sequence[str]], "subprocess.Popen[bytes]"]
@@ -87,14 +87,14 @@ class Server:
     tried: dict[str, datetime] = field(default_factory=dict)
 
     def end(self, signum: int, frame: FrameType | None) -> None:
-        """Start nothing more, and let what runs drain; a second signal cuts it off."""
+        """Start nothing more, and let running firings drain; a second signal aborts them."""
         self.is_ending = True
         for process in self.running.values():
             with suppress(OSError):
                 process.send_signal(signal.SIGTERM)
 
     def serve(self) -> int:
-        """Wait for firings until told to end, and then for what still runs."""
+        """Run firings until a signal, then wait for those that still run; return the exit code."""
         for each in self.schedules:
             if upcoming := find_next(each.timetable, self.now()):
                 self.say(f"{each.name}: fires next at {upcoming.local:%Y-%m-%d %H:%M %z} {upcoming.zone}")
@@ -107,7 +107,7 @@ class Server:
         return 0
 
     def step(self) -> None:
-        """Start what is due at this moment."""
+        """Start what is due now."""
         self._reap()
         for each in self.schedules:
             if each.name not in self.running and not self.is_ending and (words := self._find_due(each)):
@@ -122,7 +122,7 @@ class Server:
                     self.say(f"{name}: ended with exit code {code}")
 
     def _find_due(self, schedule: Schedule) -> tuple[str, ...]:
-        """Return the words of the `schedule run` that is due; none if nothing is."""
+        """Return the words of the `schedule run` that is due; none if nothing is due."""
         now, tried = self.now(), self.tried.get(schedule.name)
         if tried is not None and timedelta() <= now - tried < timedelta(seconds=AGAIN_S):
             return ()

@@ -1,4 +1,4 @@
-"""`stop`, `verify` and `check`, called by a schedule with the words that a person would type."""
+"""Runs `stop`, `verify` and `check` for a schedule, with the words that a person would type."""
 
 import shlex
 import shutil
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from bulkstop.report.lists.verification import Verification
 
 LIST = ".list"
-"""How the name ends of a list that a command has made, after that of its results."""
+"""Suffix of a command's list, after the stem of the results."""
 COMMAND_S = 600.0
-"""A command that makes a list may take so long."""
+"""Seconds within which a command must have made its list."""
 
 
 def write_stop(schedule: Schedule, work: Work, inputs: Sequence[str], *, is_named: bool) -> list[str]:
-    """Return the words of `stop` for an occasion, with all guards of the schedule."""
+    """Return the words of `stop` for a firing, with all guards of the schedule."""
     words = [*inputs, *(["--running"] if schedule.running else [])]
     words += ["--config", schedule.path] if is_named else []
     words += ["--profile", schedule.profile] if schedule.profile else []
@@ -49,7 +49,7 @@ def write_stop(schedule: Schedule, work: Work, inputs: Sequence[str], *, is_name
 
 
 def write_verify(schedule: Schedule, results: str, *, is_named: bool) -> list[str]:
-    """Return the words of `verify` for the results of an occasion."""
+    """Return the words of `verify` for the results of a firing."""
     words = ["--config", schedule.path] if is_named else []
     words += ["--profile", schedule.profile] if schedule.profile else []
     return [results, *words, *(["--targets=" + path] if (path := _find_option(schedule, "--targets")) else [])]
@@ -69,7 +69,7 @@ def _find_option(schedule: Schedule, flag: str) -> str | None:
 
 
 def find_fault(ctx: click.Context, schedule: Schedule, work: Work, *, is_named: bool) -> str | None:
-    """Say why `stop` would refuse the options of a schedule and its profile; None where it would take them."""
+    """Return why `stop` would refuse the options or the profile of a schedule; None if it accepts them."""
     inputs = [schedule.input] if schedule.input else ["list"] if schedule.command else []
     command = find_command(ctx, "stop")
     try:
@@ -87,23 +87,23 @@ def find_fault(ctx: click.Context, schedule: Schedule, work: Work, *, is_named: 
 
 
 def find_command_fault(command: str) -> str | None:
-    """Say that the program of a command cannot be found, or None."""
+    """Return a message if the program of a command cannot be found; else None."""
     program = shlex.split(command)[0]
     return None if shutil.which(program) else f"command: {program}: no such program on the PATH"
 
 
 def find_command(ctx: click.Context, name: str) -> click.Command:
-    """Return one of our commands."""
+    """Return the command of this name."""
     root = ctx.find_root().command
     command = root.get_command(ctx, name) if isinstance(root, click.Group) else None
-    assert command is not None  # noqa: S101 - they are our own names
+    assert command is not None  # noqa: S101 - callers pass names of our own
     return command
 
 
 def call(
     ctx: click.Context, name: str, words: Sequence[str], *, way_on: str, behind: Callable[[], object] | None = None
 ) -> int:
-    """Run one of our commands as if it had been typed, and return its exit code; what it refuses is said."""
+    """Run a command as if it had been typed, and return its exit code; print the reason if it refuses its options."""
     ctx.meta[WAY_ON], ctx.meta[BEHIND] = way_on, behind
     try:
         with _typed([name, *words]), find_command(ctx, name).make_context(name, list(words), parent=ctx) as sub:
@@ -121,7 +121,7 @@ def call(
 
 
 def call_verify(ctx: click.Context, words: Sequence[str], *, way_on: str) -> "tuple[int, Verification | None]":
-    """Run `verify` as if it had been typed; return its exit code, and what it found unless it could not begin."""
+    """Run `verify` as if it had been typed; return its exit code and its findings, None if it could not begin."""
     found: list[Any] = []
     ctx.meta[FOUND] = found.append
     code = call(ctx, "verify", words, way_on=way_on)
@@ -129,8 +129,8 @@ def call_verify(ctx: click.Context, words: Sequence[str], *, way_on: str) -> "tu
 
 
 def describe_read_back(code: int, found: "Verification | None") -> ReadBack:
-    """Return what the journal keeps of a verification: which campaigns still run stands in the list beside it."""
-    from bulkstop.report.lists.verification import format_verdict  # what is not due need not wait for it
+    """Return the journal entry for a verification; the list beside it names the campaigns that still run."""
+    from bulkstop.report.lists.verification import format_verdict  # imported here because only a due firing needs it
 
     if found is None:
         return ReadBack(code, "could not be read back")
@@ -140,7 +140,7 @@ def describe_read_back(code: int, found: "Verification | None") -> ReadBack:
 
 @contextmanager
 def _typed(words: Sequence[str]) -> Iterator[None]:
-    """Have the record of a run show the command that would do the same."""
+    """Make the run record the command that would do the same."""
     before = sys.argv
     sys.argv = [before[0], *words]
     try:
@@ -150,7 +150,7 @@ def _typed(words: Sequence[str]) -> Iterator[None]:
 
 
 def list_inputs(schedule: Schedule, stem: str) -> list[str]:
-    """Return the list of a schedule; what its command gives is kept as a file of that stem, made once.
+    """Return the input of a schedule; the output of its command is stored once, in a file with this stem.
 
     Raises InputError for a command that fails, takes too long, or gives nothing.
     """
@@ -166,9 +166,9 @@ def list_inputs(schedule: Schedule, stem: str) -> list[str]:
 
 
 def run_list_command(command: str) -> bytes:
-    """Return what a command writes to its standard output; what it says otherwise goes to ours."""
+    """Return the standard output of a command; its standard error goes to ours. Raises InputError if it fails."""
     try:
-        done = subprocess.run(  # noqa: S603 - the operator's own command, without a shell
+        done = subprocess.run(  # noqa: S603 - the operator's own command, run without a shell
             shlex.split(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_S, check=False
         )
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What is checked before the first call, and the question that a person answers."""
+"""Checks a run before its first call, and asks a person to confirm it."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -41,11 +41,11 @@ from bulkstop.source.protect import read_protection
 from bulkstop.text import format_count
 
 CONNECTION_FILES = ("ca", "cert", "key", "proxy")
-"""Settings of the connection that may be unusable, so that it is worth the import of the transport to find out."""
+"""Settings whose check needs the transport; it is imported only if one of them is set."""
 
 
 def check_files(options: StopOptions, settings: Settings, config: str) -> None:
-    """Refuse results that cannot be written where they are to be; raises SettingsError or OutputError."""
+    """Raise SettingsError or OutputError for results that cannot be written."""
     target = options.target
     running = [running_list(target)] if options.reads_back else []
     check_results(target, options.inputs, settings, more=running)
@@ -61,12 +61,12 @@ def check_files(options: StopOptions, settings: Settings, config: str) -> None:
 
 
 def running_list(target: str) -> str:
-    """Name the list of what still runs after all."""
+    """Return the name of the list of campaigns that still run after a stop."""
     return beside(target, ".running.csv")
 
 
 def check_plan(plan: Plan, settings: Settings, options: StopOptions) -> None:
-    """Refuse a plan that is not what the caller expects; raises InputError or SettingsError."""
+    """Raise InputError or SettingsError for a plan that the caller does not expect."""
     why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
     check_columns(plan)
     if options.strict:
@@ -80,7 +80,7 @@ def check_plan(plan: Plan, settings: Settings, options: StopOptions) -> None:
 
 
 def check_expected(plan: Plan, expect: tuple[int, int] | None) -> None:
-    """Refuse a list of another length than is expected: raises SettingsError."""
+    """Raise SettingsError for a list of another length than expected."""
     if expect is not None and not expect[0] <= plan.listed <= expect[1]:
         span = str(expect[0]) if expect[0] == expect[1] else f"{expect[0]} to {expect[1]}"
         raise SettingsError(
@@ -89,7 +89,7 @@ def check_expected(plan: Plan, expect: tuple[int, int] | None) -> None:
 
 
 class Start(NamedTuple):
-    """What the run would start with."""
+    """A run that is about to start."""
 
     plan: Plan
     settings: Settings
@@ -98,13 +98,13 @@ class Start(NamedTuple):
 
 
 def check_start(start: Start) -> None:
-    """Find out what would keep the run from starting, before a person is asked: raises the first fault."""
+    """Raise the first fault that would keep the run from starting, before a person is asked to confirm it."""
     for fault in find_faults(start):
         raise fault
 
 
 def find_faults(start: Start) -> Iterator[BulkstopError]:
-    """Yield all that would keep the run from starting; nobody is called, and nothing is left behind."""
+    """Yield each fault that would keep the run from starting, without API calls and without leaving files."""
     seen = set()
     for check in CHECKS:
         try:
@@ -116,12 +116,12 @@ def find_faults(start: Start) -> Iterator[BulkstopError]:
 
 
 def find_setting_faults(settings: Settings) -> Iterator[BulkstopError]:
-    """Yield what the settings alone say against a run of whatever list."""
+    """Yield the faults in the settings that prevent a run of any list."""
     return _raise_in_turn((partial(check_time, settings), partial(read_protection, settings.protect)))
 
 
 def find_list_faults(start: Start, config: str) -> Iterator[BulkstopError]:
-    """Yield all for which `stop --dry-run` would refuse a list that has been read."""
+    """Yield every fault for which `stop --dry-run` would refuse a list that has been read."""
     plan, settings, options, _ = start
     files, fits = partial(check_files, options, settings, config), partial(check_plan, plan, settings, options)
     yield from _raise_in_turn((files, fits))
@@ -148,7 +148,7 @@ def _check_deadline(start: Start) -> None:
 
 
 def describe_late(facts: PlanFacts) -> str | None:
-    """Say that the time to finish by cannot be met; None where it can."""
+    """Return a message if the time to finish by cannot be met; else None."""
     if facts.deadline is None or not facts.deadline.late:
         return None
     by = f"at least {facts.deadline.late:,} of {facts.to_send:,} cannot be sent by {facts.deadline.clock}"
@@ -156,7 +156,7 @@ def describe_late(facts: PlanFacts) -> str | None:
 
 
 def _check_credentials(start: Start) -> None:
-    """Have a token made; a command of the operator's may cost something, so of that only whether it is there."""
+    """Get a token; a token command is only looked for, because running it may cost something."""
     tokens = make_tokens(start.settings)
     if has_token_command(start.settings):
         check_token_command(start.settings)
@@ -169,7 +169,7 @@ def _check_proxy(start: Start) -> None:
 
 
 def _check_transport(start: Start) -> None:
-    """Open what the files of the connection are for; without one there is nothing to go wrong."""
+    """Check the certificates, and open a transport if connection settings are given, as only these can fail."""
     check_tls_files(start.settings)
     if any(getattr(start.settings, name, None) for name in CONNECTION_FILES):
         host.run(open_and_close(make_transport(start.settings)), fast=False)
@@ -190,11 +190,11 @@ CHECKS: tuple[Callable[[Start], None], ...] = (
     _check_store,
     _check_results,
 )
-"""What is checked before a run, also a dry one."""
+"""The checks before a run, also before a dry run."""
 
 
 def check_dry(start: Start, facts: PlanFacts) -> int:
-    """Say all that would keep the run from starting, or from sending all; return the exit code of that run."""
+    """Print what would prevent a run, or keep it from sending all; return the exit code that it would end with."""
     faults = list(find_faults(start))
     for fault in faults:
         print_err(f"bulkstop: {' '.join(str(fault).splitlines())}")
@@ -208,7 +208,7 @@ def check_dry(start: Start, facts: PlanFacts) -> int:
 
 
 def confirm(to_send: int) -> None:
-    """Let a person type the number of campaigns; raises SettingsError where nobody can, or the number is another."""
+    """Ask a person for the number of campaigns; raises SettingsError without a terminal, or for another number."""
     if not is_watched():
         raise SettingsError(
             "there is no terminal to confirm on; give --expect N, --expect A..B or --yes; nothing was sent"

@@ -1,4 +1,4 @@
-"""`bulkstop stop`: plan, confirm, send, sum up."""
+"""`bulkstop stop`: plans, confirms, sends and sums up."""
 
 import asyncio
 import itertools
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 
 class MadeList(NamedTuple):
-    """A list that the command has made itself: its file, what is shown of it, and the accounts whose calls it took.
+    """A list that the command made itself: its file, its facts for the plan, and its accounts with their calls so far.
 
     `doubts` are warnings, `unread` is what was not looked at, `unlisted` why more may run than was found.
     """
@@ -71,15 +71,15 @@ class MadeList(NamedTuple):
 MakeList = Callable[[StopOptions, Settings, RunJournal], AbstractContextManager[MadeList]]
 NO_LIST = MadeList()
 LOST = "result lines already written are kept; campaigns in flight are unknown"
-"""Said where a run is ended by force."""
+"""The last words of a run that is ended by force."""
 STACK = ".stack.txt"
-"""How the name of the file ends that says where a run stands that stands still."""
+"""Suffix of the file with the stack of a run that makes no progress."""
 UVLOOP_FROM = 500
-"""Campaigns from which uvloop's import (about 20 ms) is worth it."""
+"""Number of campaigns from which the import of uvloop, about 20 ms, pays off."""
 
 
 def run_stop(ctx: click.Context) -> int:
-    """Read what was typed, and stop the campaigns of a list, or those that run now."""
+    """Stop the campaigns of a list, or those that run now, as the options say; return the exit code."""
     refuse_no_source(ctx)
     settings = read_settings(ctx)
     secrets = list_secrets(settings)
@@ -87,7 +87,7 @@ def run_stop(ctx: click.Context) -> int:
     options = read_stop_options(ctx.params)
     stop: Callable[[click.Context, StopOptions, Settings], int] = stop_list
     if options.running:
-        from bulkstop.cli.stop.running import stop_running  # a run that has a list need not wait for it
+        from bulkstop.cli.stop.running import stop_running  # a run with a list does not need it
 
         stop = stop_running
     if options.dry_run:
@@ -96,7 +96,7 @@ def run_stop(ctx: click.Context) -> int:
 
 
 def stop_list(ctx: click.Context, options: StopOptions, settings: Settings, make_list: MakeList | None = None) -> int:
-    """Plan, confirm, send and sum up; what `make_list` makes takes the place of the inputs."""
+    """Plan, confirm, send and sum up; a list made by `make_list` replaces the inputs. Return the exit code."""
     check_files(options, settings, ctx.params["config"])
     with ExitStack() as opened:
         journal = opened.enter_context(
@@ -123,7 +123,7 @@ def stop_list(ctx: click.Context, options: StopOptions, settings: Settings, make
         reads_back = options.reads_back and summary.signum is None and journal.rescue is None
         print_summary(summary, journal, options, reads_back=reads_back)
     if reads_back:
-        from bulkstop.cli.stop.verify import verify_after  # seldom wanted, and a start-up need not wait for it
+        from bulkstop.cli.stop.verify import verify_after  # most runs do not need it
 
         return verify_after(options, settings, summary, journal)
     return summary.exit_code
@@ -132,7 +132,7 @@ def stop_list(ctx: click.Context, options: StopOptions, settings: Settings, make
 def show_plan(
     plan: Plan, settings: Settings, options: StopOptions, origin: Origin, listed: MadeList = NO_LIST
 ) -> PlanFacts:
-    """Show what will be done, to a person as a table, and what should be looked at twice to a machine also."""
+    """Show the plan as a table, and its warnings unless --json writes them; return its facts."""
     seconds_left = check_time(settings)
     is_shown = options.dry_run or not options.quiet
     facts = describe_plan(
@@ -177,14 +177,14 @@ def show_plan(
 
 
 def _read_ages(plan: Plan, settings: Settings, known: Accounts | None) -> Mapping[str, Sequence[float]]:
-    """Return when the calls were made that the quota still counts, where a time to stop depends on them."""
+    """Return the ages of the calls that the quota still counts, if the plan has times to stop by."""
     if not plan.stop_times:
         return {}
     return host.run(read_ages(plan, settings, known, read_profiles(click.get_current_context())), fast=False)
 
 
 def list_other_hosts(plan: Plan, settings: Settings) -> dict[str, str]:
-    """Return the hosts that profiles of the plan's campaigns have for themselves, by the names of the profiles."""
+    """Return the hosts of the plan's profiles that differ from the main one, by profile."""
     from bulkstop.runs.clients import plan_others
 
     others = plan_others(read_profiles(click.get_current_context()), plan)
@@ -194,9 +194,9 @@ def list_other_hosts(plan: Plan, settings: Settings) -> dict[str, str]:
 
 
 def fix_deadline(settings: Settings, facts: PlanFacts) -> Settings:
-    """Return settings with the moment to finish by that the plan has told, however long the question stays open.
+    """Return settings with the deadline as a fixed moment, so that the wait for confirmation does not move it.
 
-    Where nothing is told it is that of now.
+    It is the moment that the plan shows; if the plan shows none, a relative time counts from now.
     """
     left_s = settings.seconds_left(now := datetime.now(UTC))
     if left_s is None:
@@ -210,8 +210,8 @@ def fix_deadline(settings: Settings, facts: PlanFacts) -> Settings:
 def carry_out(
     plan: Plan, settings: Settings, journal: RunJournal, options: StopOptions, listed: MadeList = NO_LIST
 ) -> StopSummary:
-    """Execute the plan with signals and progress, and note it for the next run's comparison."""
-    from bulkstop.engine.shutdown import Shutdown, handle_signals  # help and a dry run need not wait for these
+    """Execute the plan with signals and progress; store its size for the warnings of the next run."""
+    from bulkstop.engine.shutdown import Shutdown, handle_signals  # help and a dry run need neither
     from bulkstop.runs.clients import plan_others
     from bulkstop.runs.engine import Engine
     from bulkstop.runs.stop.run import Prepared
@@ -245,14 +245,15 @@ def carry_out(
                     make_notices=partial(engine.make_notices, profile=options.profile, tells_end=False),
                 )
                 summary = await run.execute(progress=watch_deadline(progress), shutdown=shutdown)
-            # Here, while signals are still heard: one that came next would take the only trace of these calls away.
+            # Printed while signals are still handled: a later signal could end the process before these calls are
+            # reported.
             print_untold(summary, journal, options)
             await flush_err(settings.grace_s)
             return summary
 
     try:
         summary = host.run(execute(), fast=plan.to_send >= UVLOOP_FROM)
-    except asyncio.CancelledError:  # told to end before the first call
+    except asyncio.CancelledError:  # a signal came before the first call
         raise click.Abort from None
     if summary.calls and summary.exit_code in (0, 1):
         history.save_run(options.profile, settings.host, plan.listed)
@@ -260,7 +261,7 @@ def carry_out(
 
 
 def command_line(words: Sequence[str]) -> list[str]:
-    """Return the words of the command line for the record, without the values that may hold a secret."""
+    """Return the words of the command line for the record; values that may hold a secret are hidden."""
     names = {spec.option(name): name for name, spec in OPTION_SPECS.items()}
     shown = ["bulkstop"]
     for before, word in itertools.pairwise(words):

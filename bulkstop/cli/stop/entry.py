@@ -1,4 +1,4 @@
-"""`bulkstop stop` as it is typed; what it does is imported when it runs."""
+"""The options of `bulkstop stop`; its implementation is imported only when it runs."""
 
 import click
 
@@ -42,6 +42,6 @@ def command(ctx: click.Context, /, **_: object) -> int:
     INPUT is a table, JSON or a list of ids, also compressed; - is standard input. See docs/input.md. With --running,
     there is no INPUT: bulkstop lists what runs now and stops that. A stop cannot be undone.
     """
-    with freeze_imports():  # a help page need not wait for it
+    with freeze_imports():  # a help page does not need it
         from bulkstop.cli.stop.command import run_stop
     return run_stop(ctx)

@@ -1,4 +1,4 @@
-"""Tell others how a command that stops campaigns has ended, whatever ended it."""
+"""Notifies the receivers in the settings when a command that stops campaigns ends, however it ends."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ _END = "bulkstop.end"
 
 @dataclass(slots=True)
 class CommandEnd:
-    """What is known of the end of a command: of its run, if one began."""
+    """How a command ended, with the run's id and counts if a run began."""
 
     run_id: str | None = None
     text: str = ""
@@ -24,7 +24,7 @@ class CommandEnd:
 
 
 def run_and_tell(ctx: click.Context, settings: Settings, run: Callable[[], int], profile: str | None) -> int:
-    """Run a command, and tell those whom the settings name how it ended; return its exit code."""
+    """Run a command and notify the receivers in the settings of its end; return its exit code."""
     if not has_receivers(settings):
         return run()
     end = ctx.meta[_END] = CommandEnd()
@@ -44,14 +44,14 @@ def run_and_tell(ctx: click.Context, settings: Settings, run: Callable[[], int],
 
 
 def note_end(text: str, run_id: str | None = None, counts: Mapping[str, int] | None = None) -> None:
-    """Note what is told of the running command once it has ended."""
+    """Store what the notice says when the running command ends."""
     end: CommandEnd | None = click.get_current_context().meta.get(_END)
     if end is not None:
         end.text, end.run_id, end.counts = text, run_id, counts or {}
 
 
 def name_outcomes(outcomes: Mapping[Outcome, int]) -> dict[str, int]:
-    """Return how many rows have each outcome, by its word."""
+    """Return the number of rows with each outcome, by the outcome's name."""
     return {outcome.value: count for outcome, count in outcomes.items()}
 
 

@@ -1,4 +1,4 @@
-"""The options of `bulkstop stop` beside the settings."""
+"""The options of `bulkstop stop`, apart from the settings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from bulkstop.report.stop.ledger import Mode
 
 TYPES = "bulkstop.types"
-"""Where a context has the types that were typed, if they are several."""
+"""Key of a click context: the types in --type, if there are several."""
 
 
 class StopOptions(NamedTuple):
-    """What was given to `stop` beside the settings."""
+    """The options of `stop`, apart from the settings."""
 
     inputs: tuple[str, ...]
     running: bool
@@ -58,29 +58,29 @@ class StopOptions(NamedTuple):
 
     @property
     def asks(self) -> bool:
-        """Whether a person is to confirm the plan."""
+        """Whether a person must confirm the plan."""
         return not self.yes and self.expect is None
 
     @property
     def outcomes_to_retry(self) -> frozenset[Outcome]:
-        """The outcomes of an earlier run that are sent again; raises SettingsError for what never is."""
+        """The outcomes of an earlier run that are sent again; raises SettingsError for one that never is."""
         return outcomes_to_retry(self.retry, retry_failed=self.retry_failed)
 
     @property
     def goes_on(self) -> bool:
-        """Whether the run goes on with a result file."""
+        """Whether the run continues a result file."""
         return self.resume or self.trust_results or bool(self.outcomes_to_retry)
 
     @property
     def mode(self) -> "Mode":
-        """What may become of a result file that exists; raises SettingsError for two answers."""
+        """What happens to an existing result file; raises SettingsError for options that conflict."""
         from bulkstop.runs.stop.journal import choose_mode
 
         return choose_mode(overwrite=self.overwrite, resume=self.goes_on)
 
 
 def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
-    """Return what was given; what a machine reads leaves no words for persons. Raises SettingsError."""
+    """Return the options; output for machines implies quiet. Raises SettingsError for options that conflict."""
     options = StopOptions(**{name: params[name] for name in StopOptions._fields if name != "target"})
     _check_source(options)
     if options.as_json and not options.dry_run:
@@ -90,7 +90,7 @@ def read_stop_options(params: Mapping[str, Any]) -> StopOptions:
 
 
 def refuse_no_source(ctx: click.Context) -> None:
-    """Raise UsageError where nothing says what is to be stopped, SettingsError for targets beside a list."""
+    """Raise UsageError if nothing says what to stop, and SettingsError for targets beside a list."""
     if not ctx.params["running"] and not ctx.params["inputs"]:
         raise click.UsageError("Missing argument 'INPUT [INPUT ...]'; or use --running to stop what runs now", ctx)
     if not ctx.params["running"] and ctx.get_parameter_source("targets") is ParameterSource.COMMANDLINE:
@@ -101,7 +101,7 @@ def refuse_no_source(ctx: click.Context) -> None:
 
 
 def _check_source(options: StopOptions) -> None:
-    """Refuse two sources of campaigns, and what goes with the other one."""
+    """Raise SettingsError for two sources of campaigns, or an option of the source that is not used."""
     if not options.running:
         given = {"--status": options.wanted, "--priority": options.priority, "--name": options.name}
         for flag in (*(flag for flag, value in given.items() if value), *(["--type"] if _has_types() else [])):
@@ -119,17 +119,17 @@ def _has_types() -> bool:
 
 
 def usual_options(inputs: Sequence[str], fmt: str | None) -> StopOptions:
-    """Return what `stop` would be given with a list alone; raises SettingsError."""
+    """Return the options of a `stop` that is given only a list; raises SettingsError."""
     options = dict.fromkeys(StopOptions._fields) | {"inputs": tuple(inputs), "fmt": fmt, "retry": (), "log_level": ""}
     return read_stop_options(options)
 
 
 def name_results(options: StopOptions) -> str:
-    """Name the result file after the first input; what comes through a pipe has no name, so the time is its name.
+    """Return the default result file: named after the first input, or after the time if the input has no name.
 
-    Raises SettingsError where a run is to go on with the file of a pipe: that of the run before has another name.
+    Raises SettingsError if a run without a named input continues, because the earlier file has another name.
     """
-    from bulkstop.files.whole import beside, find_free_name  # a help page names no file
+    from bulkstop.files.whole import beside, find_free_name  # a help page needs no file names
 
     first = "--running" if options.running else options.inputs[0]
     if not options.running and not is_nameless(first):
@@ -146,17 +146,17 @@ def name_results(options: StopOptions) -> str:
 
 
 def name_by_time(what: str) -> str:
-    """Return the beginning of the name of a file that has no other: what it is of, and the time."""
+    """Return the beginning of a file name made of `what` and the local time."""
     return f"{what}-{datetime.now().astimezone():%Y-%m-%d-%H%M%S}"
 
 
 def is_nameless(path: str) -> bool:
-    """Tell whether the name of an input says nothing of the list: standard input, or what a shell has opened."""
+    """Tell whether an input has no name of its own: standard input, or a file descriptor of the shell."""
     return path == "-" or path.startswith(("/dev/", "/proc/self/fd/"))
 
 
 def list_filter(reader: str, metavar: str) -> ParsedText:
-    """Return how a filter of the service's list is read; most runs have none, and do not import what reads it."""
+    """Return the option type of a list filter, whose reader is imported only when the filter is used."""
 
     def read(text: str) -> Any:
         from bulkstop.runs.lists import discover
@@ -167,7 +167,7 @@ def list_filter(reader: str, metavar: str) -> ParsedText:
 
 
 def parse_types(text: str) -> CampaignType | tuple[CampaignType, ...]:
-    """Read a type, or several with commas between them."""
+    """Return a campaign type, or a tuple of several that are separated by commas."""
     kinds = tuple(dict.fromkeys(parse_campaign_type(part.strip()) for part in text.split(",")))
     return kinds if len(kinds) > 1 else kinds[0]
 
@@ -175,13 +175,13 @@ def parse_types(text: str) -> CampaignType | tuple[CampaignType, ...]:
 def keep_types(
     ctx: click.Context, _: click.Parameter, kinds: CampaignType | tuple[CampaignType, ...] | None
 ) -> CampaignType | None:
-    """Keep the types to be listed; rows that name none can be of one type alone."""
+    """Store several types in the context, and return None; a single type is the default of rows without one."""
     ctx.meta[TYPES] = kinds if isinstance(kinds, tuple) else ()
     return None if isinstance(kinds, tuple) else kinds
 
 
 def make_filter_options(states: str) -> tuple[Callable[..., Any], ...]:
-    """Return the options that say which campaigns are listed; `states` is the help of that for their states."""
+    """Return the options that filter the list; `states` is the help of --status."""
     return (
         click.option(
             "--status",
@@ -275,4 +275,4 @@ with_stop_options = with_options(
         help=f"{OPTION_SPECS['type'].help.removesuffix('.')}; with --running, the type to list; default: both.",
     ),
 )
-"""Adds to a command all that `stop` takes."""
+"""Adds all options of `stop` to a command."""

@@ -1,4 +1,4 @@
-"""How far a run is, shown to whoever looks on, and told where it will not be done in time."""
+"""Chooses how the progress of a run is shown, and reports a run that will miss its time to finish by."""
 
 import sys
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
 from bulkstop.report.stop.snapshot import Snapshot
 
 BEHIND = "bulkstop.behind"
-"""Where a context has what is called once when a run will not be done by its time to finish by."""
+"""Key of a click context: the function to call once when a run will miss its time to finish by."""
 
 
 def choose_progress(options: StopOptions) -> Progress | None:
-    """Choose a bar for a terminal, lines for other places, events for a machine."""
+    """Return a bar for a terminal, lines for other outputs, events for --log-json, None for --quiet."""
     if options.log_json:
         return LoggedProgress(log_event)
     if options.quiet:
@@ -26,13 +26,13 @@ def choose_progress(options: StopOptions) -> Progress | None:
 
 
 def watch_deadline(progress: Progress | None) -> Progress | None:
-    """Return a progress that also tells of a run that is behind, where somebody is to be told."""
+    """Return a progress that also reports a run that is behind, if the context has a function for that."""
     behind = click.get_current_context().meta.get(BEHIND)
     return progress if behind is None else DeadlineWatch(progress, behind)
 
 
 class DeadlineWatch:
-    """Shows a run, and tells once that it will not be done by its time to finish by."""
+    """Shows a run's progress, and calls `behind` once when it will miss its time to finish by."""
 
     def __init__(self, shown: Progress | None, behind: Callable[[], object]) -> None:
         self._shown, self._behind = shown, behind
@@ -40,7 +40,7 @@ class DeadlineWatch:
         self.every_s = getattr(shown, "every_s", 1.0)
 
     def show(self, run: Snapshot) -> None:
-        """Show how a run stands."""
+        """Show the state of a run."""
         if self._shown is not None:
             self._shown.show(run)
         if run.ends_at_deadline and not self._is_told:
@@ -48,6 +48,6 @@ class DeadlineWatch:
             self._behind()
 
     def close(self) -> None:
-        """Show nothing more."""
+        """Close the progress that is shown."""
         if self._shown is not None:
             self._shown.close()

@@ -1,4 +1,4 @@
-"""`--running`: the list of what runs, made by the command itself and kept beside its results."""
+"""`--running`: lists what runs, keeps the list beside the results, and stops it."""
 
 import os
 import re
@@ -32,13 +32,13 @@ from bulkstop.source.protect import read_protection
 from bulkstop.text import printable
 
 LIST = ".list"
-"""What the name of the list has after that of the result file, before its ending."""
+"""Part of the list's name between the name of the result file and the ending."""
 NUMBER = re.compile(rf"{re.escape(LIST)}(-\d+)\.csv\Z")
-"""The number of a list whose usual name was taken."""
+"""The number in the name of a list whose usual name was taken."""
 
 
 class NoListError(BulkstopError):
-    """There is no list to be stopped; the message is the verdict, `exit_code` that of the run."""
+    """There is no list to stop; the message is the verdict, `exit_code` that of the run."""
 
     def __init__(self, why: str, exit_code: int) -> None:
         super().__init__(format_not_stopped_at_all(why))
@@ -46,7 +46,7 @@ class NoListError(BulkstopError):
 
 
 def stop_running(ctx: click.Context, options: StopOptions, settings: Settings) -> int:
-    """List what runs, and stop that as a list is stopped."""
+    """List the campaigns that run, and stop them as those of any list."""
     try:
         return stop_list(ctx, options, settle_settings(ctx, settings), open_list)
     except NoListError as why:
@@ -56,9 +56,10 @@ def stop_running(ctx: click.Context, options: StopOptions, settings: Settings) -
 
 
 def settle_settings(ctx: click.Context, settings: Settings) -> Settings:
-    """Return the settings of a run that lists for itself: what harms most is first, unless an order is given.
+    """Return the settings of a run that makes its own list.
 
-    The list was just read, so it is not read once more for what runs.
+    Campaigns that harm most come first, unless an order is given. `only_running` is off, because the list is new and
+    need not be read again.
     """
     is_typed = ctx.get_parameter_source("order") is not ParameterSource.DEFAULT
     order = settings.order if is_typed or "order" in read_profile_keys(ctx) else Order.IMPACT
@@ -68,9 +69,9 @@ def settle_settings(ctx: click.Context, settings: Settings) -> Settings:
 
 @contextmanager
 def open_list(options: StopOptions, settings: Settings, journal: RunJournal) -> Iterator[MadeList]:
-    """List what runs into a file that goes with the results; unless they come to be, it is taken away again.
+    """List what runs into a file beside the results; the file is removed if no result file is opened.
 
-    A run that goes on with its result file goes on with its list. Raises NoListError when nothing was found.
+    A run that continues a result file also continues its list. Raises NoListError when nothing was found.
     """
     if journal.past is not None:
         kept = find_kept_list(options.target, journal)
@@ -91,13 +92,13 @@ def open_list(options: StopOptions, settings: Settings, journal: RunJournal) -> 
     finally:
         if not journal.was_opened:
             with suppress(OSError):
-                os.unlink(path)  # noqa: PTH108 - a name of our own
+                os.unlink(path)  # noqa: PTH108 - a name that this program chose
 
 
 def list_running(
     options: StopOptions, settings: Settings, targets: ListedTargets | None
 ) -> tuple[Discovery, Accounts | None]:
-    """List what runs now, in the targets if there are any, and what its accounts may still call."""
+    """List the running campaigns; also return the calls that their accounts have made."""
     from bulkstop.cli.discover import note_odd_statuses, print_rest
     from bulkstop.engine.caller import ignore_rest
     from bulkstop.runs.lists.running import find_running
@@ -115,24 +116,24 @@ def list_running(
 
 
 def filter_of(options: StopOptions) -> ListFilter:
-    """Return which campaigns are looked for."""
+    """Return the filter for the campaigns to list."""
     return make_filter(options.wanted or (RUNNING,), options.priority or ())
 
 
 def types_of(settings: Settings) -> Sequence[CampaignType]:
-    """Return the types that are looked at."""
+    """Return the campaign types to list."""
     several: tuple[CampaignType, ...] = click.get_current_context().meta.get(TYPES, ())
     return several or choose_types(settings)
 
 
 def targets_of(settings: Settings) -> ListedTargets | None:
-    """Return the lists of the targets, of the types that were typed; None where there are no targets."""
+    """Return the lists of the targets, for the types in --type; None without targets."""
     ctx = click.get_current_context()
     return read_listed_targets(ctx, settings, ctx.meta.get(TYPES) or None)
 
 
 def _check_found(discovery: Discovery) -> None:
-    """Raise what keeps a run from having a list: a signal, a service that gives none, no campaign."""
+    """Raise NoListError after a signal, for a list that could not be read, or without any campaign."""
     check_listed(discovery)
     if discovery.rows:
         return
@@ -141,7 +142,7 @@ def _check_found(discovery: Discovery) -> None:
 
 
 def check_listed(discovery: Discovery) -> None:
-    """Raise NoListError where a signal ended the look at the list, or nothing was found as it could not be read."""
+    """Raise NoListError after a signal, or if nothing was found and a list could not be read."""
     if discovery.signum is not None:
         name = signal.Signals(discovery.signum).name
         raise NoListError(f"ended by {name} while the list was read; nothing was sent", 128 + discovery.signum)
@@ -156,25 +157,25 @@ def check_listed(discovery: Discovery) -> None:
 
 
 def list_doubts(discovery: Discovery) -> list[str]:
-    """Return what a person must know of the list before it is stopped, that first which may hide what runs."""
+    """Return warnings about the list; the first says whether campaigns may be missing."""
     fault = [explain_fault(discovery)] if discovery.fault or discovery.failed else []
     return [*fault, *(f"not looked at: {each}" for each in discovery.unread), *discovery.notes]
 
 
 def explain_fault(discovery: Discovery) -> str:
-    """Say that more may run than was found."""
+    """Return a message that more campaigns may run than were found, with the reasons."""
     faults = [*([] if discovery.fault is None else [printable(str(discovery.fault))]), *discovery.failed]
     return f"more may run than was found: {'; '.join(faults)}"
 
 
 def name_list(target: str) -> str:
-    """Name the list after the result file; what keeps no results has no name, so the time is its name."""
+    """Return a free name for the list, after the result file; without a result file, after the time."""
     stem = name_by_time("running") if target == "-" or is_device(target) else target
     return find_free_name(f"{stem}{LIST}", ".csv")
 
 
 def find_kept_list(target: str, journal: RunJournal) -> str:
-    """Return the list of the run that is gone on with; raises SettingsError where that had another input."""
+    """Return the list of the run that is continued; raises SettingsError if that run had another input."""
     kept = next(iter(journal.recorded_inputs), beside(target, f"{LIST}.csv"))
     number = match[1] if (match := NUMBER.search(kept)) else ""
     if Path(kept).name != Path(beside(target, f"{LIST}{number}.csv")).name:

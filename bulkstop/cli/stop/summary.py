@@ -1,4 +1,4 @@
-"""How a run went, with the commands that go on from there."""
+"""Prints how a run went, and the command that continues from there."""
 
 import shlex
 from collections import Counter
@@ -31,7 +31,7 @@ from bulkstop.text import format_count
 
 
 def print_summary(summary: StopSummary, journal: RunJournal, options: StopOptions, *, reads_back: bool = False) -> None:
-    """Say how a run went; with `reads_back` the verdict is left to whoever reads back what still runs."""
+    """Print how a run went; with `reads_back`, the verdict follows after the verification."""
     if not options.log_json and (summary.exit_code or not options.quiet):
         print_err("\n".join(format_run(summary, journal)))
         if not reads_back:
@@ -39,20 +39,20 @@ def print_summary(summary: StopSummary, journal: RunJournal, options: StopOption
 
 
 def print_untold(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
-    """List what was sent and has no line in the file, whatever else is said."""
+    """Print each result that was sent but has no line in the file, even with --quiet."""
     print_lost(journal)
     print_unwritten(summary, options.target)
 
 
 def print_verdict(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
-    """Say in the last line that all is stopped; else what is not, and in one line how to go on."""
+    """Print the verdict last; if not all is stopped, follow it with one line on how to continue."""
     unread = [f"Not looked at: {each}" for each in summary.unread_lists]
     lines = [*unread, summary.verdict, *([] if summary.exit_code == 0 else [find_way_on(summary, journal, options)])]
     print_err("\n".join(lines))
 
 
 def format_run(ended: StopSummary, journal: RunJournal) -> list[str]:
-    """Write how a run went."""
+    """Return lines on how a run went."""
     lines = format_summary(ended)
     lines.append(f"Results: {where_results_are(journal)}")
     if digest := journal.digest:
@@ -61,7 +61,7 @@ def format_run(ended: StopSummary, journal: RunJournal) -> list[str]:
 
 
 def where_results_are(journal: RunJournal) -> str:
-    """Name the file that has the result lines."""
+    """Return the name of the file that has the result lines."""
     rescue = journal.rescue
     if rescue is None or not rescue.gone:
         return journal.path
@@ -69,7 +69,7 @@ def where_results_are(journal: RunJournal) -> str:
 
 
 def find_way_on(ended: StopSummary, journal: RunJournal, options: StopOptions) -> str:
-    """Write in one line the command with which the run goes on, or what failed is sent again."""
+    """Return one line with the command that continues the run, or sends again what failed."""
     failed = Counter(ended.settled) + journal.failed
     before = back_in_place(journal)
     if ended.exit_code not in (0, 1) and journal.mark:
@@ -93,7 +93,7 @@ def find_way_on(ended: StopSummary, journal: RunJournal, options: StopOptions) -
 
 
 def _retry_options(ended: StopSummary, failed: Counter[Outcome]) -> list[str]:
-    """Return the options that send again what failed, as far as another try may help."""
+    """Return the options that send again what failed, where another attempt may help."""
     worth = any(failed[each] or ended.stats.outcomes[each] for each in WORTH_A_RETRY)
     chosen = [each for each in NEEDS_A_CHOICE if failed[each]]
     choice = ["--retry", format_outcomes(chosen, ",")] if chosen else []
@@ -101,7 +101,7 @@ def _retry_options(ended: StopSummary, failed: Counter[Outcome]) -> list[str]:
 
 
 def write_way_on(options: StopOptions, way: Sequence[str], before: str = "") -> str:
-    """Write the command that goes on with the result file, and what it needs that no command can have."""
+    """Return the command that continues the result file, preceded by what a person must do first."""
     if (scheduled := name_way_on("--again")) is not None:
         return f": {before}{scheduled}"
     deadline = carry_deadline()
@@ -115,7 +115,7 @@ def write_way_on(options: StopOptions, way: Sequence[str], before: str = "") -> 
 
 
 def carry_deadline() -> CarriedDeadline:
-    """Return what becomes of the time to finish by in a command that goes on from the running one."""
+    """Return how the time to finish by is carried over to the command that continues the running one."""
     ctx = click.get_current_context()
     settings, given = ctx.find_object(Settings), ctx.params.get("finish_by")
     if settings is None or settings.finish_by is None:
@@ -130,14 +130,14 @@ def carry_deadline() -> CarriedDeadline:
 
 
 def back_in_place(journal: RunJournal) -> str:
-    """Write the command that puts the result file back into its place, where that is needed first."""
+    """Return the command that moves the result file back to its place; empty if it is there."""
     if journal.rescue is None or journal.rescue.place is None:
         return ""
     return f"{shlex.join(['mv', journal.rescue.place, journal.path])} && "
 
 
 def print_lost(journal: RunJournal) -> None:
-    """List what was sent and has no line in the file any more, the last of it where that is much and saved."""
+    """Print the results that were sent but are no longer in the file."""
     lost = journal.rescue.results if journal.rescue else ()
     if lost:
         print_err(
@@ -149,7 +149,7 @@ def print_lost(journal: RunJournal) -> None:
 
 
 def print_unwritten(ended: StopSummary, output: str) -> None:
-    """Say what was sent but could not be written; this is then the only place where it stands."""
+    """Print the results that were sent but could not be written; standard error is then their only record."""
     place = "standard output" if output == "-" else output
     if ended.unread:
         print_err(

@@ -1,4 +1,4 @@
-"""`--verify`: what still runs is read back after a run."""
+"""`--verify`: reads back after a run whether its campaigns still run."""
 
 from collections import Counter
 
@@ -21,7 +21,7 @@ from bulkstop.text import printable
 
 
 def verify_after(options: StopOptions, settings: Settings, ended: StopSummary, journal: RunJournal) -> int:
-    """Read back what still runs, say so, and give the exit code of the whole: that of the run, or 1 for what runs."""
+    """Check which campaigns still run and print them; return the exit code of the run, or 1 if some still run."""
     profiles = read_profiles(click.get_current_context())
     targets = read_targets([options.target], settings, owners=Owners(settings, profiles))
     others = choose_others(profiles, targets.by_scope) if profiles.others else None
@@ -42,7 +42,7 @@ def verify_after(options: StopOptions, settings: Settings, ended: StopSummary, j
 def print_last_word(
     verification: Verification, ended: StopSummary, journal: RunJournal, options: StopOptions, written: str | None
 ) -> None:
-    """Say as the last word how the run ended, or that what was read back does not prove it."""
+    """Print last how the run ended, or that the verification does not prove it."""
     if ended.exit_code or not verification.exit_code:
         print_verdict(ended, journal, options)
         return

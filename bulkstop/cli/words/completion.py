@@ -1,4 +1,4 @@
-"""What a shell offers for the value of an option: the names of files, or the words that there are."""
+"""Completes the value of an option in a shell, with file names or with the words that it accepts."""
 
 import re
 from typing import TYPE_CHECKING
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 _FILES = re.compile(r"\[?(FILE|INPUT|RESULTS|STORE)\b")
 _WORDS = re.compile(r"[a-z0-9-]+(\|[a-z0-9-]+)+|[A-Z]+\d+(\|[A-Z]+\d+)+")
-"""As in `voice|sms` and `HS256|RS256`; `N|N%` is none."""
+"""Matches `voice|sms` and `HS256|RS256`, but not `N|N%`."""
 
 
 def names_file(metavar: str) -> bool:
-    """Tell whether a value with this metavar names a file."""
+    """Tell whether the value of an option with this metavar is a file."""
     return _FILES.match(metavar) is not None
 
 
 def complete_by(metavar: str, incomplete: str) -> "list[CompletionItem]":
-    """Return what a shell offers where a help page has this metavar: its files, or each word that begins like this."""
-    from click.shell_completion import CompletionItem  # only a shell needs it
+    """Return the completions for a metavar: files, or the accepted words that begin with `incomplete`."""
+    from click.shell_completion import CompletionItem  # only completion needs it
 
     if names_file(metavar):
         return [CompletionItem(incomplete, type="file")]
@@ -30,7 +30,7 @@ def complete_by(metavar: str, incomplete: str) -> "list[CompletionItem]":
 
 
 class FileName(StringParamType):
-    """A text that names a file, which a shell completes."""
+    """An option type for file names, which a shell completes."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
         """Offer files."""

@@ -1,4 +1,4 @@
-"""What a setting is called on a command line, and which word of a choice may be meant."""
+"""Spells settings as options, and suggests the word of a choice that was probably meant."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,14 +8,14 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     _Choice = click.Choice[str]
 else:
-    _Choice = click.Choice  # generic from click 8.2 on only
+    _Choice = click.Choice  # generic only from click 8.2 on
 
 WITHOUT_OPTION = frozenset({"token", "client_secret", "proxy_password", "notify", "on_success", "on_failure"})
-"""Secrets: a command line is seen by everybody on the machine."""
+"""Secrets have no option, because every user of the machine can see a command line."""
 
 
 def spell_option(name: str, value: str | bool | None = None) -> str:
-    """Write a setting as an option, `--order priority`; one that has none as its variable."""
+    """Return a setting as an option, such as `--order priority`; a secret as its variable."""
     if name in WITHOUT_OPTION:
         return f"BULKSTOP_{name.upper()}"
     option = "-o" if name == "output" else f"--{name.removesuffix('_s').replace('_', '-')}"
@@ -23,11 +23,11 @@ def spell_option(name: str, value: str | bool | None = None) -> str:
 
 
 class WordChoice(_Choice):
-    """One of some words; of another one it names what may have been meant."""
+    """A choice of words; for another word, the error suggests the nearest one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Take a word in any letter case; another one is told with the words that there are."""
-        from bulkstop.settings.parse import one_of  # the first page of help has no need of it
+        """Return the chosen word, in any letter case; the error for another word lists the choices."""
+        from bulkstop.settings.parse import one_of  # imported here because a help page does not need it
 
         words = [str(each) for each in self.choices]
         try:
@@ -37,7 +37,7 @@ class WordChoice(_Choice):
 
 
 def name_source(param: click.Parameter | None, ctx: click.Context | None) -> str:
-    """Name the variable if a text comes from one: nobody looks for it there."""
+    """Return ` (from VARIABLE)` for a text that comes from a variable, where its user would not look for it."""
     if param is None or ctx is None or ctx.get_parameter_source(param.name or "") is not ParameterSource.ENVIRONMENT:
         return ""
     return f" (from {param.envvar})"

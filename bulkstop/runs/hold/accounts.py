@@ -1,4 +1,4 @@
-"""What a hold knows of each account: when it looked, what it could not read, and how many stops are under way."""
+"""What a hold records of each account: when it was listed, read errors, and rows without a result line."""
 
 import math
 from collections.abc import Callable, Collection, Iterable
@@ -10,12 +10,12 @@ from bulkstop.report.lists.discovery import Discovery
 from bulkstop.text import printable
 
 WHOLE_EVERY_S = 10.0
-"""For each call that it took, so long the whole list is not read again: a tenth of the usual quota."""
+"""Seconds without another read of the whole list, for each call that it took: a tenth of the usual quota."""
 
 
 @dataclass(slots=True, eq=False)
 class WatchedAccount:
-    """An account that is looked at every so often, whatever becomes of the others."""
+    """An account that a hold lists at intervals, independently of the other accounts."""
 
     account_id: str
     sleeper: Sleeper
@@ -24,44 +24,44 @@ class WatchedAccount:
     unread: str | None = None
     notes: frozenset[str] = frozenset()
     left: int = 0
-    """Rows of sightings that have no line yet; until they have the account is not looked at."""
+    """Rows of sightings that have no line yet; the account is not listed again until they have."""
 
 
 @dataclass(slots=True)
 class WatchedAccounts:
-    """The accounts of a hold, by id; `now` is the clock by which they sleep."""
+    """The accounts of a hold, by id; `now` is the clock of their sleepers."""
 
     ids: Iterable[str]
     now: Callable[[], float]
     by_id: dict[str, WatchedAccount] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make one for each."""
+        """Create a `WatchedAccount` for each id."""
         self.by_id = {each: WatchedAccount(each, Sleeper(self.now)) for each in self.ids}
 
     @property
     def are_several(self) -> bool:
-        """Whether it must be said which account is meant."""
+        """Whether there are several accounts, so that messages must name them."""
         return len(self.by_id) > 1
 
     def note_whole(self, accounts: Collection[WatchedAccount], discovery: Discovery) -> None:
-        """Note that the whole lists of these were read now."""
+        """Note that the whole lists of these accounts were read now."""
         for each in accounts:
             each.whole_at = self.now() + WHOLE_EVERY_S * discovery.calls / len(accounts)
 
     def wake_all(self) -> None:
-        """Have each look at what has changed."""
+        """Wake the sleepers of all accounts, so that each looks at what has changed."""
         for each in self.by_id.values():
             each.sleeper.wake()
 
     def add_left(self, account_ids: Iterable[str | None]) -> None:
-        """Note rows that are to be stopped, each by its account."""
+        """Add rows that are to be stopped to their accounts."""
         for each in account_ids:
             if each is not None and each in self.by_id:
                 self.by_id[each].left += 1
 
     def end_one(self, account_id: str | None) -> None:
-        """Note that a row has its line; with the last one the account may be looked at again."""
+        """Note that a row has its line; after the last one the account may be listed again."""
         account = self.by_id.get(account_id or "")
         if account is not None and account.left:
             account.left -= 1
@@ -70,11 +70,11 @@ class WatchedAccounts:
 
 
 def list_accounts(scopes: Iterable[Scope]) -> list[str]:
-    """Return the accounts of lists, each once."""
+    """Return the account of each scope, without duplicates."""
     return list(dict.fromkeys(scope.account_id for scope in scopes))
 
 
 def explain_unread(discovery: Discovery) -> str | None:
-    """Say what of the lists could not be read, and why; None if all was."""
+    """Return what could not be read of the lists, and why; None if all was read."""
     faults = [] if discovery.fault is None else [printable(str(discovery.fault))]
     return "; ".join([*faults, *discovery.failed]) or None

@@ -1,4 +1,4 @@
-"""Hold: look at the list every so often, and stop what runs; each sighting that is acted on is a run of its own."""
+"""Hold: lists campaigns at intervals, and stops those that run; each sighting to be stopped is a run of its own."""
 
 import math
 import signal
@@ -34,22 +34,21 @@ from bulkstop.source.protect import Protection
 from bulkstop.text import format_count, format_duration, printable
 
 LATE_S = 300.0
-"""How long after its end stops may take: a service that is down could hold them up for ever."""
+"""Seconds that stops may take after the end of the hold, because a service that is down could delay them for ever."""
 LOOK_AT_END_S = 5.0
 CUT_OFF = "hold was ended by force before this row had a line; campaigns that still ran were seen again"
 NAMED = 3
-"""Campaigns of a sighting that are named when it is told; the others are counted."""
+"""Number of campaigns of a sighting that its message names; the others are counted."""
 
 Look = Callable[[Collection[str], bool], Awaitable[Discovery]]
-"""Lists what runs now in these accounts; if it is given True, the whole lists are read, for states that nobody
-documented."""
+"""Lists what runs now in these accounts; with True it reads the whole lists, for undocumented statuses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """How a hold looks: how often, and how many seconds are left until its end; `most` campaigns may be stopped.
+    """When a hold looks: every `every_s` seconds until `left_s` returns 0; `most` campaigns may be stopped.
 
-    An open end is one without a time: whoever watches ends it.
+    An infinite `left_s` means that the hold runs until it is ended from outside.
     """
 
     every_s: float
@@ -58,15 +57,15 @@ class Watch:
 
     @property
     def is_open(self) -> bool:
-        """Whether the hold goes on until somebody ends it."""
+        """Whether the hold has no end of its own."""
         return self.left_s() == math.inf
 
 
 class Hold:
-    """Keeps what lists name stopped: looks at them every so often, and stops what runs, each sighting as a run.
+    """Keeps the campaigns of lists stopped: lists them at intervals, and stops what runs, each sighting as a run.
 
-    Each account is looked at and stopped by itself, so that one which is slow, rests or refuses holds up no other. All
-    sightings are of one result file and one list. It can be ended as a run can: drained, or aborted.
+    Each account has its own loop, so that one which is slow, backs off or refuses does not delay the others. All
+    sightings share one result file and one list. A hold can be drained or aborted, as a run can.
     """
 
     def __init__(
@@ -116,27 +115,27 @@ class Hold:
 
     @property
     def in_flight(self) -> int:
-        """How many calls have no answer yet."""
+        """The number of calls without a response."""
         return sum(each.in_flight for each in self._runs)
 
     def drain(self) -> None:
-        """Look no more, and let no more stops leave."""
+        """Stop looking, and send no more stops."""
         self._ending.drain()
         self._accounts.wake_all()
         for each in self._runs:
             each.drain()
 
     def abort(self) -> None:
-        """Cut off what is under way."""
+        """Abort all calls in flight."""
         self._ending.abort()
         self._accounts.wake_all()
         for each in self._runs:
             each.abort()
 
     async def execute(self, whole: Plan, first: Discovery) -> HoldSummary:
-        """Stop what was found `first`, then look again and again until the end, and say what runs then.
+        """Stop what was found `first`, then look again until the end; return the summary, with what runs then.
 
-        `whole` is the list as it was, with the rows of it that have no line.
+        `whole` is the list so far, with its rows that have no line.
         """
         self._shutdown.attach(self)
         every_account = [*self._accounts.by_id.values()]
@@ -156,14 +155,14 @@ class Hold:
         return self._sum_up(whole, last)
 
     async def _keep_watch(self, account: WatchedAccount) -> None:
-        """Look at an account, and stop what runs, until the end."""
+        """List an account, and stop what runs, until the end."""
         while self._goes_on:
             await self._sleep(account)
             if self._goes_on and (found := await self._look_now([account])) is not None:
                 await self._act(found)
 
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
-        """Have a fault of one account end the whole hold: it is a guard, or a file that cannot be written."""
+        """Run a job; a fault of one account ends the whole hold, because a guard or a failed write concerns all."""
         try:
             await job()
         except BulkstopError as fault:
@@ -182,17 +181,17 @@ class Hold:
 
     @property
     def _is_late(self) -> bool:
-        """Whether the time to finish by has come, so that no stop may leave."""
+        """Whether the time to finish by has come, so that no stop may be sent."""
         return time.time() >= self._ends_at
 
     @property
     def _early(self) -> int | None:
-        """The signal that has ended it before its time; where it has none a Ctrl-C is the end that was meant."""
+        """The signal that ended the hold early; Ctrl-C is the normal end of a hold without an end of its own."""
         signum = self._shutdown.signum
         return None if signum == signal.SIGINT and self._is_open and not self._ending.is_aborted else signum
 
     def _close_rows(self, whole: Plan) -> None:
-        """Write the lines of the rows that a hold which was ended by force has left without: none is stopped again."""
+        """Write a line for each row that a killed hold left without one; none of them is sent again."""
         self._rows = whole.rows
         for result in whole.held_results():
             self._report([replace(result, run_id=self.id)])
@@ -201,14 +200,14 @@ class Hold:
                 self._report([replace(unsent_result(campaign, Outcome.UNKNOWN, CUT_OFF), run_id=self.id)])
 
     async def _sleep(self, account: WatchedAccount) -> None:
-        """Sleep until an account is to be looked at: not before all that was seen in it has its line."""
+        """Sleep until the account is due, and all rows of its sightings have their line."""
         due = account.looked_at + self._watch.every_s
         while self._goes_on and (account.left or self._now() < due):
             end = self._now() + self._watch.left_s()
             await account.sleeper.sleep_until(end if account.left else min(due, end))
 
     async def _look_now(self, accounts: Sequence[WatchedAccount], *, is_last: bool = False) -> Discovery | None:
-        """Look at the lists; None when that was cut off. What cannot be read is told once, and so is its return."""
+        """List the accounts; None if cut off. Report once that a list cannot be read, and once that it can again."""
         self._journal.watch()
         began = self._now()
         is_whole = is_last or any(began >= each.whole_at for each in accounts)
@@ -251,12 +250,12 @@ class Hold:
         return f"the list of account {printable(account.account_id)}" if self._accounts.are_several else "the list"
 
     async def _act(self, discovery: Discovery, *, is_last: bool = False) -> None:
-        """Stop what was found; what came back too often is told and left alone."""
+        """Stop what was found; report campaigns that came back too often, and do not stop them."""
         if (sighting := self._begin(discovery, is_last=is_last)) is not None:
             await self._stop(sighting)
 
     def _begin(self, discovery: Discovery, *, is_last: bool = False) -> Sighting | None:
-        """Write a sighting into the list; None if nothing is to be stopped. Raises GuardError for one too many."""
+        """Write a sighting to the list; None if nothing is to be stopped. Raises GuardError for too many campaigns."""
         sighting = self._sightings.choose(discovery, is_last=is_last)
         self._tell_left_alone(sighting.left_alone)
         if not sighting.rows or self._is_late:
@@ -271,7 +270,7 @@ class Hold:
         return sighting
 
     async def _stop(self, sighting: Sighting, *, is_first: bool = False) -> None:
-        """Send a sighting as a run; each of its rows has its line, whatever ends that."""
+        """Send a sighting as a run; every row gets its line, however the run ends."""
         settings = self._engine.settings
         with Plan(
             sighting.rows,
@@ -313,16 +312,16 @@ class Hold:
         self._tell_sighting(sighting, plan, done)
 
     def _drain_late(self, run: Run) -> float:
-        """End the stops that take too long after the end of the hold."""
+        """Drain the run if its stops take too long after the end of the hold."""
         if self._watch.left_s() < -LATE_S:
             run.drain()
         return LOOK_AT_END_S
 
     def _take_in(self, ended: StopSummary, sighting: Sighting, *, is_first: bool) -> None:
-        """Count the calls of a sighting, and end the hold if a guard or the time to finish by has ended that.
+        """Count the calls of a sighting; end the hold if a guard or the time to finish by has ended the run.
 
-        That all is refused ends it at its beginning alone, while somebody looks: a campaign that comes up later and
-        cannot be stopped must not keep those after it running.
+        A run whose calls are all refused ends the hold only at its beginning, while a person watches; later, one
+        campaign that cannot be stopped must not keep those after it running.
         """
         self._calls += ended.calls
         self._unwritten += ended.unwritten
@@ -365,7 +364,7 @@ class Hold:
         return f"{printable(item.campaign_id)}{whose}"
 
     async def _look_last(self, accounts: Sequence[WatchedAccount]) -> Discovery | None:
-        """Look what runs at the end; what came up since the last look is stopped first, unless somebody ended it."""
+        """List what runs at the end; first stop what came up since the last look, unless the hold was ended early."""
         if self._early is not None or self._fault or self._is_out_of_time or self._ending.is_aborted:
             return None
         last = await self._look_now(accounts, is_last=True)

@@ -1,4 +1,4 @@
-"""What a hold has seen: its list, which grows in a file, and how often each campaign came back."""
+"""The list of a hold, which grows in a file, and how often each campaign came back."""
 
 import json
 import os
@@ -16,21 +16,21 @@ from bulkstop.runs.lists.states import RUNNING_STATUSES
 from bulkstop.source.rows import RowParser
 
 SIGHTING = "sighting"
-"""The column of the list, carried into the result line, that says by its number when a campaign was seen."""
+"""The column of the list with the number of the sighting; it is carried into the result line."""
 BLOCK = 64 * 1024
 
 Key = tuple[str | None, str | None, str | None, str | None]
-"""A profile, None being that of the command, an account, a stream, and the id of a campaign in it."""
+"""A profile (None is the command's own), an account, a stream, and a campaign id."""
 NO_DEFAULTS = Defaults(None, None, None, None)
-"""A row of the list says all by itself."""
+"""No defaults, because each row of the list is complete."""
 NO_FAILURE = HELD_BACK | LEFT
-"""Outcomes of rows for which no call was made, or whose call was cut off: that is no reason to wait."""
+"""Outcomes of rows without a call, or whose call was cut off; they are no reason to back off."""
 
 
 class Sighting(NamedTuple):
-    """What one look has found: the rows that are to be stopped, their lines in the list, and who is left alone.
+    """The result of one look: the rows to stop, with their lines in the list.
 
-    `left_alone` are those that came back too often; `waiting` those whose stop failed, until they are tried again.
+    `left_alone` are campaigns that came back too often; `waiting` counts those that wait for another attempt.
     """
 
     number: int
@@ -41,11 +41,11 @@ class Sighting(NamedTuple):
 
 
 class Sightings:
-    """The list of all that was seen and acted on, a line each time, and how often each campaign was stopped.
+    """The list of all sightings, a line for each row, and how often each campaign was stopped.
 
-    A campaign that was stopped and has come back `again` times is left alone; one whose stop failed waits as long as
-    `backoff` says. `own_profile` is the name of the command's own, which no campaign needs to name. Raises OutputError
-    for a list that cannot be written.
+    A campaign that was stopped `again` times is not stopped again; one whose stop failed waits as `backoff` says.
+    `own_profile` is the command's own profile, which rows need not name. Raises OutputError for a list that cannot be
+    written.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Sightings:
         self.number = 0
         self.lines = 0
         self.latest: dict[Key, Outcome] = {}
-        """What became of each campaign the last time that it was seen and acted on."""
+        """The latest outcome of each campaign."""
         self._again = again
         self._backoff = backoff or Backoff(0.0, lambda: 0.0)
         self._own_profile = own_profile
         self._stops: dict[Key, int] = {}
-        self._keys: dict[int, Key] = {}  # of the lines of the list that have no result yet
+        self._keys: dict[int, Key] = {}  # by line of the list, until the line has a result
         self._protected: set[Key] = set()
-        self._usual: set[Key] = set()  # seen in a documented state, in which every look finds them
+        self._usual: set[Key] = set()  # seen in a documented status, in which every look finds them
         self._parser = RowParser(path, NO_DEFAULTS, any_id, find_defaults=lambda _: NO_DEFAULTS)
         self._fd = -1
 
@@ -78,21 +78,21 @@ class Sightings:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the list; one that got no line is removed."""
+        """Close the list; remove it if it has no line."""
         if self.is_open:
             if not os.fstat(self._fd).st_size:
                 with suppress(OSError):
-                    os.unlink(self.path)  # noqa: PTH108 - a name of our own
+                    os.unlink(self.path)  # noqa: PTH108 - a name that this program chose
             os.close(self._fd)
             self._fd = -1
 
     @property
     def is_open(self) -> bool:
-        """Tell whether the list is open to be written."""
+        """Tell whether the list is open for writing."""
         return self._fd >= 0
 
     def open(self, *, is_new: bool) -> None:
-        """Open the list to be written; of one that is gone on with a line that a crash tore is cut off."""
+        """Open the list for writing; cut off a last line that a crash left incomplete."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
         try:
             with open_place(self.path) as place:
@@ -104,7 +104,7 @@ class Sightings:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror}); give -o with another file") from None
 
     def note(self, row: Row, outcome: Outcome | None) -> None:
-        """Take in a row of the list as it was, and what became of it; None where nothing says that."""
+        """Record a row of an earlier list, and its outcome; None if it has no result."""
         self.lines = row.line or self.lines
         number = (row.row or {}).get(SIGHTING)
         if isinstance(number, int):
@@ -115,7 +115,7 @@ class Sightings:
         self._count(key, outcome)
 
     def record(self, result: Result) -> None:
-        """Take in what became of a row; one that is protected is not looked at again."""
+        """Record the outcome of a row; a protected campaign is ignored from then on."""
         key = self._keys.pop(result.line or 0, None) or self._key_of(result)
         self._count(key, result.outcome)
         if result.outcome is Outcome.PROTECTED:
@@ -126,9 +126,9 @@ class Sightings:
             self._backoff.note_failed(key)
 
     def choose(self, discovery: Discovery, *, is_last: bool = False) -> Sighting:
-        """Return what is to be stopped of what was found; nothing is written yet.
+        """Return the campaigns to stop among those found; nothing is written yet.
 
-        At the `last` look none waits for another try.
+        With `is_last` no campaign waits for its back-off.
         """
         number, rows, lines = self.number + 1, list[Row](), list[bytes]()
         left_alone, waiting = [], 0
@@ -146,14 +146,14 @@ class Sightings:
         return Sighting(number, rows, b"".join(lines), left_alone, waiting)
 
     def note_gone(self, discovery: Discovery, account_ids: Collection[str], *, is_whole: bool) -> None:
-        """Note what these accounts have no more, by lists that were all read: when it is back it waits for nothing."""
+        """Forget the back-off of campaigns that these accounts no longer list; all of the lists must have been read."""
         found = {self._key(*each) for each in discovery.rows}
         self._usual |= {self._key(*each) for each in discovery.rows if each[1].status in RUNNING_STATUSES}
         waiting = {key for key in self._backoff.keys if key[1] in account_ids}
         self._backoff.forget(key for key in waiting - found if is_whole or key in self._usual)
 
     def keep(self, sighting: Sighting) -> None:
-        """Write a sighting into the list, durably, before any of it is stopped."""
+        """Write a sighting durably to the list, before any of it is stopped."""
         try:
             size = os.fstat(self._fd).st_size
             try:
@@ -170,11 +170,11 @@ class Sightings:
         self._keys |= {row.line or 0: self._key_of(row) for row in sighting.rows}
 
     def count_campaigns(self, sighting: Sighting) -> int:
-        """Return how many campaigns there are with those of a sighting, each counted once."""
+        """Return the number of distinct campaigns so far, including those of a sighting."""
         return len(self._stops.keys() | {self._key_of(row) for row in sighting.rows})
 
     def is_protected(self, scope: Scope, item: ListedCampaign) -> bool:
-        """Tell whether a campaign was held back, since it is never to be stopped."""
+        """Tell whether a campaign was not stopped because it is protected."""
         return self._key(scope, item) in self._protected
 
     def _count(self, key: Key, outcome: Outcome | None) -> None:
@@ -184,7 +184,7 @@ class Sightings:
             self._stops[key] = self._stops.get(key, 0) + (outcome in DONE)
 
     def _key_of(self, row: Campaign | Result) -> Key:
-        """Return what a campaign is known by from one sighting to the next."""
+        """Return the key that identifies a campaign across sightings."""
         profile = row.profile if isinstance(row, Campaign) else None
         return self._name_other(profile), row.account_id, row.stream_id, row.campaign_id
 
@@ -195,7 +195,7 @@ class Sightings:
         return None if profile == self._own_profile else profile
 
     def _parse(self, line: int, data: bytes) -> Row:
-        """Read a line as it will be read when the list is read again."""
+        """Parse a line as it is parsed when the list is read again."""
         keyed = json.loads(data)
         columns, cells = self._parser.layout(tuple(keyed)), list(keyed.values())
         return self._parser.row(line, columns.values(cells), columns.carried(cells))
@@ -208,7 +208,7 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def _cut_torn_line(fd: int) -> None:
-    """Cut what stands behind the last end of a line."""
+    """Truncate the file after its last line end."""
     size = end = os.fstat(fd).st_size
     while end and (at := os.pread(fd, min(BLOCK, end), max(0, end - BLOCK)).rfind(b"\n")) < 0:
         end = max(0, end - BLOCK)

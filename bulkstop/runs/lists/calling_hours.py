@@ -1,7 +1,7 @@
-"""By when the campaigns that were found are to be stopped: each at the end of its own calling hours.
+"""Finds the time by which each listed campaign is to be stopped: the end of its own calling hours.
 
-No list has calling hours: they take a call for each campaign. So they are kept with the time at which the campaign
-changed last, which the list does have, and are asked for again once that is another.
+No list has calling hours: they take a call for each campaign. So they are cached with the time of the campaign's last
+change, which the list does have, and are read again once that has changed.
 """
 
 import time
@@ -31,16 +31,16 @@ from bulkstop.text import shorten
 
 Row = tuple[Scope, ListedCampaign]
 OnCost = Callable[[HoursCost], object]
-"""Is told what the calling hours of a list take, before the first call for them."""
+"""Receives the cost of the calling hours of a list, before the first call for them."""
 
 FAILED_AT_FIRST, FAILED_IN_A_ROW = 3, 10
-"""Number of failed calls, before the first success or in a row, after which an account is asked no more."""
+"""Failed calls, before the first success or in a row, after which an account gets no more calls."""
 DAYS_AHEAD = 8
-"""Among the days from yesterday to a week from now one has the next end of any calling hours."""
+"""Days searched for the next end of calling hours, from yesterday to a week from now."""
 
 
 class End(NamedTuple):
-    """The next end of a day of calling hours, as a list has it; what else there is to know of that day."""
+    """The next end of a day of calling hours; whether the day has several windows, and whether it is after today."""
 
     cells: StopCells
     has_several: bool
@@ -48,7 +48,7 @@ class End(NamedTuple):
 
 
 def ignore_cost(cost: HoursCost) -> None:
-    """Do nothing."""
+    """Ignore the cost."""
 
 
 async def add_stop_times(
@@ -60,9 +60,9 @@ async def add_stop_times(
     cache: HoursCache | None = None,
     now: Callable[[], float] = time.time,
 ) -> Discovery:
-    """Return what was found with the time by which each is to be stopped; what was asked for is kept however it ends.
+    """Return the campaigns with their times to stop by; what was read is cached even if the reading fails.
 
-    `now` is in unix seconds. A campaign whose calling hours cannot be read is told, and stops no other.
+    `now` is in unix seconds. A campaign whose calling hours cannot be read gets a note, and stops no other.
     """
     cache = HoursCache() if cache is None else cache
     asked = _Asked(parts, parts.accounts.of_run(rests=rests), cache)
@@ -86,7 +86,7 @@ async def add_stop_times(
 
 @dataclass(slots=True)
 class _Asked:
-    """The answers for the rows of a list, by their places in it: known already, or asked for."""
+    """The calling hours of a list's rows, by index, from the cache or from calls."""
 
     parts: Parts
     accounts: Accounts
@@ -96,7 +96,7 @@ class _Asked:
     _left: dict[str, list[tuple[int, Scope, ListedCampaign]]] = field(default_factory=dict)
 
     def look_up(self, rows: Iterable[Row]) -> None:
-        """Take what is known of each, and put the others down by their accounts."""
+        """Take the cached calling hours; queue the other rows by account."""
         for place, (scope, item) in enumerate(rows):
             key = self._key(scope, item)
             hours = None if key is None else self.cache.find(key)
@@ -106,7 +106,7 @@ class _Asked:
                 self.answers[place] = hours
 
     async def estimate(self, campaigns: int) -> HoursCost:
-        """Return how many calls are left to be made, and how soon the last of them leaves at the earliest."""
+        """Return how many calls are needed, and the least seconds until the last of them is sent."""
         stored, now = await self.accounts.read_stored(self._left, elapsed_s), elapsed_s()
         least_s = 0.0
         for name, rows in self._left.items():
@@ -115,7 +115,7 @@ class _Asked:
         return HoursCost(sum(map(len, self._left.values())), campaigns, least_s)
 
     async def ask(self) -> None:
-        """Ask for all that are left: all accounts at once, the campaigns of each one after the other."""
+        """Make the queued calls: all accounts at once, those of one account in sequence."""
         jobs = [(name, partial(self._ask_account, rows)) for name, rows in self._left.items()]
         await run_by_account(jobs, max(1, len(jobs)))
 
@@ -137,7 +137,7 @@ class _Asked:
         before = caller.calls
         try:
             answer = await caller.call(partial(self.parts.perform, hours_call(scope, item.campaign_id)))
-        except BulkstopError as fault:  # for want of a token: what was found is no less a list
+        except BulkstopError as fault:  # without a token, the list found is still valid
             return str(fault)
         finally:
             self.calls += caller.calls - before
@@ -148,7 +148,7 @@ class _Asked:
         return answer
 
     def _key(self, scope: Scope, item: ListedCampaign) -> Key | None:
-        """Return what a campaign is kept by; None for one of which nobody will know whether it has changed."""
+        """Return the cache key of a campaign; None if the list does not say when it changed."""
         host = self.accounts.terms(self.accounts.name(scope)).settings.host or ""
         if item.updated_at is None:
             return None
@@ -156,7 +156,7 @@ class _Asked:
 
 
 def tell_stop_times(campaign_ids: Sequence[str], answers: Mapping[int, Hours], now: float) -> HoursFound:
-    """Return by when each of these is to be stopped, by the answers at their places; `now` is in unix seconds."""
+    """Return the time by which each campaign is to be stopped, from `answers` by index; `now` is in unix seconds."""
     cells: list[StopCells] = []
     without, several, later, faults = list[str](), list[str](), list[str](), list[str]()
     for place, campaign_id in enumerate(campaign_ids):
@@ -186,9 +186,9 @@ def _found(hours: Hours) -> CallingHours:
 
 
 def find_end(hours: CallingHours, now: float) -> End:
-    """Return the next last end of a day of calling hours after `now`; raises ValueError for a zone that is unknown.
+    """Return the end of the next day of calling hours after `now`; raises ValueError for an unknown zone.
 
-    A day with several windows has one end, the last: whatever is stopped at noon would call everybody again.
+    A day with several windows ends with the last: a campaign stopped at noon would call everybody again.
     """
     try:
         today = datetime.fromtimestamp(now, ZoneInfo(hours.timezone)).date()
@@ -205,6 +205,6 @@ def find_end(hours: CallingHours, now: float) -> End:
 
 
 def _end(day: date, window: Window) -> datetime:
-    """Return the local time at which a window of a day ends, which may be past midnight."""
+    """Return the local time at which a window of a day ends, possibly after midnight."""
     at = datetime.combine(day, datetime.min.time()) + timedelta(minutes=window.end)
     return at + timedelta(days=1) if window.end < window.start else at

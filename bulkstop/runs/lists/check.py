@@ -1,4 +1,4 @@
-"""Find out by a page of each list what the settings reach."""
+"""Checks with one page of each list what the settings can reach."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -33,23 +33,23 @@ from bulkstop.text import format_count
 T = TypeVar("T")
 
 FIRST_IDS = 5
-"""How many ids of an input are shown."""
+"""Number of an input's ids that are shown."""
 MOST_SCOPES = 8
-"""Lists of which a page is read: a call each, out of the quota with which campaigns are to be stopped."""
+"""Number of lists that a check reads; each takes a call from the quota of the campaigns to be stopped."""
 _UNANSWERED = frozenset({Outcome.CONNECTION_ERROR, Outcome.TIMEOUT})
 
 
 def check(settings: Settings, scopes: Sequence[Scope] = ()) -> dict[str, object]:
-    """Return what a page of each list tells, as fields of `CheckFacts`: those of the settings, and of an input.
+    """Return the results of reading a page of each list, as fields of `CheckFacts`.
 
-    What is known of which paths answer is among them. Whatever is in the way is the `fault`.
+    They include which API paths respond; an error is the `fault`.
     """
     facts: dict[str, object] = {}
     try:
         if not scopes or (settings.account_id and settings.stream_id):
             scopes = list(dict.fromkeys([*list_scopes(settings, choose_types(settings)), *scopes]))
         facts["more_scopes"] = len(scopes[MOST_SCOPES:])
-        transport = DatedTransport(make_transport(settings))  # not in the loop, which its imports would hold up
+        transport = DatedTransport(make_transport(settings))  # made outside the loop, which its imports would block
         host.run(_check(settings, transport, scopes[:MOST_SCOPES], facts), fast=False)
     except BulkstopError as fault:
         facts["fault"] = str(fault)
@@ -57,9 +57,9 @@ def check(settings: Settings, scopes: Sequence[Scope] = ()) -> dict[str, object]
 
 
 def check_targets(settings: Settings, targets: ListedTargets) -> dict[str, object]:
-    """Return what a page of the list of each target tells, of all accounts at once; the first in the way is `fault`.
+    """Return the results of reading a page of each target's list, all accounts at once; the first error is `fault`.
 
-    Of an account at most MOST_SCOPES lists are asked for.
+    At most MOST_SCOPES lists of an account are read.
     """
     by_account: dict[tuple[str, str | None], list[Scope]] = {}
     for scope in targets.scopes:
@@ -112,7 +112,7 @@ def describe_settings(settings: Settings) -> CheckFacts:
 
 
 def describe_inputs(plan: Plan, settings: Settings) -> tuple[InputFacts, list[Scope]]:
-    """Return what `stop` would read of the inputs, and the lists that have its campaigns."""
+    """Return what `stop` would read of the inputs, and the scopes of its campaigns."""
     campaigns = [partial(plan.campaigns, account_id) for account_id in plan.accounts]
     first = islice((campaign for give in campaigns for campaign in give()), FIRST_IDS)
     scopes = list(dict.fromkeys(scope_of(campaign) for give in campaigns for campaign in give()))
@@ -131,7 +131,7 @@ def describe_inputs(plan: Plan, settings: Settings) -> tuple[InputFacts, list[Sc
 async def _check(
     settings: Settings, transport: "DatedTransport", scopes: Sequence[Scope], facts: dict[str, object]
 ) -> None:
-    """Add to the facts what the token says of itself, and a page of each list."""
+    """Add the claims of the token, and a page of each list, to the facts."""
     async with open_parts(replace(settings, attempts=1), connect=lambda _: transport) as parts:
         token = await parts.tokens.get()
         facts["is_renewable"] = not settings.token
@@ -169,9 +169,9 @@ async def _call(parts: Parts, scope: Scope, call: Call[T], perform: Perform | No
 
 
 async def _find_version(parts: Parts, transport: "DatedTransport", scope: Scope, failure: Attempt) -> ApiVersion | None:
-    """Return the version whose documented list path answers, where that of the settings failed otherwise than by load.
+    """Return the API version whose documented list path responds, if that of the settings failed for a reason but load.
 
-    Raises a BulkstopError when no call can be made any more.
+    Raises a BulkstopError when no further call can be made.
     """
     if failure.http_status is None or failure.outcome is Outcome.THROTTLED:
         return None
@@ -185,7 +185,7 @@ async def _find_version(parts: Parts, transport: "DatedTransport", scope: Scope,
 
 
 def _explain_version(settings: Settings, answering: ApiVersion) -> str:
-    """Say how to call the version that answers."""
+    """Return how to call the version that responds."""
     option, path = name_setting("api", answering), name_setting("list_path")
     if settings.list_path is None:
         return f"give {option}"
@@ -197,7 +197,7 @@ def _at(parts: Parts, transport: "DatedTransport", paths: Paths) -> Perform:
 
 
 async def _try_campaign(parts: Parts, scope: Scope, campaign_id: str) -> dict[str, str]:
-    """Say of the calls for one campaign, by their names, whether their paths answer."""
+    """Return for each call on one campaign, by name, whether its path responds."""
     status = await _call(parts, scope, status_call(scope, campaign_id))
     whole = await _call(parts, scope, get_call(scope, campaign_id))
     return {"status": _describe_reply(status), "get": _describe_reply(whole)}
@@ -218,7 +218,7 @@ def _describe_page(scope: Scope, page: Page | Attempt | None) -> ScopeFacts:
 
 
 class DatedTransport:
-    """Carries calls as another transport does, and notes how far this machine's clock is ahead of the service's."""
+    """Wraps a transport, and measures how far this machine's clock is ahead of the service's."""
 
     def __init__(self, transport: Transport) -> None:
         self.clock_s: float | None = None
@@ -236,7 +236,7 @@ class DatedTransport:
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = BODY, cap: int = BODY_CAP
     ) -> Response | TransportFailure:
-        """Make one exchange."""
+        """Make one exchange, and read its `Date` header."""
         response = await self._transport.post(target, headers, body, cap)
         if isinstance(response, Response) and response.date:
             self.clock_s = read_clock(response.date, time.time())
@@ -244,7 +244,7 @@ class DatedTransport:
 
 
 def read_clock(date: str, now: float) -> float | None:
-    """Return the seconds that `now` is ahead of a `Date` header; None when that is none."""
+    """Return the seconds that `now` is ahead of a `Date` header; None if the header is not a date."""
     try:
         when = parsedate_to_datetime(date)
     except (ValueError, IndexError, OverflowError):

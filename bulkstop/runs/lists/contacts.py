@@ -1,8 +1,8 @@
-"""Ask the service whether stopped campaigns still contact people.
+"""Checks whether stopped campaigns still contact people.
 
-The interaction details are those of an application, page by page, of at most seven days and, by what is documented, of
-ten pages after the first; what has more is asked for again in halves. Whether an offset counts pages or contacts is
-documented both ways, so that is told from what comes.
+Interaction details are read by application and page. A request covers at most seven days, and by the documentation ten
+pages after the first; a time with more contacts is halved and read again. The documentation says both that an offset
+counts pages and that it counts contacts, so this is detected from the responses.
 """
 
 import time
@@ -29,22 +29,22 @@ from bulkstop.text import format_count, printable
 T = TypeVar("T")
 
 LOOK_BACK_S = 1800.0
-"""How long before a stop a contact may have started that is to be seen lasting after it."""
+"""Seconds before a stop in which a contact may have started that lasts after it and is to be found."""
 DRAIN_S = 5.0
-"""How long after a stop a contact may start that was under way: it counts as one before."""
+"""Seconds after a stop in which a contact may start and still count as one in progress before it."""
 AHEAD_S = 60.0
-"""By how much the time asked for ends after the service's own time, and how far off the times of contacts may be."""
+"""Seconds that the requested time extends past the service's clock, and the tolerance for times of contacts."""
 MOST_DAYS_S = 6 * 24 * 3600.0
-"""The longest time asked for at once; the service gives at most seven days."""
+"""Longest time of one request in seconds; the service returns at most seven days."""
 MOST_OFFSET = 10
-"""The last page that the service gives, counted from 0."""
+"""The last page that the service returns, counted from 0."""
 MOST_CONTACTS = 200_000
-"""Contacts of the campaigns of one application that are kept."""
+"""Most contacts that are kept for the campaigns of one application."""
 SCOPE_NAME = "SmartAssist Analytics"
 
 
 class Window(NamedTuple):
-    """The time of which contacts are asked for, by when they started; whole seconds, both of them included."""
+    """The start times of the contacts to read, in unix seconds, both ends included."""
 
     begin_s: int
     end_s: int
@@ -52,23 +52,23 @@ class Window(NamedTuple):
 
 @dataclass(slots=True)
 class ServiceClock:
-    """By how many seconds this machine's clock is ahead of the service's, as the latest answer with a date has it."""
+    """Measures how many seconds this machine's clock is ahead of the service's, by the latest response with a date."""
 
     wall: Callable[[], float] = time.time
     ahead_s: float = 0.0
 
     def note(self, answer: Response | TransportFailure) -> None:
-        """Note the date of an answer."""
+        """Record the date of a response."""
         if isinstance(answer, Response):
             ahead_s = read_clock_ahead_s(answer, datetime.fromtimestamp(self.wall(), UTC))
             self.ahead_s = self.ahead_s if ahead_s is None else ahead_s
 
     def now_s(self) -> float:
-        """Return the service's time."""
+        """Return the service's time in unix seconds."""
         return self.wall() - self.ahead_s
 
     def watch(self, perform: Perform) -> Perform:
-        """Return what performs calls, and notes the date of each answer."""
+        """Return a `Perform` that also records the date of each response."""
 
         async def perform_and_note(call: Call[T], /) -> T | Attempt:
             def read(answer: Response | TransportFailure) -> T | Attempt:
@@ -82,7 +82,7 @@ class ServiceClock:
 
 @dataclass(slots=True)
 class _Application:
-    """The stopped campaigns of one application, by their ids and those of their instances, and their contacts."""
+    """The stopped campaigns of one application, their instances, and their contacts."""
 
     scope: Scope
     stops: dict[str, tuple[Scope, StopTime]] = field(default_factory=dict)
@@ -94,12 +94,12 @@ class _Application:
     faults: list[str] = field(default_factory=list)
 
     def add(self, scope: Scope, stops: Mapping[str, StopTime]) -> None:
-        """Add the campaigns of one type."""
+        """Add the campaigns of one scope."""
         self.stops |= {campaign_id: (scope, stop) for campaign_id, stop in stops.items()}
         self.instances |= list_instances(stops)
 
     def take(self, contact: Contact) -> None:
-        """Keep a contact of one of the campaigns, as it was told last, or that may be, as it names none."""
+        """Keep the latest state of a contact of these campaigns, or of one that names none and may be theirs."""
         campaign_id = contact.campaign_id or ""
         if campaign_id not in self.stops:
             campaign_id = self.instances.get(contact.instance_id or "", "")
@@ -110,7 +110,7 @@ class _Application:
 
 
 class ContactSurvey:
-    """Reads the contacts of all campaigns that were stopped, within the quota of each account."""
+    """Reads the contacts of all stopped campaigns, within the quota of each account."""
 
     def __init__(self, stops: StopTimes, clock: ServiceClock, concurrency: int = 8) -> None:
         self.calls = 0
@@ -122,7 +122,7 @@ class ContactSurvey:
             self._applications.setdefault((*scope[:3], scope.profile), _Application(scope)).add(scope, own)
 
     async def run(self, perform: Perform, caller_of: Callable[[Scope], Caller]) -> ContactFacts:
-        """Read them all; what ends that early is among the faults of what is found."""
+        """Read all contacts; an error that ends this early is among the faults of the result."""
         jobs = [
             (caller_of(each.scope), partial(self._read, each, perform, caller_of))
             for each in self._applications.values()
@@ -186,7 +186,7 @@ _GetPage = Callable[[Window, int], Awaitable[ContactPage | Attempt]]
 
 
 class _Reader:
-    """Reads the contacts of one application that started in a time, however many they are."""
+    """Reads all contacts of one application that started in a window."""
 
     def __init__(self, of: _Application, get: _GetPage, clock: ServiceClock) -> None:
         self._of = of
@@ -194,7 +194,7 @@ class _Reader:
         self._clock = clock
 
     async def read(self, window: Window) -> Attempt | str | None:
-        """Read all; return what kept it from that."""
+        """Read all contacts; return the failure, or None."""
         begin_s = window.begin_s
         while begin_s <= window.end_s:
             part = Window(begin_s, min(window.end_s, begin_s + int(MOST_DAYS_S)))
@@ -216,10 +216,10 @@ class _Reader:
         return first if first is not None else await self._read_part(Window(middle_s + 1, window.end_s))
 
     async def _read_pages(self, window: Window) -> Attempt | str | bool:
-        """Read the pages of a time; tell whether that were all, or return what kept it from that.
+        """Read the pages of a window; return whether these are all its contacts, or the failure.
 
-        The last page that the service gives comes second: where it is full there are more, and the others need not be
-        read.
+        The second request is for the last page that the service returns: if it is full there are more contacts, and the
+        pages between need not be read.
         """
         seen, step, numbers = set[str](), 1, [0]
         while numbers:
@@ -246,7 +246,7 @@ class _Reader:
         return True
 
     def _take(self, contacts: list[Contact], window: Window) -> str | None:
-        """Keep contacts; say what is wrong with them."""
+        """Keep contacts; return what is wrong with them, or None."""
         for contact in contacts:
             if fault := _find_elsewhere(contact, window, self._clock.now_s()):
                 return f"{fault}: its times may be in another time zone"
@@ -257,7 +257,7 @@ class _Reader:
 
 
 def _find_elsewhere(contact: Contact, window: Window, now_s: float) -> str | None:
-    """Say why a contact is not one of the time that was asked for; one that began before may last into it."""
+    """Return why a contact is outside the requested window; one that started before may last into it."""
     start_s, end_s = contact.started_s, contact.ended_s
     if start_s is None:
         return None
@@ -270,7 +270,7 @@ def _find_elsewhere(contact: Contact, window: Window, now_s: float) -> str | Non
 
 
 def _find_calling(of: _Application, ahead_s: float, now_s: float) -> Iterator[Calling]:
-    """Yield the campaigns of which contacts started after the stop, or last."""
+    """Yield the campaigns with contacts that started after the stop, or that last."""
     by_campaign: dict[str, list[Contact]] = {}
     for campaign_id, contact in of.contacts.values():
         by_campaign.setdefault(campaign_id, []).append(contact)
@@ -300,7 +300,7 @@ def _list_ends(of: _Application, ahead_s: float, now_s: float) -> Iterator[float
 
 
 def _find_faults(of: _Application, ahead_s: float, now_s: float) -> Iterator[str]:
-    """Yield why contacts prove nothing though they were read."""
+    """Yield reasons why the contacts that were read prove nothing."""
     name, first_s = _describe_application(of.scope), min(_list_stops(of, ahead_s, now_s), default=0.0)
     if count := sum(contact.started_s is None for _, contact in of.contacts.values()):
         yield f"{name}: the times of {format_count(count, 'contact')} cannot be read"

@@ -1,4 +1,4 @@
-"""Write down the campaigns that run now, as an input for `stop`."""
+"""Lists the campaigns that run now, as an input for `stop`."""
 
 import asyncio
 import time
@@ -32,15 +32,15 @@ from bulkstop.text.likeness import compile_pattern
 
 T = TypeVar("T")
 Place = tuple[str, str, str]
-"""A profile, whose host may be another, an account, a stream, and the id of a campaign in it."""
+"""Identifies a campaign: its profile, whose host may differ, account, stream and id."""
 RUNNING = "running"
-"""The word for all that may run now, in whatever state, and what is looked for unless it is said."""
+"""The word for every status that may run now; the default."""
 ANY_STATUS = "all"
-"""The word for campaigns in any state."""
+"""The word for any status."""
 
 
 NAMED = 5
-"""Campaigns that a note names; the others are counted."""
+"""Number of campaigns that a note names; the others are counted."""
 
 
 def discover(
@@ -54,12 +54,11 @@ def discover(
     rests: OnRest = ignore_rest,
     hours: OnCost | None = None,
 ) -> Discovery:
-    """Read the lists of the settings' account and stream; `name` is a pattern (`Promo*`) that names must match.
+    """List the campaigns of the settings' account and stream; `name` is a pattern (`Promo*`) for their names.
 
-    With `targets` it reads the lists of these instead: then one that cannot be read keeps none of the others.
-    With `hours`, which are told what that takes, the calling hours of what was found are read as well.
-    One of the `signals` ends it at once.
-    Raises a BulkstopError, SettingsError for one, when no call could be made at all.
+    `targets` lists these instead; one that cannot be read does not affect the others. `hours` receives the cost of
+    reading calling hours, which are then read as well. One of the `signals` ends the listing at once. Raises a
+    BulkstopError, such as SettingsError, when no call could be made at all.
     """
     scopes = list_scopes(settings, types) if targets is None else targets.scopes
 
@@ -78,12 +77,12 @@ async def run_listing(
     signals: Sequence[int],
     targets: ListedTargets | None = None,
 ) -> Discovery:
-    """Open what calls need, and have lists read; one of the `signals` ends it at once."""
+    """Open the parts for calls and read lists; one of the `signals` ends this at once."""
     shutdown = Shutdown(grace_s=0.0, lost="nothing was written", observe=log_event)
     with handle_signals(shutdown, signals):
         try:
             async with open_parts(settings, None if targets is None else Hooks(others=targets.others)) as parts:
-                await parts.check_credentials()  # without credentials there is nothing to begin with
+                await parts.check_credentials()  # without credentials no call can succeed
                 return await read(parts)
         except asyncio.CancelledError:
             if shutdown.signum is None:
@@ -98,9 +97,10 @@ async def read_discovery(
     name: str | None,
     rests: OnRest = ignore_rest,
 ) -> Discovery:
-    """Read the lists of these scopes, of all accounts at once.
+    """Read the lists of these scopes, all accounts at once.
 
-    What keeps one from being read to its end is the `fault` of what is found; of several targets others can be read.
+    An error that keeps a list from being read completely is the `fault` of the result; with several targets, the others
+    are still read.
     """
     began, accounts = time.monotonic(), parts.accounts.of_run(rests=rests)
     try:
@@ -117,7 +117,7 @@ async def read_discovery(
 
 
 def has_targets(parts: Parts) -> bool:
-    """Tell whether several targets are listed, of which one that cannot be read keeps none of the others."""
+    """Tell whether several targets are listed, so that one that cannot be read does not affect the others."""
     return parts.hooks.others is not None
 
 
@@ -129,9 +129,9 @@ async def find_campaigns(
     statuses: str | Iterable[str] = RUNNING,
     priorities: str | int | Iterable[int] = (),
 ) -> list[Campaign]:
-    """Return the campaigns that run now; each filter is a text of the command line, or what it lists.
+    """Return the campaigns that run now; a filter is a text as on the command line, or a sequence.
 
-    Raises SettingsError for one that is none, and what keeps a list from being read to its end.
+    Raises SettingsError for an invalid filter, and the error that keeps a list from being read completely.
     """
     wanted = make_filter(_read("statuses", parse_statuses, statuses), _read("priorities", parse_priorities, priorities))
     kinds = _read("types", parse_types, () if types is None else types) or choose_types(parts.settings)
@@ -156,18 +156,18 @@ async def find_campaigns(
 
 
 def parse_types(text: str) -> tuple[CampaignType, ...]:
-    """Read campaign types: `voice`, `sms` or `voice,sms`."""
+    """Return campaign types, from `voice`, `sms` or `voice,sms`."""
     return tuple(dict.fromkeys(parse_campaign_type(part) for part in _split(text)))
 
 
 def parse_statuses(text: str) -> tuple[str, ...]:
-    """Read statuses, in any letter case, also `running` and `all`; one that is not documented is taken as it is."""
+    """Return statuses, in any letter case, also `running` and `all`; an undocumented one is kept unchanged."""
     known = {status.lower(): status for status in (*STATUSES, RUNNING, ANY_STATUS)}
     return tuple(dict.fromkeys(known.get(part.lower(), part) for part in _split(text)))
 
 
 def make_filter(statuses: Sequence[str] = (RUNNING,), priorities: Sequence[int] = ()) -> ListFilter:
-    """Return which campaigns are asked for by these words; without a status those in any."""
+    """Return the filter for these words; without a status it accepts any."""
     if ANY_STATUS in statuses:
         return ListFilter((), tuple(priorities))
     named = tuple(status for status in statuses if status != RUNNING)
@@ -175,7 +175,7 @@ def make_filter(statuses: Sequence[str] = (RUNNING,), priorities: Sequence[int] 
 
 
 def parse_priorities(text: str) -> tuple[int, ...]:
-    """Read priorities from 1 to 5: `1` or `1,2`."""
+    """Return priorities from 1 to 5, from `1` or `1,2`."""
     parts = _split(text)
     if not set(parts) <= set("12345"):
         raise ValueError(f"{text!r} is not a list of priorities from 1 to 5 such as 1,2")
@@ -190,7 +190,7 @@ def _split(text: str) -> list[str]:
 
 
 def _read(name: str, parse: Callable[[str], tuple[T, ...]], value: object) -> tuple[T, ...]:
-    # bytes would be a list of numbers, which find nothing: as if nothing ran
+    # bytes would be read as numbers that match nothing, as if nothing ran
     values = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
     for each in values:
         if isinstance(each, bool) or not isinstance(each, str | int):
@@ -203,12 +203,12 @@ def _read(name: str, parse: Callable[[str], tuple[T, ...]], value: object) -> tu
 
 
 def choose_types(settings: Settings) -> tuple[CampaignType, ...]:
-    """Return the type that a profile names, else both."""
+    """Return the type that the settings name, else both."""
     return tuple(CampaignType) if settings.type is None else (settings.type,)
 
 
 def list_scopes(settings: Settings, types: Sequence[CampaignType]) -> list[Scope]:
-    """Return the lists of the settings' account and stream; raises SettingsError when these are not given."""
+    """Return the scopes of the settings' account and stream; raises SettingsError if these are missing."""
     account_id = settings.account_id or _refuse_missing("account_id")
     stream_id = settings.stream_id or _refuse_missing("stream_id")
     iid = settings.iid or stream_id
@@ -231,10 +231,10 @@ def make_discovery(
     is_apart: bool = False,
     account_of: Callable[[Scope], str] = attrgetter("account_id"),
 ) -> Discovery:
-    """Return what a roster has of names that match a pattern: each campaign once, the row that may call somebody.
+    """Return the roster's campaigns whose names match, each once; of two rows, the one that may call somebody.
 
-    If the lists were read as a whole (`is_whole`), what is left out is counted. If they are those of several targets
-    (`is_apart`), one that could not be read is named beside what the others have. `account_of` tells accounts apart
+    `is_whole` says that whole lists were read, so that what is left out is counted. `is_apart` says that they are lists
+    of several targets, so that one that could not be read is named beside the others. `account_of` tells apart accounts
     that have the same id at two hosts.
     """
 
@@ -281,13 +281,13 @@ def _describe_stream(scope: Scope) -> str:
 
 
 def _count_states(statuses: Iterable[str]) -> dict[str, int]:
-    """Count states, the documented ones by their documented spelling."""
+    """Count statuses; the spelling of the documentation replaces other letter cases."""
     known = {status.lower(): status for status in STATUSES}
     return dict(Counter(known.get(status.lower(), status) or UNTOLD for status in statuses))
 
 
 def _list_unusual(rows: Iterable[tuple[Scope, ListedCampaign]]) -> Iterable[str]:
-    """Say what is listed although nobody documented its state, and what is no usual campaign."""
+    """Yield notes on campaigns with undocumented statuses, and on unusual ones."""
     items = [item for _, item in rows]
     documented = {status.lower() for status in STATUSES}
     odd = _count_states(item.status or "" for item in items if (item.status or "").lower() not in documented)

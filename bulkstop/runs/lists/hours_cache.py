@@ -1,4 +1,4 @@
-"""The calling hours that were read before: they count until the service says that their campaign has changed since."""
+"""A cache of calling hours, each valid until the service reports a change of its campaign."""
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -15,15 +15,15 @@ from bulkstop.redact import REDACTOR
 
 FILE = "calling-hours.json"
 VERSION = 1
-"""Of the file, and of how calling hours are read: what another one has written may mean something else."""
+"""Version of the file and of how calling hours are read; files of other versions are ignored."""
 KEPT = 20_000
-"""Campaigns whose calling hours are kept; those that were not looked for the longest are forgotten."""
+"""Number of campaigns in the cache; the least recently used ones are dropped."""
 MOST_BYTES = 64 * 1024 * 1024
 _MINUTES = 24 * 60
 
 
 class Key(NamedTuple):
-    """A campaign of a service, and when it changed last, as the service's list says."""
+    """A campaign of a service, and when it last changed, as the service's list says."""
 
     host: str
     account_id: str
@@ -33,9 +33,9 @@ class Key(NamedTuple):
 
 
 class HoursCache:
-    """Has what was read before, and keeps what is read now. `note` says in a line why nothing is known, if it could be.
+    """Calling hours read before, and those read now; `note` says why the file could not be read, if so.
 
-    A place that cannot be read or written costs calls, and nothing else.
+    A cache that cannot be read or written costs additional calls, and nothing else.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -45,19 +45,19 @@ class HoursCache:
         self._used: dict[Key, Hours] = {}
 
     def find(self, key: Key) -> Hours | None:
-        """Return what is known of a campaign that has not changed since; None for nothing."""
+        """Return the calling hours of a campaign that has not changed since; None if there are none."""
         if (hours := self._known.get(key)) is not None:
             self._used[key] = hours
         return hours
 
     def add(self, key: Key, hours: Hours) -> None:
-        """Keep what was read of a campaign, unless there is something secret in it."""
+        """Store the calling hours of a campaign, unless they contain a secret."""
         text = "\n".join([*key, hours.fault or "", hours.found.timezone if hours.found else ""])
         if REDACTOR.redact(text) == text:
             self._used[key] = hours._replace(allowance=None)
 
     def save(self) -> str | None:
-        """Replace the file, private to the user, what was used now first; return why it could not be written."""
+        """Replace the file, private to the user, latest used entries first; return the error, or None."""
         if self._path is None:
             return "the calling hours are not kept for the next time: no home directory"
         campaigns = {key[:-1] for key in self._used}
@@ -69,7 +69,7 @@ class HoursCache:
             write_atomically(self._path, [data])
         except OSError as error:
             return f"the calling hours are not kept for the next time: {self._path}: {error.strerror}"
-        except TypeError:  # half a surrogate pair
+        except TypeError:  # a lone surrogate
             return "the calling hours are not kept for the next time: no JSON can hold the id of a campaign"
         return None
 
@@ -100,7 +100,7 @@ class HoursCache:
 
 
 def find_path() -> Path | None:
-    """Return where calling hours are kept; None where the user has no home directory."""
+    """Return the path of the cache; None without a home directory."""
     state = find_state_folder()
     return None if state is None else state / "bulkstop" / FILE
 
@@ -113,7 +113,7 @@ def _to_entry(key: Key, hours: Hours) -> dict[str, object]:
 
 
 def _read_entry(entry: object) -> tuple[Key, Hours] | None:
-    """Read an entry; None for what this version has not written."""
+    """Return an entry; None if this version has not written it."""
     match entry:
         case {"timezone": None, "windows": None, "fault": str() | None as fault, **names}:
             key, hours = _read_key(names), Hours(fault=fault)

@@ -1,13 +1,13 @@
-"""The campaigns of a service, page by page, while they change.
+"""Reads a list of campaigns page by page while it changes.
 
-A list that is read in pages shifts: a campaign that leaves it moves all behind it one place forward, and what stood at
-the edge of the next page would be skipped. So each page begins at the last campaign of the one before. If none of its
-campaigns is known, too much has left, and the reading goes back until it is tied to what was read. Hence every campaign
-that belongs to the list from the beginning of the reading to its end is found, whatever the others do.
+Pages shift: when a campaign leaves the list, all behind it move forward one place, and the first one of the next page
+would be skipped. So each page begins at the last campaign of the page before. If none of its campaigns is known, too
+many have left, and the reading goes back until a page overlaps what was read. Hence it finds every campaign that is in
+the list from the beginning of the reading to its end.
 
-A campaign that pages have in common, or a later reading gives again, is as it was last. One that stands twice in the
-list itself, on a page or behind what its page has in common with the one before, has two rows at one moment: of these
-the one that may call somebody counts, to the end of the reading.
+A campaign that pages share, or that a later reading returns again, has its latest state. One that the list itself has
+twice, on a page or after the rows that the page shares with the one before, has two rows at one moment: of these, the
+row that may call somebody counts, until the end of the reading.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -25,35 +25,34 @@ from bulkstop.runs.lists.states import RUNNING_STATUSES, combine, runs_now, stat
 from bulkstop.text import format_count
 
 READINGS = 3
-"""How often a list is read until it gives as many campaigns as the service counts."""
+"""Most readings of a list, until it returns as many campaigns as the service counts."""
 IDLE_PAGES = 2
-"""Pages in a row that may bring nothing new at the far end, before the service is taken to repeat itself."""
+"""Pages in a row without a new campaign at the far end, after which the service is assumed to repeat itself."""
 PAGES_COUNTED = 200
-"""Pages that are counted one by one; a longer list is taken to go on so."""
+"""Pages that are counted one by one; the count of a longer list is extrapolated."""
 LEAST_PAGE = 3
-"""The shortest pages with which a list can be read: the next one has to overlap, and to bring something."""
+"""Least page length with which a list can be read: a page must overlap the one before and bring a new row."""
 SPARE_CALLS = 64
-"""Calls of one reading beyond two for each page's worth of campaigns."""
+"""Calls of one reading beyond two for each full page of campaigns."""
 MOST_BYTES = 128 * 1024 * 1024
-"""The memory that one list may take: that of about 200,000 campaigns; a service could feed one without end."""
+"""Memory for one list in bytes, about 200,000 campaigns, because a service could return an endless list."""
 MOST_BYTES_IN_ALL = 4 * MOST_BYTES
-"""The memory that lists may take together which are read for one purpose."""
+"""Memory in bytes for the lists that are read together."""
 ROW_BYTES = 200
-"""What a campaign takes beside its texts: its places in tables."""
+"""Memory of a campaign in bytes besides its texts."""
 
 OnPage = Callable[[Scope, int, int | None], object]
-"""Called after each page with the scope, the campaigns seen so far, and how many the service counts."""
+"""Called after each page with the scope, the campaigns seen so far, and the service's count."""
 Enough = Callable[[Sequence[ListedCampaign]], bool]
-"""Given the campaigns of each page as they are known by then, wanted or not; says whether no more need be read."""
+"""Gets the campaigns of each page in their state so far, wanted or not; returns True to end the reading."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListFilter:
-    """Which campaigns of a scope are asked for: those in one of the statuses, with one of the priorities; empty is any.
+    """Selects campaigns of a scope by status and priority; an empty field accepts any.
 
-    The letter case of a status does not matter to us; the service is asked with the one given. With `running` all that
-    may run now are wanted as well, in whatever status: the service is asked for its whole list, or, if `is_narrow`, for
-    the documented statuses alone.
+    Statuses are compared in any letter case, but sent to the service as given. `running` also selects every status that
+    may run now; for this the service is asked for its whole list or, if `is_narrow`, only for the documented statuses.
     """
 
     statuses: tuple[str, ...] = ()
@@ -62,7 +61,7 @@ class ListFilter:
     is_narrow: bool = False
 
     def fits(self, item: ListedCampaign) -> bool:
-        """Tell whether a campaign is wanted: a service may not heed what it is asked for."""
+        """Tell whether a campaign is selected; a service may ignore the filter of a request."""
         return self._fits_status(item) and (not self.priorities or item.priority in self.priorities)
 
     def _fits_status(self, item: ListedCampaign) -> bool:
@@ -72,12 +71,12 @@ class ListFilter:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the service is asked for its whole list, though not all of that is wanted."""
+        """Whether the service is asked for its whole list, although only a part is selected."""
         return self.running and not self.is_narrow
 
     @property
     def asked(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """The statuses and priorities that the service is asked for; those of a whole list are told apart here."""
+        """The statuses and priorities in the request; both are empty for a whole list, which is filtered here."""
         if self.is_whole:
             return (), ()
         return (*(RUNNING_STATUSES if self.running else ()), *self.statuses), self.priorities
@@ -85,11 +84,11 @@ class ListFilter:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a scope's list gave: each wanted campaign by its id, and a line for each that cannot be used.
+    """The result of reading a scope's list: the selected campaigns by id, and a line for each unusable one.
 
-    With a `failure` the list was not read completely; with a `doubt` it was, but may lack what came or went meanwhile.
-    `doubled` counts the campaigns that stand more than once in the list. Of a whole list `rest` has the status of each
-    campaign that is not wanted.
+    With a `failure` the list was not read completely; with a `doubt` it was, but may lack campaigns that came or went
+    meanwhile. `doubled` counts the campaigns that the list has more than once. `rest` has the status of each campaign
+    of a whole list that was not selected.
     """
 
     scope: Scope
@@ -103,17 +102,17 @@ class Listing:
 
 
 class Allowance:
-    """The memory that is left for lists which are read for one purpose."""
+    """The memory left for the lists that are read together."""
 
     def __init__(self) -> None:
         self.left = MOST_BYTES_IN_ALL
 
 
 class DiscardAll(ListFilter):
-    """Lets a reading keep none of its campaigns, where each page is looked at as it comes."""
+    """A filter that keeps no campaign, for a reading whose pages are examined as they come."""
 
     def fits(self, item: ListedCampaign) -> bool:
-        """Want none."""
+        """Return False."""
         return False
 
 
@@ -128,9 +127,9 @@ async def read_listing(
     any_id: bool = True,
     allowance: Allowance | None = None,
 ) -> Listing:
-    """Read the list of one scope; without `any_id` campaigns with ids that cannot be sent are left out.
+    """Read the list of one scope; without `any_id`, omit campaigns whose ids cannot be sent.
 
-    A list that takes more memory than `allowance` has left cannot be read completely.
+    A list that needs more memory than `allowance` has left is not read completely.
     """
     caller = caller_of(scope)
     reading = _Reading(scope, perform, caller, wanted, on_page, enough, allowance or Allowance(), any_id=any_id)
@@ -138,7 +137,7 @@ async def read_listing(
 
 
 class _Reading:
-    """Reads one list, again if need be."""
+    """Reads one list, several times if needed."""
 
     def __init__(
         self,
@@ -161,9 +160,7 @@ class _Reading:
         self._enough = enough
         self._allowance = allowance
         self._any_id = any_id
-        self._items: dict[
-            str, ListedCampaign
-        ] = {}  # also those that are not wanted, which a service may give all the same
+        self._items: dict[str, ListedCampaign] = {}  # includes campaigns that the filter rejects
         self._doubled: set[str] = set()
         self._unusable: dict[str, None] = {}
         self._bytes = 0
@@ -172,7 +169,7 @@ class _Reading:
         self._calls = 0
 
     async def read(self) -> Listing:
-        """Read until as many campaigns were seen as the service counts, or another reading brings no more."""
+        """Read until all campaigns that the service counts were seen, or another reading brings no more."""
         for number in range(READINGS):
             before = self._seen
             last = await _Pass(self).run()
@@ -190,7 +187,7 @@ class _Reading:
         return self._make_listing(doubt=f"the list kept changing in {READINGS} readings; try again")
 
     async def get_page(self, start: int) -> tuple[PageRange, Page | Attempt]:
-        """Get the page that holds row number `start`."""
+        """Return the page with row number `start`, and the range that was requested."""
         at = find_page(start, self._most)
         self._calls += 1
         call = list_call(self._scope, at, *self._wanted.asked, any_id=self._any_id)
@@ -198,12 +195,13 @@ class _Reading:
         if isinstance(page, Page):
             self._longest = max(self._longest, page.rows)
             if at.skip == 0 and _may_go_on(page) and LEAST_PAGE <= page.rows < at.limit:
-                # The service gives no longer pages, unless one was longer: then the list is short by now.
+                # This seems to be the service's longest page, unless another page was longer: then the list is short by
+                # now.
                 self._most = min(PAGE, self._longest)
         return at, page
 
     def add(self, page: Page, doubled: Set[str]) -> None:
-        """Keep what a page brings; of a campaign that is met again the latest, unless it is `doubled`."""
+        """Keep the campaigns of a page; a known campaign gets its latest state, unless it is `doubled`."""
         self._doubled |= doubled
         for item in page.items:
             self._keep(item)
@@ -216,17 +214,17 @@ class _Reading:
 
     @property
     def pages_kept(self) -> int:
-        """How many pages what is kept would fill."""
+        """The number of pages that the kept campaigns would fill."""
         return self._seen // self._most
 
     @property
     def is_full(self) -> bool:
-        """Tell whether no more can be kept."""
+        """Tell whether no more campaigns can be kept."""
         return self.is_full_alone or self._allowance.left < 0
 
     @property
     def is_full_alone(self) -> bool:
-        """Tell whether this list takes as much as one may."""
+        """Tell whether this list has used the memory of one list."""
         return self._bytes > MOST_BYTES
 
     @property
@@ -240,7 +238,7 @@ class _Reading:
         elif item.campaign_id in self._doubled:
             item = combine(known, item)
         if not self._wanted.fits(item) and state_of(item) is State.NOT_RUNNING:
-            item = item.without_texts()  # nobody will read them
+            item = item.without_texts()  # they are not needed
         self._items[item.campaign_id] = item
 
     def _charge(self, size: int) -> None:
@@ -252,7 +250,7 @@ class _Reading:
         items = {key: item for key, item in self._items.items() if is_usable and self._wanted.fits(item)}
         rest = self._list_rest(items) if is_usable and self._wanted.is_whole else {}
         kept = sum(map(_size_of, items.values())) + ROW_BYTES * len(rest)
-        self._charge(kept - self._bytes)  # what is not in the listing is free again
+        self._charge(kept - self._bytes)  # campaigns outside the listing free their memory
         return Listing(self._scope, items, tuple(self._unusable), self._calls, doubt, failure, len(self._doubled), rest)
 
     def _list_rest(self, items: Mapping[str, ListedCampaign]) -> dict[str, str]:
@@ -260,7 +258,7 @@ class _Reading:
 
 
 class _Pass:
-    """One way through a list, from its first page to its last."""
+    """One pass through a list, from its first page to its last."""
 
     def __init__(self, reading: _Reading) -> None:
         self._reading = reading
@@ -296,7 +294,7 @@ class _Pass:
                 start = max(0, at.skip - back)
 
     def _take(self, page: Page, *, is_ahead: bool) -> bool:
-        """Keep a page that is tied to what was read; tell whether it brings anything."""
+        """Keep a page that overlaps what was read; return whether it has new rows."""
         before, doubled = len(self._met), _find_doubled(page, self._met if is_ahead else frozenset(), self._last)
         self._last = page.items[-1].campaign_id if is_ahead and page.items else self._last
         self._met.update(_list_keys(page))
@@ -307,7 +305,7 @@ class _Pass:
         self._calls += 1
         if is_new:
             self._idle = 0
-        elif start >= self._far:  # what lies before was read already, so it brings nothing new
+        elif start >= self._far:  # pages before the far end were read already, and bring nothing new
             self._idle += 1
         self._far = max(self._far, start)
         too_many = self._calls > SPARE_CALLS + 2 * self._reading.pages_kept
@@ -323,7 +321,7 @@ class _Pass:
 
 
 def count_pages(total: int, most: int) -> int:
-    """Return the calls that reading a list of `total` campaigns takes, where nothing changes and none fails."""
+    """Return the calls that reading a list of `total` campaigns takes, without changes or failures."""
     start = pages = 0
     while True:
         at = find_page(start, most)
@@ -335,21 +333,21 @@ def count_pages(total: int, most: int) -> int:
 
 
 def _size_of(item: ListedCampaign) -> int:
-    """Return the memory that a campaign takes."""
+    """Return the memory of a campaign in bytes."""
     return ROW_BYTES + getsizeof(item) + sum(getsizeof(text) for text in item if isinstance(text, str))
 
 
 def _may_go_on(page: Page) -> bool:
-    """Tell whether more may follow a page."""
+    """Tell whether a page may be followed by another."""
     return page.more or not page.is_known
 
 
 def _is_last(page: Page, at: PageRange, start: int, *, is_new: bool, is_repeated: bool) -> bool:
-    """Tell whether nothing is behind a page that was asked for row number `start`, the last one that was known.
+    """Tell whether the list ends with a page that was requested from the last known row, number `start`.
 
-    What brings something new is the last as it says so; where nothing says how far the list goes, a service may give
-    less than it is asked for, and the end is what brings nothing new. Of that, a promise of more is none, but where
-    nobody counts, a page that was given before, with more on it than the known row, is an earlier one, given again.
+    A page with new rows ends the list if it says so. Where the service does not tell the length of the list, it may
+    return short pages, and the end is a page without new rows, even if that promises more. Without a total, such a page
+    is not the end if it is a repeated one with more rows than the known row: that is an earlier page.
     """
     if is_new:
         return not _may_go_on(page)
@@ -370,10 +368,10 @@ def _list_ids(page: Page) -> Iterable[str]:
 
 
 def _find_doubled(page: Page, met: Set[str], last: str | None) -> set[str]:
-    """Return the campaigns that the list has twice: on this page, or met before and here again behind the common ones.
+    """Return the campaigns that the list has twice: on this page, or seen before and again after the shared rows.
 
-    What a page has in common with those before it ends with the `last` of these, or where that has left, with one that
-    is new.
+    The rows that a page shares with those before it end with their `last` campaign or, where that has left, before the
+    first new one.
     """
     doubled, here, is_behind = set[str](), set[str](), False
     for key in _list_ids(page):

@@ -1,4 +1,4 @@
-"""What the lists of many scopes say of campaigns: read once, by account, and asked as often as need be."""
+"""A roster: the lists of several scopes, read once, by account."""
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from bulkstop.runs.lists.listing import Allowance, ListFilter, Listing, read_lis
 from bulkstop.runs.lists.states import scope_of
 
 SIDE_BY_SIDE = 8
-"""Accounts whose lists are read at the same time."""
+"""Accounts whose lists are read concurrently."""
 
 Job = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """The listings of scopes; of a campaign it has what the list of its own scope says."""
+    """The listings of scopes; it finds a campaign in the list of the campaign's own scope."""
 
     listings: Mapping[Scope, Listing]
 
     def rows(self) -> Iterator[tuple[Scope, ListedCampaign]]:
-        """Yield every campaign of every list with the scope of that list."""
+        """Yield every campaign of every list with its scope."""
         return ((scope, item) for scope, listing in self.listings.items() for item in listing.items.values())
 
     def find(self, campaign: Campaign) -> ListedCampaign | None:
-        """Return what the list has of a campaign; None when it has none such."""
+        """Return the list entry of a campaign; None if its list has none."""
         listing = self.listings.get(scope_of(campaign))
         return None if listing is None else listing.items.get(campaign.campaign_id)
 
@@ -43,11 +43,11 @@ async def read_roster(
     keep: Callable[[Listing], Listing] = lambda listing: listing,
     all_at_once: bool = False,
 ) -> Roster:
-    """Read the list of each scope once: of some accounts side by side, those of each one after the other.
+    """Read the list of each scope once: accounts concurrently, the lists of one account in sequence.
 
-    With `all_at_once` no list waits for another, so that an account which is slow to answer takes no longer for many.
-    A list that cannot be read, or takes too much memory together with the others, has its failure in its listing. Of
-    each the roster has what `keep` makes of it. Raises a BulkstopError when no call can be made any more.
+    With `all_at_once` the number of concurrent accounts has no limit, so that a slow account does not delay others. A
+    list that cannot be read, or needs too much memory together with the others, has a failure in its listing. The
+    roster has what `keep` returns for each listing. Raises a BulkstopError when no further call can be made.
     """
     listings, allowance = dict[Scope, Listing](), Allowance()
 
@@ -65,10 +65,10 @@ async def read_roster(
 
 
 async def run_by_account(jobs: Iterable[tuple[Hashable, Job]], concurrency: int) -> None:
-    """Carry out jobs of accounts: those of an account one after the other, at most `concurrency` accounts side by side.
+    """Run jobs by account: those of one account in sequence, at most `concurrency` accounts concurrently.
 
-    An account is told by what stands before its jobs: its name, or what makes its calls.
-    What one of them raises ends the others and is raised.
+    The key of a job identifies its account: a name, or the caller of the account. An error of one job ends the others
+    and is raised.
     """
     by_account: dict[Hashable, list[Job]] = {}
     for account, job in jobs:

@@ -1,8 +1,8 @@
-"""List what runs as the first step of a stop: what is known to run at once, the rest with the quota that is left.
+"""Lists what runs as the first step of a stop: documented statuses first, the rest within the quota that is left.
 
-A list of thousands takes longer to read than what runs in it takes to stop. So the service is first asked for the
-documented states of campaigns that run, which are a page or two; then as much of its whole list is read as the quota
-leaves when each campaign found has its stop, for undocumented states. What was not looked at is said.
+Reading a list of thousands takes longer than stopping what runs in it. So the service is first asked for the documented
+statuses of running campaigns, a page or two; then as much of the whole list is read, for undocumented statuses, as the
+quota leaves after a stop for each campaign found. What was not read is reported.
 """
 
 import asyncio
@@ -37,22 +37,22 @@ from bulkstop.text.likeness import compile_pattern
 T = TypeVar("T")
 
 LOOK_ON_S = 30.0
-"""The longest that stops wait while the rest of the lists is read."""
+"""Longest time in seconds that stops wait for the rest of the lists."""
 LATEST_S = 30.0
-"""How long the stops of all targets wait for the first lists of the slowest; what is not read by then is named."""
+"""Seconds that the stops of all targets wait for the slowest first list; lists not read by then are named."""
 LONGEST_WAIT_S = 2.0
-"""A longer wait for a place in the quota means that none is left."""
+"""A wait in seconds for a place in the quota beyond which none is considered free."""
 
 
 UNREAD_NAMED = 6
-"""Lists that are named one by one of those that were left alone; more of them are counted."""
+"""Number of unread lists that are named; further ones are counted."""
 
 SPARE = 20
-"""Stops for each of which one more call is kept, in case that one of them is tried again."""
+"""Number of stops for which one additional call is reserved, in case one needs another attempt."""
 
 
 class Found(NamedTuple):
-    """What was found, and what the accounts may still do after the calls that it took."""
+    """The campaigns found, and what the accounts may still do after these calls."""
 
     discovery: Discovery
     accounts: Accounts | None = None
@@ -68,10 +68,10 @@ def find_running(
     signals: Sequence[int] = (),
     rests: OnRest = ignore_rest,
 ) -> Found:
-    """List what is wanted in the settings' account and stream, before it is stopped; `name` is a pattern.
+    """List the selected campaigns of the settings' account and stream before a stop; `name` is a pattern.
 
-    With `targets` it is what these have, all accounts at once. One of the `signals` ends it at once.
-    Raises a BulkstopError when no call could be made at all.
+    With `targets` it lists these, all accounts at once. One of the `signals` ends it at once. Raises a BulkstopError
+    when no call could be made at all.
     """
     scopes = list_scopes(settings, types) if targets is None else targets.scopes
     accounts: list[Accounts] = []
@@ -91,9 +91,9 @@ async def list_target(
     name: str | None = None,
     rests: OnRest = ignore_rest,
 ) -> Discovery:
-    """List what is wanted in these scopes, with the credentials and the quota of one target.
+    """List the selected campaigns of these scopes, with the credentials and the quota of one target.
 
-    What was found counts although a list could not be read completely: that is then the `fault`.
+    Campaigns found count even if a list could not be read completely; the reason is then the `fault`.
     """
     began, drained = time.monotonic(), asyncio.Event()
     accounts = parts.accounts.of_run(drained=drained, rests=rests)
@@ -129,9 +129,9 @@ async def list_target(
 
 
 class _Rest(NamedTuple):
-    """What a second reading of a list gave, the calls it took, how many campaigns it saw, and the service counts.
+    """The second reading of a list: its calls, the campaigns it saw, and the service's count.
 
-    Of a list that was not read completely `odd` are those that the service counts in undocumented states.
+    For a list that was not read completely, `odd` is the service's count of campaigns in undocumented statuses.
     """
 
     listing: Listing | None = None
@@ -143,13 +143,13 @@ class _Rest(NamedTuple):
 
 
 class _LookOn:
-    """Reads whole lists as far as the quota goes when what was found has its stops."""
+    """Reads whole lists, within the quota that is left after the stops of the campaigns found."""
 
     def __init__(
         self, parts: Parts, wanted: ListFilter, first: ListFilter, roster: Roster, stops: Mapping[Scope, int]
     ) -> None:
         self._parts = parts
-        self._is_apart = has_targets(parts)  # then a list that failed is named, and costs no more calls
+        self._is_apart = has_targets(parts)  # a failed list is then named, and gets no more calls
         self._wanted = wanted
         self._first = first
         self._roster = roster
@@ -158,7 +158,7 @@ class _LookOn:
         self._rest: dict[Scope, _Rest] = {}
 
     async def read(self) -> Mapping[Scope, _Rest]:
-        """Return what each scope's list has beyond what was found."""
+        """Return for each scope what its list has besides the campaigns found."""
         by_account: dict[str, list[Scope]] = {}
         failed = {scope for scope, one in self._roster.listings.items() if self._is_apart and one.failure}
         for scope in (each for each in self._stops if each not in failed):
@@ -170,7 +170,7 @@ class _LookOn:
     async def _read_account(self, account_id: str, scopes: Sequence[Scope]) -> None:
         stops = sum(self._stops[scope] for scope in scopes)
         left = await _count_room(self._parts.accounts, account_id) - stops - math.ceil(stops / SPARE)
-        shortest_first = sorted(scopes, key=self._stops.__getitem__)  # so that what one does not need is another's
+        shortest_first = sorted(scopes, key=self._stops.__getitem__)  # so that an unused share goes to the next list
         for number, scope in enumerate(shortest_first):
             share = left if left == math.inf else math.ceil(left / (len(scopes) - number))
             rest = self._rest[scope] = await self._read_scope(scope, share)
@@ -186,20 +186,20 @@ class _LookOn:
             seen, total = seen_now, total if total_now is None else total_now
 
         drained = asyncio.Event()
-        perform, count = self._within(max(1, most - 1), drained)  # a call is for the count of those not looked at
+        perform, count = self._within(max(1, most - 1), drained)  # one call is reserved to count unread campaigns
         accounts = self._parts.accounts.of_run(drained=drained, rests=partial(_drain_for_long, drained))
         any_id, odd = self._parts.settings.any_id, None
         try:
             listing = await read_listing(scope, perform, accounts.caller_of, self._wanted, on_page=note, any_id=any_id)
             if listing.failure and listing.failure.outcome is Outcome.NOT_SENT and count() < most and total:
                 odd = await self._count_odd(scope, total)
-        except BulkstopError as fault:  # what was found is no less to be stopped
+        except BulkstopError as fault:  # the campaigns found are still to be stopped
             listing = Listing(scope, {}, failure=Attempt(Outcome.UNAUTHORIZED, error=str(fault)))
         is_late = time.monotonic() > self._until
         return _Rest(listing, count() + (odd is not None), seen or 0, total, odd, is_late)
 
     async def _count_odd(self, scope: Scope, total: int) -> int | None:
-        """Return how many campaigns the service counts in undocumented states; None where it cannot tell."""
+        """Return the service's count of campaigns in undocumented statuses; None if it cannot tell."""
         first, (asked, priorities) = self._roster.listings[scope], self._first.asked
         others = [status for status in STATUSES if status not in asked]
         if first.failure or priorities or not others:
@@ -214,7 +214,7 @@ class _LookOn:
         return odd if odd >= 0 else None
 
     def _within(self, most: float, drained: asyncio.Event) -> tuple[Perform, Callable[[], int]]:
-        """Make what lets no more than so many calls leave, and none after the time is over; and what counts them."""
+        """Return a `Perform` that allows `most` calls until the time is over, and a function that counts them."""
         calls = 0
 
         async def perform(call: Call[T], /) -> T | Attempt:
@@ -228,7 +228,7 @@ class _LookOn:
 
 
 def _count_stops(roster: Roster, name: str | None, settings: Settings) -> Mapping[Scope, int]:
-    """Return for each list how many calls it takes to stop what was found in it."""
+    """Return for each list the calls that stopping its campaigns takes."""
     is_wanted = (lambda text: True) if name is None else compile_pattern(name)
     return {
         scope: sum(
@@ -246,7 +246,7 @@ def _drain_for_long(drained: asyncio.Event, seconds: float, _: str) -> None:
 
 
 async def _count_room(accounts: Accounts, account_id: str) -> float:
-    """Return how many calls an account may make right now, by its quota and by what a store knows of others."""
+    """Return the calls that an account may make right now, by its quota and by the calls in the store."""
     now = elapsed_s()
     stored = await accounts.read_stored([account_id], elapsed_s)
     places = add_stored(accounts.quota(account_id).places(now, 0.0), stored.get(account_id))
@@ -255,7 +255,7 @@ async def _count_room(accounts: Accounts, account_id: str) -> float:
 
 
 def _join(first: Listing, rest: _Rest | None) -> Listing:
-    """Put two readings of a list together: what either has running counts."""
+    """Combine two readings of a list; a campaign that runs in either counts."""
     if rest is None or (more := rest.listing) is None:
         return first
     items = {**more.items, **first.items}
@@ -272,7 +272,7 @@ def _join(first: Listing, rest: _Rest | None) -> Listing:
 
 
 def _list_unread(rest: Mapping[Scope, _Rest]) -> Iterable[str]:
-    """Say what was not looked at; of many lists that were left alone for the same reason one is named."""
+    """Yield what was not read; of many lists skipped for the same reason, only the first is named."""
     left_alone = [scope for scope, one in rest.items() if one.listing is None]
     for scope, one in rest.items():
         if one.listing is not None or len(left_alone) <= UNREAD_NAMED:
@@ -283,7 +283,7 @@ def _list_unread(rest: Mapping[Scope, _Rest]) -> Iterable[str]:
 
 
 def _explain_unread(scope: Scope, rest: _Rest) -> Iterator[str]:
-    """Say what of a list was not looked at for undocumented states, and why."""
+    """Yield what of a list was not read for undocumented statuses, and why."""
     name, failure = describe_scope(scope), rest.listing.failure if rest.listing else None
     if rest.listing is None:
         yield f"{name}: undocumented states, as the quota is needed for the stops"
@@ -304,7 +304,7 @@ def _explain_unread(scope: Scope, rest: _Rest) -> Iterator[str]:
 
 
 def _explain_lack(first: Listing, both: Listing, rest: _Rest | None) -> str | None:
-    """Say why campaigns may run that were not found although the list was read; None where nothing speaks for it."""
+    """Return why campaigns may run that were not found although the list was read; None without such a reason."""
     name = describe_scope(first.scope)
     if first.unusable:
         many = format_count(len(first.unusable), "campaign that runs", "campaigns that run")
@@ -315,7 +315,7 @@ def _explain_lack(first: Listing, both: Listing, rest: _Rest | None) -> str | No
 
 
 def _explain_missed(listing: Listing, rest: _Rest) -> str | None:
-    """Say that there are campaigns in undocumented states which were not found; None if there are none."""
+    """Return a message if campaigns in undocumented statuses were not found; else None."""
     documented = {status.lower() for status in STATUSES}
     odd = sum((item.status or "").lower() not in documented for item in listing.items.values())
     if rest.odd is None or rest.odd <= odd:

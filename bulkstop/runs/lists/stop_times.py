@@ -1,4 +1,4 @@
-"""When campaigns were stopped, by what their result lines say."""
+"""When campaigns were stopped, by their result lines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from bulkstop.model import DONE, WORTH_A_RETRY, Outcome, Result, Scope
 MAY_HAVE_STOPPED = (DONE | WORTH_A_RETRY) - {Outcome.THROTTLED}
 """Outcomes of stops that took effect, or may have."""
 STALE_S = 24 * 3600.0
-"""A service's time of a stop that lies so long before the answer is not of this stop."""
+"""Seconds before the response beyond which the service's time of a stop belongs to another stop."""
 CLOCK_S = 60.0
-"""By how much a time may lie ahead of the service's own and still be believed."""
+"""Seconds that a time may be ahead of the service's clock and still be valid."""
 
 
 class StopTime(NamedTuple):
-    """When a campaign was stopped: by the service's clock, and by this machine's; None is what its line does not say.
+    """When a campaign was stopped, by the service's clock and by this machine's; None if its line does not say.
 
     `instance_id` is the instance that was stopped.
     """
@@ -26,9 +26,10 @@ class StopTime(NamedTuple):
     instance_id: str | None
 
     def at(self, ahead_s: float, now_s: float) -> float | None:
-        """Return the time on the service's clock, of which this machine's is `ahead_s` ahead, and which says `now_s`.
+        """Return the time of the stop by the service's clock, which reads `now_s`.
 
-        The service's own word counts for more: this machine's clock may have been set since.
+        This machine's is `ahead_s` ahead of it. The service's own time has precedence, because this machine's clock may
+        have been set since.
         """
         ours = None if self.by_us_s is None else self.by_us_s - ahead_s
         if self.by_service_s is None or self.by_service_s > now_s + CLOCK_S:
@@ -40,7 +41,7 @@ class StopTime(NamedTuple):
 class StopTimes:
     """The campaigns of result files that were stopped, or may have been; of two lines the later stop counts.
 
-    `unstopped` are campaigns to which no stop was sent, `timeless` were stopped, but nothing says when.
+    `unstopped` are campaigns that got no stop, `timeless` were stopped at an unknown time.
     """
 
     by_scope: dict[Scope, dict[str, StopTime]] = field(default_factory=dict)
@@ -48,7 +49,7 @@ class StopTimes:
     timeless: set[tuple[Scope, str]] = field(default_factory=set)
 
     def note(self, scope: Scope, result: Result) -> None:
-        """Note what a line says of a stop."""
+        """Record the stop in a result line."""
         key = scope, result.campaign_id
         stop = _read_stop(result)
         if stop is not None:
@@ -61,7 +62,7 @@ class StopTimes:
             self.unstopped.add(key)
 
     def settle(self) -> None:
-        """Forget of what no stop, or no time is known by one line those that another line tells it of."""
+        """Drop campaigns from `unstopped` and `timeless` if another line has their stop or its time."""
         for places in (self.unstopped, self.timeless):
             places -= {place for place in places if place[1] in self.by_scope.get(place[0], {})}
         self.unstopped -= self.timeless
@@ -70,7 +71,7 @@ class StopTimes:
 def _read_stop(result: Result) -> StopTime | None:
     if result.outcome not in MAY_HAVE_STOPPED:
         return None
-    # Of a campaign that was at rest already the service tells when it came to rest, which is not when it was stopped.
+    # For a campaign already at rest, the service's time is when it came to rest, not when it was stopped.
     by_service_s = read_time(result.updated_at) if result.outcome is Outcome.STOPPED else None
     by_us_s = read_time(result.finished_at) or read_time(result.started_at)
     if by_service_s is None and by_us_s is None:
@@ -83,5 +84,5 @@ def _order(stop: StopTime) -> float:
 
 
 def list_instances(stops: Mapping[str, StopTime]) -> dict[str, str]:
-    """Return the campaign of each instance that was stopped."""
+    """Return the campaign of each stopped instance."""
     return {stop.instance_id: campaign_id for campaign_id, stop in stops.items() if stop.instance_id}

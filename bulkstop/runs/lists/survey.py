@@ -1,4 +1,4 @@
-"""Ask the service for the state of campaigns: by list, and one by one where that does not tell."""
+"""Asks the service for the states of campaigns: by list, then individually for those that lists do not have."""
 
 import time
 from collections import Counter
@@ -24,11 +24,11 @@ from bulkstop.text import format_count, format_duration, printable
 T = TypeVar("T")
 
 IN_A_ROW = 20
-"""Single calls of a scope that fail one after the other, before the rest are not made; FIRST of none was found yet."""
+"""Single calls of a scope that may fail in a row before the rest are skipped; FIRST if no campaign was found yet."""
 NEW_A_PAGE = 41
-"""Campaigns that a page of a long list brings on average: pages overlap, and begin where a page can."""
+"""New campaigns on an average page of a long list; pages overlap, and begin only at certain rows."""
 LONG_LIST = 20
-"""Pages from which the length of a list is worth a word."""
+"""Number of pages from which the length of a list is reported."""
 
 _ENDS_SINGLES = frozenset({Outcome.UNAUTHORIZED, Outcome.THROTTLED, Outcome.NOT_SENT})
 _ENDS_SCOPE = _ENDS_SINGLES | {Outcome.CONNECTION_ERROR}
@@ -36,11 +36,11 @@ _NOT_ASKED = "not read: the run ended before"
 
 Say = Callable[[str], object]
 IsProtected = Callable[[Scope, ListedCampaign], bool]
-"""Tells whether a campaign that nobody has named is never to be stopped."""
+"""Tells whether a campaign that is not a target is protected."""
 
 
 class _ScopeStatus:
-    """What the service has told of the campaigns of one scope; of those at rest only that."""
+    """The states of one scope's campaigns so far; for those at rest only the state is kept."""
 
     def __init__(
         self,
@@ -51,8 +51,8 @@ class _ScopeStatus:
         is_protected: IsProtected = lambda scope, item: False,
     ) -> None:
         self.scope = scope
-        self.reads_all = reads_all  # the list to its end, though all that was asked for is told
-        self.is_whole = False  # the list was read to its end
+        self.reads_all = reads_all  # read the list completely, even when all targets are known
+        self.is_whole = False  # the list was read completely
         self._is_protected = is_protected
         self._others: dict[str, Finding] = {}
         self.targets = targets
@@ -60,8 +60,8 @@ class _ScopeStatus:
         self.to_tell = self.to_stop
         self.errors: dict[str, str] = {}
         self.why = _NOT_ASKED
-        self.is_length_known = False  # to whoever looks on
-        self.knows_any = False  # whether any campaign of the scope is there
+        self.is_length_known = False  # the length was reported
+        self.knows_any = False  # whether any campaign of the scope exists
         self._states: dict[str, State] = {}
         self._items: dict[str, ListedCampaign] = {}
         self._silent: set[str] = set()
@@ -69,17 +69,17 @@ class _ScopeStatus:
 
     @property
     def silent(self) -> int:
-        """How many are at rest, but nothing was told of a schedule."""
+        """The number of campaigns at rest whose schedule is not known."""
         return len(self._silent)
 
     def note_page(self, items: Iterable[ListedCampaign]) -> bool:
-        """Note what a page of the list tells; say whether all is told that was asked for."""
+        """Record a page of the list; return whether all that was asked for is known."""
         for item in items:
             self.note(item)
         return not self.to_tell and not self.reads_all
 
     def note(self, item: ListedCampaign) -> None:
-        """Note what is told of a campaign, if it is one of them; the latest counts, but a schedule once told stands."""
+        """Record the latest state of a target; a schedule that was reported once remains known."""
         if item.campaign_id not in self.targets:
             self._note_other(item)
             return
@@ -93,7 +93,7 @@ class _ScopeStatus:
             self.put(item, state)
 
     def _note_other(self, item: ListedCampaign) -> None:
-        """Note one that nobody has named, as long as it runs or will run; a paused one does neither."""
+        """Record a campaign that is not a target while it runs or will run; a paused one does neither."""
         state = state_of(item)
         is_paused = state is State.RUNNING and not runs_now(item)
         if state in RUNS and not is_paused and not self._is_protected(self.scope, item):
@@ -102,11 +102,11 @@ class _ScopeStatus:
             self._others.pop(item.campaign_id, None)
 
     def others(self) -> Iterable[Finding]:
-        """Return those that run, or will run, and that nobody has named."""
+        """Return the campaigns that run, or will run, and are not targets."""
         return self._others.values()
 
     def put(self, item: ListedCampaign, state: State) -> None:
-        """Note the state of a campaign that is one of them."""
+        """Record the state of a target."""
         key = item.campaign_id
         outcome = self.targets[key]
         if key not in self._states and outcome is not Outcome.PROTECTED:
@@ -121,18 +121,18 @@ class _ScopeStatus:
             self._silent.add(key)
 
     def _forget(self, key: str) -> None:
-        """Take back what was told of a campaign, as the list does not tell it any more."""
+        """Discard the state of a target that the list no longer reports."""
         if self._states.pop(key, None) is not None and self.targets[key] is not Outcome.PROTECTED:
             self.to_tell += 1
         self._items.pop(key, None)
         self._silent.discard(key)
 
     def list_left(self) -> list[str]:
-        """Return those that were to be stopped and of which nothing is told yet."""
+        """Return the unprotected targets without a state."""
         return [key for key, outcome in self.targets.items() if self._is_left(key, outcome)]
 
     def count_states(self, *, protected: bool) -> Counter[State]:
-        """Count the states of the protected ones, or of the others."""
+        """Count the states of the protected targets, or of the others."""
         return Counter(
             self._states.get(key, State.UNKNOWN)
             for key, outcome in self.targets.items()
@@ -140,7 +140,7 @@ class _ScopeStatus:
         )
 
     def findings(self) -> Iterator[Finding]:
-        """Yield all that are not known to be at rest, but for protected ones of which nothing is told."""
+        """Yield all targets not known to be at rest, except protected ones without a state."""
         for key, outcome in self.targets.items():
             if (item := self._items.get(key)) is not None:
                 yield Finding(self.scope, item, self._states[key], outcome)
@@ -153,10 +153,10 @@ class _ScopeStatus:
 
 
 class Survey:
-    """Reads the lists of all scopes, each only until all targets were seen, then asks singly for what is left.
+    """Reads the list of each scope until all targets were seen, then reads the remaining ones individually.
 
-    `quota` is for saying how long it will take. No other calls are made for its accounts meanwhile. If `others_count`
-    the lists are read to their end, and what else runs in them counts, but for what `is_protected`.
+    `quota` is used to estimate the duration; no other calls of its accounts may be made meanwhile. With `others_count`
+    lists are read completely, and other running campaigns in them count, except where `is_protected`.
     """
 
     def __init__(
@@ -186,12 +186,12 @@ class Survey:
         self._began = time.monotonic()
 
     async def run(self, perform: Perform, caller_of: Callable[[Scope], Caller]) -> BulkstopError | None:
-        """Ask for all that can be told; return what ended it early."""
+        """Ask for all states; return the error that ended this early, or None."""
         perform_counted = self._count_calls(perform)
         jobs = [
             (caller_of(scope), partial(self._ask_scope, status, perform_counted, caller_of))
             for scope, status in self._statuses.items()
-            if status.to_tell or self._others_count  # else nobody needs to know how protected ones are
+            if status.to_tell or self._others_count  # the state of protected campaigns alone is not needed
         ]
         try:
             await run_by_account(jobs, self._concurrency)
@@ -200,7 +200,7 @@ class Survey:
         return None
 
     def verification(self, *, fault: BulkstopError | None = None, signum: int | None = None) -> Verification:
-        """Sum up what was told so far."""
+        """Return a verification of the states so far."""
         statuses = self._statuses.values()
         others = [finding for status in statuses for finding in status.others()]
         read = [status for status in statuses if status.to_stop or self._others_count]
@@ -232,7 +232,7 @@ class Survey:
             )
 
     def _count_calls(self, perform: Perform) -> Perform:
-        """Make what counts its calls."""
+        """Return a `Perform` that counts its calls."""
 
         async def perform_counted(call: Call[T], /) -> T | Attempt:
             self._calls += 1
@@ -285,7 +285,7 @@ class Survey:
         return listing
 
     def _say_length(self, status: _ScopeStatus, scope: Scope, seen: int, total: int | None) -> None:
-        """Say once how long a list is, and what else could be done about it."""
+        """Report once how long a list is, and the alternative to reading it."""
         status.is_whole = total is not None and seen >= total
         pages = (total or 0) // NEW_A_PAGE + 1
         if pages < LONG_LIST or status.is_length_known or not status.to_tell:
@@ -302,9 +302,9 @@ class Survey:
 
 
 class _StatusPoller:
-    """Asks for campaigns of one scope one by one, until that is of no use.
+    """Reads the campaigns of one scope individually, until that is useless.
 
-    As long as the list was not read (`is_listed`) and no call has succeeded, a 404 may be that of the path.
+    Unless the list was read (`is_listed`) or a call has succeeded, a 404 may concern the path.
     """
 
     def __init__(self, status: _ScopeStatus, perform: Perform, caller: Caller, *, is_listed: bool) -> None:
@@ -316,7 +316,7 @@ class _StatusPoller:
         self._in_doubt: list[ListedCampaign] = []
 
     async def ask(self, left: Sequence[str]) -> str | None:
-        """Ask for these; return why some were not asked for."""
+        """Read these campaigns; return why some were not read, or None."""
         for number, campaign_id in enumerate(left, start=1):
             call = status_call(self._status.scope, campaign_id)
             reply = await self._caller.call(partial(self._perform, call))
@@ -359,5 +359,5 @@ def _sum_counts(counts: Iterable[Counter[State]]) -> Mapping[State, int]:
 
 
 def _explain(failure: Attempt) -> str:
-    """Return why something could not be read; the reason of a call that never left is another one here."""
+    """Return why something could not be read; a call that was not sent has a reason of its own."""
     return _NOT_ASKED if failure.outcome is Outcome.NOT_SENT else describe_failure(failure)

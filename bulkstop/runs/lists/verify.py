@@ -1,4 +1,4 @@
-"""Read back what result files name: which campaigns still run, or will run again."""
+"""Verifies result files: which of their campaigns still run, or will run again."""
 
 import asyncio
 import re
@@ -41,14 +41,16 @@ from bulkstop.source.protect import read_protection
 from bulkstop.text import printable
 
 USABLE_ID = re.compile(r"[\w.~-]{1,199}", re.ASCII)
-"""What an unusable row may be looked for by: in the place of an id it may hold a piece of a broken line, or the first
-200 characters of a longer one."""
+"""Matches ids of unusable rows that can be looked up.
+
+An unusable row may have a piece of a broken line in place of an id, or the first 200 characters of a longer one.
+"""
 SPEAKS_OF_ID = re.compile(r"(no )?campaign[ _]id\b")
-"""How the reason begins why a row could not be used, if that was its id."""
+"""Matches the reason of a row that was unusable because of its id."""
 
 
 class Owners(NamedTuple):
-    """Whose credentials reach the campaign of a row: the profile that it names, else that of its stream."""
+    """The profile that reaches a row's campaign: the one that the row names, else that of its stream."""
 
     settings: Settings
     profiles: Profiles | None = None
@@ -61,18 +63,18 @@ class Owners(NamedTuple):
         return self.streams.get((account_id or "", stream_id or ""))
 
     def settings_of(self, profile: str | None) -> Settings:
-        """Return the settings of a profile; raises SettingsError for one that there is not."""
+        """Return the settings of a profile; raises SettingsError for an unknown one."""
         return self.settings if self.profiles is None else self.profiles.settings(profile)
 
 
 def read_targets(
     paths: Sequence[str], settings: Settings, *, with_stops: bool = False, owners: Owners | None = None
 ) -> Targets:
-    """Read what result files name; the latest line of a row counts, and each campaign once over all files.
+    """Return the campaigns of result files, each once; the latest line of a row counts.
 
-    With the times of the stops, if they are asked for. A row that could not be used is looked at all the same, as long
-    as it names a campaign. Raises OutputError for a file that cannot be read or is none, SettingsError for one of
-    another host, InputError when there is no row at all.
+    `with_stops` adds the times of the stops. An unusable row is looked up if it names a campaign. Raises OutputError
+    for a file that cannot be read or is not a result file, SettingsError for one of another host, InputError if there
+    are no rows.
     """
     targets = _make_targets(with_stops=with_stops)
     _add_results(targets, paths, owners or Owners(settings))
@@ -93,7 +95,7 @@ def _add_results(targets: Targets, paths: Iterable[str], owners: Owners) -> None
 
 
 def make_targets(plan: Plan, owners: Owners) -> Targets:
-    """Return what a list names, as if nothing had been sent yet; raises InputError when there is no row at all."""
+    """Return the campaigns of a list, as if nothing had been sent yet; raises InputError if there are no rows."""
     targets = Targets()
     _add_plan(targets, plan, owners)
     return targets
@@ -119,9 +121,9 @@ def read_sources(
     with_stops: bool = False,
     owners: Owners | None = None,
 ) -> Targets:
-    """Read what files name, each the results of a run or a list; what a result says counts for more than a list.
+    """Return the campaigns of result files and lists; a result has precedence over a list.
 
-    Raises what `read_targets` does, and InputError for a list that cannot be read or is empty.
+    Raises the errors of `read_targets`, and InputError for a list that cannot be read or is empty.
     """
     names = dict.fromkeys(paths)
     results = [path for path in names if is_result_file(path, fmt)]
@@ -137,9 +139,9 @@ def read_sources(
 
 
 def is_result_file(path: str, fmt: str | None = None) -> bool:
-    """Tell whether a file is the results of a run, and no list: by its manifest, else by its first line.
+    """Tell whether a file has the results of a run rather than a list, by its manifest, else by its first line.
 
-    Of a pipe, which can be read only once, it is a list if it has a form.
+    A pipe can be read only once, so it is a list if it has a format.
     """
     if path == STDIN or is_device(path):
         return path != STDIN and fmt is None
@@ -161,7 +163,7 @@ def _read_source(
 
 
 def _add_result(targets: Targets, result: Result, owners: Owners, place: tuple[str, int]) -> None:
-    """Add what a result names; `place` is where it stands itself, if it does not say where its row does."""
+    """Add the campaign of a result; `place` is its own position, used if it does not name that of its row."""
     profile = owners.find(result.account_id, result.stream_id, (result.row or {}).get("profile"))
     settings, unknown = owners.settings, None
     try:
@@ -189,12 +191,11 @@ def verify(
     say: Say = lambda text: None,
     rests: OnRest = ignore_rest,
 ) -> Verification:
-    """Ask the service for the state of all targets, within the quota; raises SettingsError when it cannot begin.
+    """Ask the service for the states of all targets, within the quota; raises SettingsError if it cannot begin.
 
-    `others` are the profiles beside that of the settings. `singly` asks for each campaign by itself instead of reading
-    lists. If `others_count`, what else runs in those lists
-    counts too. If the targets have the times of their stops, contacts after these are looked for as well. One of the
-    `signals` ends it at once.
+    `others` are the profiles besides that of the settings. `singly` reads each campaign individually instead of lists.
+    `others_count` also counts other running campaigns of these lists. If the targets have times of stops, later
+    contacts are read as well. One of the `signals` ends it at once.
     """
     survey = make_survey(targets, settings, singly=singly, others_count=others_count, say=say)
     return host.run(_verify(survey, targets.stops, settings, signals, rests, others), fast=False)
@@ -220,7 +221,7 @@ async def _verify(
 
 
 async def read_all(survey: Survey, stops: StopTimes | None, parts: Parts, rests: OnRest = ignore_rest) -> Verification:
-    """Ask for the states, and where the times of stops are known for the contacts since."""
+    """Ask for the states and, where times of stops are known, for the contacts since."""
     clock = ServiceClock()
     perform = parts.perform if stops is None else clock.watch(parts.perform)
     fault = await run_survey(survey, parts, rests, perform)
@@ -230,7 +231,7 @@ async def read_all(survey: Survey, stops: StopTimes | None, parts: Parts, rests:
     stops.settle()
     contacts = ContactSurvey(stops, clock, parts.settings.concurrency)
     facts = await contacts.run(perform, parts.accounts.of_run(rests=rests).caller_of)
-    verification = survey.verification()  # once more, as its time goes on
+    verification = survey.verification()  # again, to include the elapsed time
     return replace(
         verification,
         contacts=facts,
@@ -248,9 +249,9 @@ async def verify_source(
     calls: bool = False,
     profiles: Profiles | None = None,
 ) -> Verification:
-    """Ask for the state of what a source names: files of results, lists, or campaigns; with `calls` for contacts, too.
+    """Ask for the states of a source's campaigns, from result files, lists or campaigns; `calls` adds contacts.
 
-    Raises a BulkstopError for a source that cannot be used; what ends the reading later stands in what is returned.
+    Raises a BulkstopError for a source that cannot be used; a later fault is in the result.
     """
     settings = parts.settings
     owners = Owners(settings, profiles)
@@ -267,7 +268,7 @@ def make_survey(
     others_count: bool = False,
     say: Say = lambda text: None,
 ) -> Survey:
-    """Make what asks for the state of all targets."""
+    """Return a survey of all targets."""
     protection = read_protection(settings.protect) if settings.protect else None
 
     def is_protected(scope: Scope, item: ListedCampaign) -> bool:
@@ -288,16 +289,16 @@ def make_survey(
 async def run_survey(
     survey: Survey, parts: Parts, rests: OnRest = ignore_rest, perform: Perform | None = None
 ) -> BulkstopError | None:
-    """Ask for the state of all targets; return what ended that early."""
+    """Ask for the states of all targets; return the error that ended this early, or None."""
     try:
-        await parts.check_credentials()  # without credentials there is nothing to begin with
+        await parts.check_credentials()  # without credentials no call can succeed
     except BulkstopError as fault:
         return fault
     return await survey.run(perform or parts.perform, parts.accounts.of_run(rests=rests).caller_of)
 
 
 def _check_manifest(path: str, host: str, targets: Targets) -> None:
-    """Refuse a file of another host, and note what the manifest knows that the file does not say."""
+    """Raise SettingsError for a file of another host; record what only its manifest knows."""
     manifest = Manifest.read(manifest_path(path))
     if manifest is None:
         return
@@ -307,7 +308,7 @@ def _check_manifest(path: str, host: str, targets: Targets) -> None:
         raise SettingsError(f" {host}: {path} is of a run at {was}; give that, or other results", setting="host")
     if flaw := flaw_in(path, manifest):
         targets.notes.append(f"{path}: {flaw}; it may not name what was to be stopped")
-    with suppress(OutputError):  # rows without lines of their own cannot be counted
+    with suppress(OutputError):  # rows without a line then cannot be counted
         targets.unlisted += max(0, manifest.last.rows - ResumeIndex(path).rows)
 
 
@@ -322,14 +323,14 @@ def _read_results(path: str) -> Iterator[tuple[int, Result]]:
 
 
 def _make_campaign(result: Result, settings: Settings) -> Campaign:
-    """Return the campaign that a result names; one without a type, which has a fault of its own, as one of voice."""
+    """Return the campaign of a result; one without a type, a fault reported separately, becomes voice."""
     kind, stream_id = result.campaign_type or settings.type, result.stream_id or settings.stream_id or ""
     account_id, iid = result.account_id or settings.account_id or "", settings.iid or stream_id
     return Campaign.of_row(result.campaign_id, kind or CampaignType.VOICE, account_id, stream_id, iid, "", 0)
 
 
 def _explain_unread(result: Result, campaign: Campaign, settings: Settings) -> str | None:
-    """Return why the campaign of a result cannot be looked at; None when it can."""
+    """Return why the campaign of a result cannot be looked up; None if it can."""
     is_invalid = result.outcome is Outcome.INVALID
     if is_invalid and (SPEAKS_OF_ID.match(result.error or "") or not USABLE_ID.fullmatch(result.campaign_id)):
         return result.error or "no usable campaign id"

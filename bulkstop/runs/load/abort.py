@@ -1,4 +1,4 @@
-"""Whether a load test is to be ended early: its last seconds, held against conditions."""
+"""Ends a load test early when a condition holds for its last seconds."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -12,17 +12,17 @@ from bulkstop.runs.host import every
 
 EVERY_S = 1.0
 SECONDS = 10
-"""The conditions are held against the requests of so many seconds: a service that breaks late is known soon."""
+"""Seconds of requests that the conditions are checked against, so that a service that fails late is noticed soon."""
 LEAST_REQUESTS = 20
-"""Fewer requests than these say nothing."""
+"""Least requests that a condition is checked against."""
 
 
 class RecentRequests:
-    """Counts the requests of the last seconds, and calls `end` once the first of the conditions comes true."""
+    """Counts the requests of the last seconds, and calls `end` once a condition is true."""
 
     def __init__(self, conditions: Sequence[Threshold]) -> None:
         self.verdict: Verdict | None = None
-        """The condition that came true, and what was measured then."""
+        """The condition that became true, and what was measured."""
         self.end: Callable[[], object] = lambda: None
         self._conditions = conditions
         self._now = Metrics()
@@ -40,11 +40,11 @@ class RecentRequests:
         )
 
     def add(self, metrics: Metrics) -> None:
-        """Count what a process has counted."""
+        """Add the counts of a process."""
         self._now.merge(metrics)
 
     def judge(self) -> None:
-        """Begin another second, and hold those before it against the conditions."""
+        """Begin another second, and check the conditions against those before it."""
         self._seconds.append(self._now)
         self._now = Metrics()
         recent = Metrics()
@@ -60,7 +60,7 @@ class RecentRequests:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Judge every second meanwhile."""
+        """Check the conditions every second within the block."""
 
         def judge() -> float:
             self.judge()
@@ -71,5 +71,5 @@ class RecentRequests:
 
 
 def watch_recent(conditions: Sequence[Threshold]) -> RecentRequests | None:
-    """Return what counts recent requests; None where there is no condition, so that counting them costs nothing."""
+    """Return a counter of recent requests; None without conditions, so that counting costs nothing."""
     return RecentRequests(conditions) if conditions else None

@@ -1,9 +1,9 @@
-"""Whether a service keeps up with a steady rate, or a queue grows before it; told by how long its answers take.
+"""Detects from the latencies of a steady rate whether a queue grows at the service.
 
-The requests of a step are put into nine parts by the time that they were due. A queue that grows makes every third of
-the step slower than the one before, and the last part wait for what was left over. A service that stands still once is
-slow in one third; one that is only unsteady has no order in its thirds, which a test of ranks (Mann and Whitney's)
-tells. What it needs is a rate that does not change, and requests enough: with fewer than LEAST_REQUESTS all holds.
+The requests of a step are divided into nine parts by their due time. A growing queue makes every third of the step
+slower than the one before, and the last part wait for what was left over. A service with one pause is slow in one third
+only; one that varies shows no order of its thirds, by a rank test (Mann-Whitney). The test needs a constant rate and at
+least LEAST_REQUESTS requests; with fewer it finds no queue.
 """
 
 import math
@@ -15,29 +15,29 @@ from bulkstop.report.load.histogram import Histogram
 PARTS, THIRD = 9, 3
 LEAST_REQUESTS = 30
 SURE = 3.0
-"""Standard deviations by which one third is slower than another; by chance once in a thousand times."""
+"""Standard deviations by which one third must be slower; chance exceeds this once in a thousand times."""
 GROWTH = 1.25
-"""The median of the last third is so many times that of the first at least ..."""
+"""Least ratio of the median of the last third to that of the first …"""
 GROWTH_S = 0.001
-"""... and so much more."""
+"""… and the least difference in seconds."""
 DRAIN, DRAIN_S = 3.0, 0.02
-"""What is left at the end takes no more than so many times what it took at first, and so much more."""
+"""The last part may take this many times the first, plus these seconds."""
 
 
 class Backlog:
-    """Counts the latencies of a step of `length_s`, by when each request was due."""
+    """Counts the latencies of a step of `length_s`, by the due time of each request."""
 
     def __init__(self, length_s: float) -> None:
         self._length_s = length_s
         self._parts = [Histogram() for _ in range(PARTS)]
 
     def add(self, intended_s: float, latency_s: float) -> None:
-        """Count a request."""
+        """Count a request; both times are in seconds."""
         part = int(intended_s / self._length_s * PARTS)
         self._parts[min(max(0, part), PARTS - 1)].record(latency_s)
 
     def describe_growth(self) -> str:
-        """Say how the queue has grown; empty where the service kept up."""
+        """Return how the queue has grown; empty if the service kept up."""
         if sum(map(len, self._parts)) < LEAST_REQUESTS or not all(map(len, self._parts)):
             return ""
         thirds = [_sum(self._parts[at : at + THIRD]) for at in range(0, PARTS, THIRD)]
@@ -57,7 +57,7 @@ def _has_grown(medians_s: Sequence[float]) -> bool:
 
 
 def _is_slower(one: Histogram, other: Histogram) -> bool:
-    """Tell whether what the other has counted is longer, by more than chance brings."""
+    """Tell whether the times of `other` are longer than those of `one`, by more than chance."""
     ones, others = one.counts(), other.counts()
     number, total = len(one), len(other)
     below, wins = 0, 0.0

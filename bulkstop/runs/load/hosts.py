@@ -1,4 +1,4 @@
-"""The vendor's own hosts: a load test there has to be meant."""
+"""The vendor's own hosts, which a load test may use only if they are named."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,25 +10,25 @@ VENDOR = "kore.ai"
 
 
 def read_host_name(host: str) -> str:
-    """Return the bare name in a host or a URL: lower case, without port and without the dot of the root; else ''."""
+    """Return the host name of a host or URL, in lower case, without port and trailing dot; '' if there is none."""
     with suppress(ValueError):
         return (urlsplit(host if "://" in host else f"//{host.strip()}").hostname or "").rstrip(".")
     return ""
 
 
 def is_vendor(host: str) -> bool:
-    """Tell whether a host or a URL is the vendor's."""
+    """Tell whether a host or URL is the vendor's."""
     name = read_host_name(host)
     return name == VENDOR or name.endswith(f".{VENDOR}")
 
 
 def is_named(host: str, allowed: Iterable[str]) -> bool:
-    """Tell whether somebody has named this very host."""
+    """Tell whether a host is one of those allowed."""
     return read_host_name(host) in [read_host_name(each) for each in allowed]
 
 
 def check_named(host: str, allowed: Iterable[str]) -> None:
-    """Let nobody load the vendor's own hosts by mistake: raises SettingsError unless the very host is named."""
+    """Raise SettingsError for a host of the vendor that is not among those allowed."""
     if is_vendor(host) and not is_named(host, allowed):
         name = read_host_name(host)
         raise SettingsError(

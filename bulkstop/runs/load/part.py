@@ -1,4 +1,4 @@
-"""What a process of a load test does: its part of the requests, measured and told to the parent."""
+"""A worker process of a load test: sends its part of the requests, and reports measurements to the parent."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from bulkstop.workers.link import Lines, ParentLink, Ready
 
 
 class IntervalReport(NamedTuple):
-    """What was measured from `start_s` up to `upto_s`, and how many requests are in flight then."""
+    """Measurements from `start_s` up to `upto_s`, and the requests in flight at its end."""
 
     start_s: float
     upto_s: float
@@ -30,14 +30,14 @@ class IntervalReport(NamedTuple):
 
     @property
     def interval(self) -> Interval:
-        """Its requests."""
+        """The requests of this report as an interval."""
         length_s = min(EVERY_S, max(self.upto_s - self.start_s, 0.001))
         metrics = self.metrics
         return Interval(self.start_s, length_s, metrics.outcomes, metrics.latency, metrics.service)
 
 
 class _PartRecorder(Recorder):
-    """Measures the requests of one process, and tells the parent of each second when it is over."""
+    """Measures the requests of one process, and reports each second to the parent when it is over."""
 
     def __init__(self, link: ParentLink, load: Load, *, has_lines: bool) -> None:
         self._lines = _LineSender(link) if has_lines else None
@@ -46,13 +46,13 @@ class _PartRecorder(Recorder):
         self._start_s = 0.0
 
     def count(self, sample: Sample) -> None:
-        """Take a request that counts."""
+        """Count a request."""
         if sample.ended_s >= self._start_s + EVERY_S:
             self.report(sample.ended_s)
         super().count(sample)
 
     def report(self, upto_s: float) -> None:
-        """Report what was measured up to then, and begin anew."""
+        """Report the measurements up to this second, and begin anew."""
         if self._lines is not None:
             self._lines.close()
         self.metrics.mark(upto_s)
@@ -62,7 +62,7 @@ class _PartRecorder(Recorder):
 
 
 class _LineSender:
-    """Tells the parent of lines, many at a time."""
+    """Sends result lines to the parent, many at a time."""
 
     def __init__(self, link: ParentLink) -> None:
         self._link = link
@@ -70,14 +70,14 @@ class _LineSender:
         self._bytes = 0
 
     def write(self, data: bytes) -> None:
-        """Take a line."""
+        """Add a line."""
         self._lines.append(data)
         self._bytes += len(data)
         if self._bytes >= BUFFER:
             self.close()
 
     def close(self) -> None:
-        """Tell all that is left."""
+        """Send all remaining lines."""
         if self._lines:
             self._link.send(Lines(b"".join(self._lines)))
             self._lines.clear()
@@ -93,7 +93,7 @@ async def run_worker(
     *,
     has_lines: bool,
 ) -> BulkstopError | None:
-    """Do a part of a load test when the parent says so; return what ended it early."""
+    """Run a part of a load test when the parent says so; return the error that ended it early, or None."""
     recorder = _PartRecorder(link, load, has_lines=has_lines)
     with link.listen():
         async with open_load_parts(settings, load.max_in_flight, connect=connect) as parts:
@@ -116,7 +116,7 @@ async def run_worker(
 
 
 def _each_second(recorder: _PartRecorder, begin_at: float) -> AbstractContextManager[None]:
-    """Pass on what was measured in each second, also when no answer comes in the next one."""
+    """Report each second, even if the next one has no response."""
 
     def report() -> float:
         now_s = max(0.0, time.monotonic() - begin_at)

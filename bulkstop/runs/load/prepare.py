@@ -1,4 +1,4 @@
-"""Prepare a load test: what it is to send, read from options and a source."""
+"""Prepares a load test from options and a source."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -24,7 +24,7 @@ from bulkstop.source.plan import Plan
 
 
 class LoadOptions(TypedDict, total=False):
-    """What can be given with a load test; texts are those of the command line, see `Engine.load`."""
+    """The options of a load test, as on the command line; see `Engine.load`."""
 
     rate: str | float | None
     ramp: str | None
@@ -58,7 +58,7 @@ _PARSERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "arrivals": ("arrivals", parse_arrivals),
     "warmup": ("warmup_s", parse_seconds),
 }
-"""How a text is read, and what its value is called."""
+"""The reader of each text option, and the name of its value."""
 
 
 def make_load(
@@ -73,7 +73,7 @@ def make_load(
     abort_on: tuple[Threshold, ...] = (),
     processes: int = 1,
 ) -> Load:
-    """Put together what is to be done; `label` is what the campaigns are called.
+    """Return a load; `label` is the name of its campaigns.
 
     Raises SettingsError for a load without an end.
     """
@@ -99,7 +99,7 @@ def make_load(
 async def load_source(
     settings: Settings, source: Source | None, options: LoadOptions, hooks: Hooks, shared: Parts
 ) -> LoadSummary:
-    """Send a load to the campaigns of a source, or to made-up ones; raises a BulkstopError for one that cannot be."""
+    """Load-test the campaigns of a source, or made-up ones; raises a BulkstopError if it cannot start."""
     values, prefix = _parse_all(options), options.get("id_prefix", PREFIX)
     shape = Shape(closed=options.get("closed", False), **{name: values.pop(name) for name in _SHAPE & values.keys()})
     require = _parse_thresholds("require", options.get("require", ()))
@@ -123,7 +123,7 @@ _SHAPE = {each.name for each in fields(Shape)}
 
 
 def _parse_all(options: LoadOptions) -> dict[str, Any]:
-    """Return the values of the options that are texts, by what they are called."""
+    """Return the values of the text options, by name."""
     texts = {name: text for name, text in options.items() if name in _PARSERS and text is not None}
     return {_PARSERS[name][0]: _parse(name, _PARSERS[name][1], text) for name, text in texts.items()}
 

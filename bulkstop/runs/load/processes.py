@@ -1,9 +1,9 @@
-"""A load test by several processes: one schedule, divided between them, and one report of all.
+"""A load test by several processes that share one schedule and produce one report.
 
-The parent forks them off before it has an event loop or a thread, so that each has the list and the settings, secrets
-among them, without these going anywhere. Each has an event loop, a transport and tokens of its own. Of the requests the
-process k of N sends k, k+N, k+2N ...; all begin at one moment of the monotonic clock, which the processes of a machine
-share. What they measure and write comes back over a socket each, whose other direction carries the orders.
+The parent forks them before it has an event loop or a thread, so that each has the list and the settings, including
+secrets, without sending them. Each has its own event loop, transport and tokens. Process k of N sends requests k, k+N,
+k+2N …; all begin at one moment of the monotonic clock, which the processes of a machine share. Each returns
+measurements and lines over a socket, which also carries its orders.
 """
 
 import math
@@ -33,9 +33,9 @@ from bulkstop.workers.fork import WorkerProcess, fork_workers
 from bulkstop.workers.link import ABORT, BEGIN, DRAIN, Ended, Lines, ParentLink, Ready
 
 AHEAD_S = 0.25
-"""The beginning is agreed on so long before: to make some thousand workers takes some of it."""
+"""Seconds between agreeing on the beginning and beginning; starting some thousand workers takes part of it."""
 REPORTED_AFTER_S = 0.15
-"""Time after the end of a second by which all processes have reported it."""
+"""Seconds after the end of a second by which all processes have reported it."""
 
 
 def run(
@@ -49,10 +49,10 @@ def run(
     say: Say = lambda text: None,
     progress: Say | None = None,
 ) -> LoadSummary:
-    """Carry a load test out by `load.processes` processes; where there is no thread yet.
+    """Run a load test with `load.processes` processes; call it before any thread is started.
 
-    `load.max_in_flight`, and the number of requests of a closed model, are divided between them. A process that dies
-    ends the run: what the others have measured stands in the summary, and the fault says what is missing.
+    `load.max_in_flight`, and the requests of a closed model, are divided between them. A process that dies ends the
+    run: the summary has the measurements of the others, and its fault says what is missing.
     """
 
     def work(link: ParentLink, number: int) -> BulkstopError | None:
@@ -68,7 +68,7 @@ def run(
 
 
 class Crew:
-    """All the processes of a run: begins, drains and aborts them as one, and puts together what they tell."""
+    """The processes of a run: begins, drains and aborts them together, and combines their reports."""
 
     def __init__(
         self, workers: Sequence[WorkerProcess], recorder: Recorder, outputs: Outputs, *, warmup_s: float = 0.0
@@ -85,30 +85,30 @@ class Crew:
 
     @property
     def in_flight(self) -> int:
-        """How many requests were in flight when each of them told it last."""
+        """The requests in flight, by each process's latest report."""
         return sum(worker.in_flight for worker in self._workers)
 
     def __len__(self) -> int:
         return len(self._workers)
 
     def drain(self) -> None:
-        """Let nothing more leave."""
+        """Send no more requests."""
         for worker in self._workers:
             worker.order(DRAIN)
 
     def abort(self) -> None:
-        """Cut off what is in flight."""
+        """Abort the requests in flight."""
         for worker in self._workers:
             worker.order(ABORT)
         self.recorder.hurry()
 
     def kill(self) -> None:
-        """End them at once: one that is stuck would outlive this process."""
+        """Kill the processes, because one that is stuck would outlive this process."""
         for worker in self._workers:
             worker.kill()
 
     async def ready(self) -> int:
-        """Wait until all can begin, and give how many requests may be in flight; raises what keeps one from it."""
+        """Wait until all can begin; return how many requests may be in flight. Raises the error of one that cannot."""
         places: list[int] = []
 
         async def wait_for(worker: WorkerProcess) -> None:
@@ -125,7 +125,7 @@ class Crew:
         return sum(places)
 
     async def work(self, begin_at: float) -> None:
-        """Let them begin, and hear them until all have ended."""
+        """Start the processes, and process their reports until all have ended."""
         self._unix_s = time.time() + begin_at + self._warmup_s - time.monotonic()
         for worker in self._workers:
             worker.order(BEGIN, repr(begin_at).encode())
@@ -133,7 +133,7 @@ class Crew:
         await self.recorder.flush()
 
     async def disconnect(self) -> None:
-        """Have no more to do with any of them."""
+        """Close the connections to all processes."""
         await self._each(lambda worker: worker.disconnect())
 
     async def _each(self, do: Callable[[WorkerProcess], Awaitable[None]]) -> None:
@@ -189,7 +189,7 @@ class Crew:
 async def execute(
     load: Load, crew: Crew, settings: Settings, *, signals: Sequence[int], say: Say, progress: Say | None
 ) -> LoadSummary:
-    """Have a crew do a load test, and put together what it comes to."""
+    """Run a load test with a crew, and return the combined summary."""
     recorder, run_id = crew.recorder, str(uuid.uuid4())
     shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, observe=log_event, kill=crew.kill)
     with handle_signals(shutdown, signals):

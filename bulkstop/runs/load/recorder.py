@@ -1,4 +1,4 @@
-"""What is known of a load test: each request measured and written down, and how it goes said now and then."""
+"""Records a load test: measures each request, writes its line, and reports progress at intervals."""
 
 import math
 import time
@@ -26,14 +26,14 @@ FIRST_PROGRESS_S, PROGRESS_EVERY_S = 1.0, 10.0
 
 Say = Callable[[str], None]
 SLACK_S = 1e-6
-"""What a time may be below another of which it is a sum."""
+"""Rounding tolerance in seconds, for a time compared with a sum of times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where what is measured goes at once: a line for each request, a histogram log, and the points of a page.
+    """Where measurements are written: result lines, a histogram log, and the points of a page.
 
-    While one of the `outboxes` is full nothing leaves; they are asked for when the run begins.
+    No request is sent while one of the `outboxes` is full; they are listed when the run begins.
     """
 
     results: Sink | None = None
@@ -46,7 +46,7 @@ NOWHERE = Outputs()
 
 
 class Recorder:
-    """Measures each request, and writes it down where that is wanted."""
+    """Measures each request, and writes it to the outputs."""
 
     def __init__(
         self, metrics: Metrics, outputs: Outputs, *, warmup_s: float = 0.0, recent: RecentRequests | None = None
@@ -58,13 +58,13 @@ class Recorder:
         self._results, self._hdr, self._timeline = outputs.results, outputs.hdr, outputs.timeline
         self._outboxes = outputs.outboxes()
         self._intervals = list[Intervals]()
-        if self._timeline is not None:  # apart from the log: to join what is a second long takes milliseconds each time
+        if self._timeline is not None:  # not shared with the log: joining its intervals of a second takes milliseconds
             self._intervals.append(Intervals(self._timeline.add, self._timeline.width_s))
         if self._hdr is not None:
             self._intervals.append(Intervals(self._log))
 
     def note(self, sample: Sample) -> None:
-        """Take a request, with its times since the run began; those of the warm-up are written, and count nowhere."""
+        """Record a request, with its times since the run began; a warm-up request is written but not counted."""
         if self._warmup_s:
             sample = _shift(sample, self._warmup_s)
             if sample.intended_s < -SLACK_S:
@@ -73,10 +73,11 @@ class Recorder:
         self.count(sample)
 
     def count(self, sample: Sample) -> None:
-        """Take a request that counts; first of all it does, then it is written."""
+        """Count a request, then write it."""
         campaign, attempt, intended_s, started_s, ended_s, held_s = sample
         if attempt.again is RetryHint.READ_BACK:
-            # A load test measures the service and proves nothing of a campaign: an answer that it does not run is one.
+            # A load test measures the service and need not prove anything: the claim that a campaign does not run
+            # counts.
             attempt = attempt._replace(outcome=Outcome.ALREADY_STOPPED)
         latency_s, service_s = ended_s - intended_s, ended_s - started_s
         self.metrics.add(
@@ -91,7 +92,7 @@ class Recorder:
         self.metrics.elapsed_s = ended_s
         if self.recent is not None:
             self.recent.count(sample, attempt)
-        if self.began != self.began:  # nan: it is the first
+        if self.began != self.began:  # nan before the first request
             self.begin(time.time() - ended_s)
         if self._results is not None:
             self._results.write(
@@ -101,13 +102,13 @@ class Recorder:
             intervals.add(ended_s, attempt.outcome, latency_s, service_s)
 
     def probe(self, elapsed_s: float, late_s: float) -> None:
-        """Know how late the event loop was, and that all answers up to now have come, so long after the beginning."""
+        """Record the lag of the event loop `elapsed_s` after the beginning; all responses up to now have been read."""
         if elapsed_s >= self._warmup_s:
             self.metrics.reading.record(late_s)
             self.metrics.mark(elapsed_s - self._warmup_s)
 
     def finish(self, generator: Generator) -> None:
-        """Take what a generator knows that has ended: what was due and never left, and what held it up."""
+        """Add the figures of an ended generator: the requests never sent, and what delayed them."""
         metrics, warmup_s = self.metrics, self._warmup_s
         for due_s, waited_s in generator.list_unsent():
             if due_s >= warmup_s - SLACK_S:
@@ -118,21 +119,21 @@ class Recorder:
         metrics.full_s, metrics.full_busy_s = generator.full_s, generator.full_busy_s
 
     def make_room(self) -> Awaitable[None] | None:
-        """Return what waits until whoever reads what is written keeps up; None when that is so."""
+        """Return an awaitable until the readers of the outputs keep up; None if they do."""
         return make_room(self._outboxes)
 
     def hurry(self) -> None:
-        """Wait for whoever reads what is written only as long as it takes something."""
+        """Wait for a slow reader only while it takes data."""
         for outbox in self._outboxes:
             outbox.hurry()
 
     async def flush(self) -> None:
-        """Wait until all is written, or nothing more will be."""
+        """Wait until all is written, or no more can be."""
         for outbox in self._outboxes:
             await outbox.flush()
 
     def close(self) -> BulkstopError | None:
-        """Write what is left; return what went wrong with that."""
+        """Write what is left; return the error of that, or None."""
         fault = None
         last: list[Callable[[], object]] = [partial(each.close, self.metrics.elapsed_s) for each in self._intervals]
         for finish in (*last, *(output.close for output in (self._results, self._hdr) if output)):
@@ -143,13 +144,13 @@ class Recorder:
         return fault
 
     def begin(self, unix_s: float) -> None:
-        """Know when the run began; nothing is told of before."""
+        """Set when the run began, in unix seconds, and write the head of the log."""
         self.began = unix_s
         if self._hdr is not None:
             self._hdr.write("".join(format_log_head(self.began)).encode())
 
     def add_interval(self, interval: Interval) -> None:
-        """Take the requests of a second that is over, where others have counted them."""
+        """Add the requests of a second that other processes have counted."""
         if self._timeline is not None:
             self._timeline.add(interval)
         if self._hdr is not None:
@@ -164,20 +165,20 @@ class Recorder:
             )
 
     def _log(self, interval: Interval) -> None:
-        assert self._hdr is not None, "there are no intervals without a log"  # noqa: S101 - a slip
+        assert self._hdr is not None, "there are no intervals without a log"  # noqa: S101 - a slip of the caller
         for histogram, tag in ((interval.latency, ""), (interval.service, "service")):
             self._hdr.write(format_log_line(interval.start_s, interval.length_s, histogram, tag).encode())
 
 
 def _shift(sample: Sample, by_s: float) -> Sample:
-    """Return a request with its times since so many seconds later."""
+    """Return a request with its times moved back by some seconds."""
     return sample._replace(
         intended_s=sample.intended_s - by_s, started_s=sample.started_s - by_s, ended_s=sample.ended_s - by_s
     )
 
 
 def report_progress(progress: Say | None, metrics: Metrics, began: float) -> AbstractContextManager[None]:
-    """Say meanwhile, now and then, how it goes; it began then by the clock."""
+    """Report progress at intervals within the block; `began` is a time of the monotonic clock."""
     if progress is None:
         return nullcontext()
 

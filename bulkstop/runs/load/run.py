@@ -1,4 +1,4 @@
-"""Load-test the API: send on a schedule, measure everything, judge it."""
+"""Load-tests the API: sends on a schedule, measures every request, and judges the result."""
 
 import math
 import time
@@ -27,22 +27,22 @@ from bulkstop.runs.wiring import make_transport
 from bulkstop.settings import Settings
 
 LEAST_IN_FLIGHT, MOST_IN_FLIGHT = 32, 5000
-"""Unless it is said, as many requests may be in flight as leave until a call's deadline, within these bounds."""
+"""Bounds for the default number of requests in flight, which is as many as are sent within a call's deadline."""
 LOST = "what was measured is lost"
-"""Said where a load test is ended by force."""
+"""The last words of a load test that is ended by force."""
 
 Share = Callable[[int, int], Iterator[Campaign]]
-"""Gives the campaigns that a process sends: of all, from number `first` on every `step`-th."""
+"""Returns the campaigns of one process: every `step`-th of all, from number `first` on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """How a service is to be loaded, and what is to come of it.
+    """How a service is loaded, and what the result must satisfy.
 
-    With a `schedule` it is an open model. Without, it is a closed one: `max_in_flight` requests at a time, each after
-    the answer to the one before it, until `count` are sent or `length_s` is over. Of a schedule every `step`-th request
-    from number `first` on is sent: others of the `processes` send the rest. `shape` and `targets` tell a person when
-    requests leave and for which campaigns.
+    With a `schedule` it is an open model. Otherwise it is a closed one: `max_in_flight` requests at a time, each sent
+    after the response to the one before, until `count` are sent or `length_s` is over. Only every `step`-th request of
+    a schedule is sent, from number `first` on: other `processes` send the rest. `shape` and `targets` describe the load
+    to a person.
     """
 
     schedule: Schedule | None = None
@@ -53,7 +53,7 @@ class Load:
     require: tuple[Threshold, ...] = ()
     abort_on: tuple[Threshold, ...] = ()
     warmup_s: float = 0.0
-    """Time for which requests are sent before those that count, at the first rate of the schedule."""
+    """Seconds of requests before those that count, at the first rate of the schedule."""
     processes: int = 1
     first: int = 0
     step: int = 1
@@ -62,43 +62,43 @@ class Load:
 
     @property
     def planned(self) -> int | None:
-        """How many requests there will be; None if only the time says it."""
+        """The number of requests; None if only the duration limits it."""
         return self.count if self.schedule is None else len(self.schedule)
 
     def arrivals(self) -> Arrivals:
-        """Say when each request is due."""
+        """Return the due time of each request."""
         if self.schedule is not None:
             return OpenModel(chain(self._warmup_times_s(self.schedule.first_rate), self._times_s(self.schedule)))
         return ClosedModel(math.inf if self.count is None else self.count)
 
     def sending_s(self, grace_s: float) -> float | None:
-        """Return for how long requests may leave: on a schedule, what was held up has its time as well."""
+        """Return for how many seconds requests may be sent; on a schedule, delayed ones get `grace_s` more."""
         if self.schedule is None:
             return None if self.length_s is None else self.warmup_s + self.length_s
         return self.warmup_s + self.schedule.length_s + grace_s
 
     def elapsed_s(self, metrics: Metrics) -> float:
-        """Return how long it took when nothing ended it early: until the last answer, or for as long as the schedule.
+        """Return the seconds that a complete run took: until the last response, at least as long as the schedule.
 
-        The last request of a schedule has its part of the time as well: 20 at 20/s take a second, and not 0.95 s.
+        The last request of a schedule has its interval too: 20 at 20/s take 1 s, not 0.95 s.
         """
         return max(metrics.elapsed_s, 0.0 if self.schedule is None else self.schedule.length_s)
 
     def offering_s(self, metrics: Metrics, *, is_early: bool) -> float:
-        """Return for how long requests were due: for as long as the schedule, unless something ended it early."""
+        """Return for how many seconds requests were due: the whole schedule, unless the run was ended early."""
         if self.schedule is None:
             return metrics.sending_s
         return min(metrics.sending_s, self.schedule.length_s) if is_early else self.schedule.length_s
 
     def judge(self, metrics: Metrics) -> tuple[Verdict, ...]:
-        """Say what became of all that is required; where nothing was due at a time, latency is service time."""
+        """Return the verdict on each requirement; in a closed model, latency is service time."""
         if self.schedule is None:
             metrics = copy(metrics)
             metrics.latency, metrics.failed_latency = metrics.service, metrics.failed_service
         return tuple(threshold.judge(metrics) for threshold in self.require)
 
     def plan(self, settings: Settings) -> LoadPlan:
-        """Return what there is to be told of it."""
+        """Return the facts of the plan."""
         return LoadPlan(
             host=settings.host,
             shape=self.shape,
@@ -112,7 +112,7 @@ class Load:
         )
 
     def part(self, number: int) -> "Load":
-        """Return what the process of this number, from 0, has to do of it."""
+        """Return the part of process `number`, counted from 0."""
         return replace(
             self,
             count=None if self.count is None else _share(self.count, number, self.processes),
@@ -134,7 +134,7 @@ def _share(whole: int, number: int, of: int) -> int:
 
 
 def choose_max_in_flight(schedule: Schedule, timeout_s: float) -> int:
-    """Return how many requests may be in flight unless it is said."""
+    """Return the default number of requests in flight."""
     return max(LEAST_IN_FLIGHT, min(MOST_IN_FLIGHT, math.ceil(schedule.peak * timeout_s)))
 
 
@@ -151,10 +151,10 @@ async def execute(
     say: Say = lambda text: None,
     progress: Say | None = None,
 ) -> LoadSummary:
-    """Send one request for each arrival, each once, and measure all of them, whatever ends the run.
+    """Send each request once, and measure all of them, however the run ends.
 
-    `hooks` and `shared` are those of an engine, if one does it.
-    Raises a BulkstopError for what keeps the run from starting; what ends it later stands in the summary.
+    `hooks` and `shared` come from an engine, if one runs the test. Raises a BulkstopError if the test cannot start; a
+    later fault is in the summary.
     """
     shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, observe=log_event)
     recent, run_id = watch_recent(load.abort_on), str(uuid.uuid4())
@@ -168,7 +168,7 @@ async def execute(
     with handle_signals(shutdown, signals):
         async with open_load_parts(settings, load.max_in_flight, hooks, shared=shared, connect=connect) as parts:
             settings = parts.settings
-            await parts.tokens.get()  # before anything is sent: a run without credentials measures nothing
+            await parts.tokens.get()  # without credentials a test would measure nothing
             if warning := warn_few_files(load.plan(settings), settings.concurrency):
                 say(warning)
             log_event(LoadBegan(run_id, settings.host, load.planned, settings.concurrency))
@@ -193,7 +193,7 @@ def sum_up(
     *,
     in_flight: int,
 ) -> LoadSummary:
-    """Write what is left, whatever ended the run, and put together how it went; what went wrong first is its fault."""
+    """Write what is left, however the run ended, and return the summary; the first error is its fault."""
     closing = recorder.close()
     fault, metrics = fault or closing, recorder.metrics
     aborted = None if recorder.recent is None else recorder.recent.verdict
@@ -216,7 +216,7 @@ async def send_load(
     *,
     at_once: AtOnce,
 ) -> BulkstopError | None:
-    """Let the requests of a load leave, `settings.concurrency` at a time; return what ended that early."""
+    """Send the requests of a load, at most `settings.concurrency` at a time; return the error that ended it early."""
     return await generate_load(
         load.arrivals(),
         campaigns,

@@ -1,4 +1,4 @@
-"""Find what a service takes: short runs at one rate after another, until the highest that holds is known."""
+"""Searches the highest rate that a service sustains, with short runs at one rate after another."""
 
 import math
 import time
@@ -34,51 +34,51 @@ from bulkstop.text import format_count, format_duration
 
 START, TOP, STEP_S = 10.0, 100_000.0, 10.0
 LEAST_REQUESTS = 10
-"""A rate at which fewer leave in a step is not tried: they would say nothing."""
+"""Least requests of a step; a rate that sends fewer is not tried."""
 LEAST_PATIENCE_S = 1.0
 PATIENCE_S = 5.0
-"""There are places for answers that take so long, at every rate that is tried."""
+"""Response time in seconds for which every tried rate has enough requests in flight."""
 LONGEST_STEP_S = 600.0
-"""No rate is held for longer, unless that is asked for: a service that counts over hours cannot be searched."""
+"""Longest step in seconds, unless a longer one is given; limits that are counted over hours cannot be searched."""
 PROOF_S = 120.0
-"""How long a rate has to hold before it is written as a quota: many count over minutes, one of them is whole in it."""
+"""Seconds that a rate must hold before it is written as a quota; they contain a whole minute, as many limits count."""
 SLACK = 1.25
-"""How much longer a step is than the time for which the service is known to count: that was when it last refused."""
+"""Ratio of a step's length to the known counting time of the service, which is measured at its last refusal."""
 SOON = 3.01
-"""Number of intervals after a refusal in which no calls are saved up, while earlier ones are still counted."""
+"""Intervals after a refusal in which no calls are saved up, and earlier calls still count."""
 SHORTEST_S = 1e-6
 SETTLING_SHARE = 0.25
 """Share of the requests before a held rate that may be refused, until no faster ones are counted."""
 LONG = 2
-"""How many steps a rate has to hold before it is reported."""
+"""Number of steps that a rate must hold before it is reported."""
 _USUAL = ("throttled<=0%", "p99<1s", "server_error<1%", "timeout<1%", "connection_error<1%", "unauthorized<1%")
 USUAL = tuple(map(parse_threshold, _USUAL))
-"""What must hold unless it is said. A campaign that is not found, as a made-up one, says nothing against a rate."""
+"""Default requirements; a campaign that is not found, such as a made-up one, does not count against a rate."""
 OF_ERRORS = frozenset({"server_error", "timeout", "connection_error", "unauthorized"})
-"""What a line for all errors stands in for."""
+"""Errors that a requirement on all errors replaces."""
 
 
 def choose_thresholds(require: Sequence[Threshold]) -> tuple[Threshold, ...]:
-    """Return what every short run has to come to: what is required, and the usual where nothing is said about it."""
+    """Return the requirements of each short run: those given, and the defaults that they do not replace."""
     named = {each.name for each in require}
     replaced = named | (OF_ERRORS if named & {"errors", "failed"} else set())
     if any(each.is_time for each in require):
         replaced |= {"p99"}
     lines = (*(each for each in require if each.name != "rate"), *(each for each in USUAL if each.name not in replaced))
-    return tuple(each.of_all for each in lines)  # a campaign that is not found says nothing against a rate
+    return tuple(each.of_all for each in lines)  # see USUAL
 
 
 def count_tolerated_throttles(lines: Sequence[Threshold], planned: int) -> float:
-    """Return how many of the planned requests may be throttled before the rate cannot hold any more."""
+    """Return how many of the planned requests may be throttled before the rate has failed."""
     return min((each.bound * planned for each in lines if each.name == "throttled"), default=math.inf)
 
 
 def judge(
     metrics: Metrics, planned: int, lines: Sequence[Threshold], *, cut_short: bool, growth: str = ""
 ) -> tuple[TrialResult, str]:
-    """Judge a short run, and say why it did not hold; `cut_short` is one that ended since too many were throttled.
+    """Return the result of a short run, and why it did not hold; `cut_short` means that too many were throttled.
 
-    `growth` says how a queue has grown, if one has.
+    `growth` describes a queue that grew, if one did.
     """
     if not metrics.is_punctual:
         return TrialResult.LATE, f"this machine was late with {metrics.late_share * 100:.2g}% of the requests"
@@ -106,38 +106,38 @@ def _describe_throttled(metrics: Metrics) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """Where a limit is looked for, and what a rate has to come to."""
+    """Where to search for the limit, and what a rate must satisfy."""
 
     start: float = START
     top: float = TOP
     step_s: float = STEP_S
     require: tuple[Threshold, ...] = ()
     count: int | None = None
-    """The most requests of the whole search."""
+    """Most requests of the whole search."""
     max_in_flight: int | None = None
     max_late_s: float = MAX_LATE_S
     length_s: float | None = None
-    """The longest that the whole search may take."""
+    """Longest duration of the whole search in seconds."""
     proof_s: float = 0.0
-    """How long the rate that is found has to hold at least."""
+    """Least seconds that the rate found must hold."""
 
     @property
     def lines(self) -> tuple[Threshold, ...]:
-        """What every rate has to come to."""
+        """The requirements of every rate."""
         return choose_thresholds(self.require)
 
     @property
     def patience_s(self) -> float:
-        """How long after its time a request may still leave."""
+        """Seconds after its due time in which a request may still be sent."""
         return max(self.step_s, LEAST_PATIENCE_S)
 
     @property
     def room(self) -> int:
-        """How many requests may be in flight at the highest rate."""
+        """Requests that may be in flight at the highest rate."""
         return self.max_in_flight or choose_max_in_flight(constant(self.top, self.step_s), PATIENCE_S)
 
     def plan(self, settings: Settings, targets: str = "") -> SearchPlan:
-        """Return what there is to be told of it; `targets` says which campaigns the requests are for."""
+        """Return the facts of the plan; `targets` describes the campaigns of the requests."""
         return SearchPlan(
             host=settings.host,
             targets=targets,
@@ -161,11 +161,10 @@ async def execute(
     tell: Callable[[Probe], object] = lambda probe: None,
     note: Say = lambda text: None,
 ) -> LimitSummary:
-    """Try one rate after another until the limit is known, or something ends that; `tell` is told of each.
+    """Try one rate after another until the limit is known or the search is ended; `tell` gets each result.
 
-    `note` is told what takes long, before it does.
-
-    Raises a BulkstopError for what keeps the search from starting; what ends it later stands in what is found.
+    `note` gets a message before a long step. Raises a BulkstopError if the search cannot start; a later fault is in the
+    summary.
     """
     shutdown, run_id = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, observe=log_event), str(uuid.uuid4())
     with handle_signals(shutdown, signals):
@@ -180,17 +179,17 @@ async def execute(
 
 
 class _Ended(Exception):  # noqa: N818 - no error
-    """The search cannot go on; why is known."""
+    """Ends the search; its reason has been stored."""
 
 
 class _Purpose(Enum):
-    """What a run is for: to measure a rate, or to have the service in a known state before one is held for longer."""
+    """The purpose of a run: to measure a rate, or to put the service in a known state before a rate is held longer."""
 
     MEASURE = auto()
     USE_UP = auto()
-    """Send fast until that is refused, so that nothing is saved up."""
+    """Send fast until a refusal, so that no calls are saved up."""
     SETTLE = auto()
-    """Send at the rate, until no faster requests are counted."""
+    """Send at the rate until no faster requests are counted."""
 
 
 class _Prober:
@@ -225,7 +224,7 @@ class _Prober:
         self._fault: BulkstopError | None = None
 
     def summary(self, run_id: str) -> LimitSummary:
-        """Return what it has come to."""
+        """Return the result of the search so far."""
         rates, signum = self._rates, self._shutdown.signum
         return LimitSummary(
             plan=self._search.plan(self._settings),
@@ -243,7 +242,7 @@ class _Prober:
         )
 
     async def search(self) -> None:
-        """Try what is to be tried; raises _Ended when that cannot go on."""
+        """Try rates until the limit is known; raises _Ended when the search cannot continue."""
         while True:
             while (rate := self._rates.rate) is not None:
                 await self._try(rate)
@@ -263,7 +262,7 @@ class _Prober:
             await self._rest(self._rest_s(trial, rate))
 
     async def _prepare(self, rate: float) -> None:
-        """Have the service save up nothing, and count no faster requests, before a rate is to hold for longer."""
+        """Make the service save up no calls and count no faster requests, before a rate is held for longer."""
         if self._is_unsettled:
             self._is_unsettled, self._settled_rate = False, rate
             await self._probe(rate, LONG * self._step_s, _Purpose.SETTLE)
@@ -276,7 +275,7 @@ class _Prober:
         await self._rest(self._rest_s(trial, rate))
 
     async def _prove(self, rate: float) -> bool:
-        """Have the rate that was found hold for long enough to be written down; if it does not, it gave way."""
+        """Hold the rate that was found for `proof_s`; return False if it failed, so that the search continues."""
         late = 0
         while (left_s := self._search.proof_s - self._hold.held_s) > SHORTEST_S and late < TRIES:
             if not self._hold.held_s:
@@ -336,7 +335,7 @@ class _Prober:
         return TrialResult.USED_UP, f"{_describe_throttled(watch.metrics)}, so that {end}"
 
     def _remember(self, rate: float, begin_s: float, watch: Watch, purpose: _Purpose) -> None:
-        """Know when the service last took and refused something, and from what it is to recover."""
+        """Record when the service last accepted and refused requests, and how it must recover."""
         self._last = watch
         self._longest_wait_s = max(self._longest_wait_s, watch.longest_wait_s)
         self._is_used_up = watch.cut_short or purpose is _Purpose.SETTLE
@@ -349,7 +348,7 @@ class _Prober:
         self._taken_s = max(self._taken_s, begin_s + watch.last_taken_s)
 
     def _hold_on(self, probe: Probe, begin_s: float) -> None:
-        """Know for how long this rate has held, without a pause, and how long before that something was refused."""
+        """Record for how long this rate has held without a pause, and how long before that a request was refused."""
         before, watch = self._probes[-2:-1], self._last
         if probe.trial != TrialResult.HELD:
             self._hold = NO_HOLD
@@ -364,7 +363,7 @@ class _Prober:
             self._refused_s = max(self._refused_s, begin_s + watch.last_refused_s)
 
     def _check_room(self, schedule: Schedule) -> None:
-        """End a search that has no requests or no time left for what comes."""
+        """End a search without enough requests or time for the next step."""
         search, length_s = self._search, schedule.length_s
         sent = sum(probe.metrics.requests for probe in self._probes)
         if search.count is not None and sent + len(schedule) > search.count:
@@ -372,14 +371,14 @@ class _Prober:
         self._check_time(length_s, f"; a rate has to hold for {format_duration(length_s)}")
 
     def _check_time(self, next_s: float, why: str = "") -> None:
-        """End a search that has not so much time left."""
+        """End a search that has less time left than `next_s`."""
         length_s = self._search.length_s
         if length_s is not None and time.monotonic() - self._began_s + next_s > length_s:
             over = f"{format_duration(length_s)}: is over before the limit is known{why}"
             self._end(f"{name_setting('duration')} {over}")
 
     def _explain_by_earlier(self, rate: float, begin_s: float, watch: Watch, purpose: _Purpose) -> str:
-        """Say that the refusals of a rate come of earlier requests, as far as that can be; or nothing."""
+        """Return a message if earlier requests explain the refusals of a rate; else an empty text."""
         gap_s = begin_s + watch.first_refused_s - self._taken_s
         is_counted = not watch.taken and gap_s < math.inf
         earlier = "requests of earlier steps still count"
@@ -396,7 +395,7 @@ class _Prober:
         return earlier if is_early else ""
 
     def _is_early(self, rate: float, begin_s: float, watch: Watch) -> bool | None:
-        """Tell whether a rate was refused too soon after a faster one; None if it was left alone before."""
+        """Tell whether a rate was refused too soon after a faster one; None if a pause preceded it."""
         if not watch.taken:
             self._wait_longer(rate)
             return True
@@ -407,11 +406,11 @@ class _Prober:
 
     @property
     def _is_steady(self) -> bool:
-        """Tell whether a rate is to hold with nothing saved up."""
+        """Tell whether a rate must hold without saved-up calls."""
         return self._rates.is_long or self._rates.rate is None
 
     def _wait_longer(self, rate: float) -> None:
-        """Have the next request wait: for what saves up little, then until all is forgotten, then twice as long."""
+        """Lengthen the pause before the next request: first to save up little, then to forget all, then twice that."""
         if not self._wait_s:
             self._wait_s = SPARE / rate
             return
@@ -420,7 +419,7 @@ class _Prober:
         self._wait_s = self._refusals.rest_s
 
     def _lengthen(self, counted_s: float) -> None:
-        """Take longer steps, as the service counts for so long at least."""
+        """Lengthen the steps to the time over which the service counts, at least `counted_s`."""
         if counted_s * SLACK > self._step_s:
             self._step_s = counted_s * SLACK
             self._refusals.rest_s = max(self._refusals.rest_s, self._step_s)
@@ -434,7 +433,7 @@ class _Prober:
         raise _Ended
 
     async def _send_load(self, schedule: Schedule, watch: Watch) -> None:
-        """Send what is on a schedule; what is held up then has a while more, and each request its own deadline."""
+        """Send the requests of a schedule; delayed ones get `patience_s` more, and each has its own deadline."""
 
         def attach(sending: Endable) -> None:
             watch.end = sending.drain
@@ -452,7 +451,7 @@ class _Prober:
         )
 
     def _check(self, metrics: Metrics) -> None:
-        """End a search that would only go on in vain."""
+        """End a search that cannot succeed."""
         if not metrics.requests:
             return
         if not any(each.metrics.answered for each in self._probes):
@@ -469,9 +468,9 @@ class _Prober:
             self._end(f"the service asked to wait {format_duration(wait_s)}, {over}; {step}")
 
     def _rest_s(self, trial: TrialResult, rate: float) -> float:
-        """Return how long to leave the service alone: until it has forgotten, or as long as it asked.
+        """Return the seconds of the pause: until the service has forgotten, at least as long as it asked.
 
-        Where a rate is to be held with nothing saved up, no longer than it refuses.
+        Before a rate that must hold without saved-up calls, the pause is no longer than needed.
         """
         until_s, was_throttled = (self._last.wait_until, self._last.throttled) if self._last else (-math.inf, 0)
         asked_s = min(until_s - time.monotonic(), self._settings.max_retry_after_s)
@@ -485,7 +484,7 @@ class _Prober:
         return max(rest_s, asked_s)
 
     async def _rest(self, seconds: float) -> None:
-        """Send nothing for so long; where nothing gave way, so that the next request keeps its distance as well."""
+        """Send nothing for some seconds; without a refusal this keeps the interval to the next request."""
         self._check_time(seconds)
         rest = Rest()
         self._shutdown.attach(rest)

@@ -1,4 +1,4 @@
-"""Requests sent when they are due, until all have their answers or their time is over."""
+"""Sends requests when they are due, until all have responses or the time is over."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from bulkstop.runs.host import every
 from bulkstop.runs.load.recorder import Recorder
 
 PROBE_S = 0.02
-"""How soon to look again how late the event loop is: it costs a ten-thousandth of a core."""
+"""Seconds between two measurements of the event loop's lag, which cost a ten-thousandth of a core."""
 
 
 async def generate_load(
@@ -29,9 +29,9 @@ async def generate_load(
     begin_at: float | None = None,
     at_once: AtOnce = never_at_once,
 ) -> BulkstopError | None:
-    """Let a request leave for each arrival in the next `length_s` seconds; return what ended that early.
+    """Send a request for each arrival of the next `length_s` seconds; return the error that ended this early.
 
-    `attach` is told what to end if it is to end before.
+    `attach` gets the object that can end it.
     """
     busy = Busy()
     generator = Generator(
@@ -58,7 +58,7 @@ async def generate_load(
 
 
 class _Sending:
-    """A generator and the recorder of what it sends, ended together."""
+    """A generator and the recorder of its requests, which are ended together."""
 
     def __init__(self, generator: Generator, recorder: Recorder) -> None:
         self._generator = generator
@@ -66,22 +66,22 @@ class _Sending:
 
     @property
     def in_flight(self) -> int:
-        """How many requests have no answer yet."""
+        """The requests without a response."""
         return self._generator.in_flight
 
     def drain(self) -> None:
-        """Let nothing more leave."""
+        """Send no more requests."""
         self._generator.drain()
 
     def abort(self) -> None:
-        """Cut off what is in flight, and wait for no reader."""
+        """Abort the requests in flight, and wait for no slow reader."""
         self._generator.abort()
         self._recorder.hurry()
 
 
 @contextmanager
 def _probing(generator: Generator, recorder: Recorder) -> Iterator[None]:
-    """Look meanwhile, every PROBE_S, how late the event loop is: as late are answers read that have arrived."""
+    """Measure the event loop's lag every PROBE_S; responses that have arrived are read as late as that."""
     due = time.monotonic() + PROBE_S
 
     def probe() -> float:
@@ -97,7 +97,7 @@ def _probing(generator: Generator, recorder: Recorder) -> Iterator[None]:
 
 @contextmanager
 def _until(length_s: float | None, generator: Generator, begin_at: float | None) -> Iterator[None]:
-    """Let nothing more leave when the time is over."""
+    """Drain the generator when the time is over."""
     if length_s is None:
         yield
         return

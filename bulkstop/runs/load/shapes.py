@@ -1,4 +1,4 @@
-"""The words for the shape of a load: rates, and how they go on."""
+"""Parses the shape of a load: rates, and how they change."""
 
 import re
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from bulkstop.settings.parse import UNITS_S, parse_seconds
 from bulkstop.text import format_duration
 
 EVEN, POISSON = "even", "poisson"
-"""How requests are spread over the time: evenly by the rate, or each independently of the others."""
+"""How requests are spread: evenly at the rate, or as independent random arrivals."""
 MOST_PER_S = 1e6
 _NUMBER = r"\d{1,9}(?:\.\d{1,6})?"
 _RATE = re.compile(rf"({_NUMBER})\s*(?:/\s*(?=\w)({_NUMBER})?\s*({'|'.join(UNITS_S)}))?", re.ASCII)
 
 
 def parse_rate(text: str) -> float:
-    """Read a rate above zero: `500/s`, `500`, `30/min`, `60/10s`; returns requests a second."""
+    """Return a rate above zero in requests per second, from `500/s`, `500`, `30/min` or `60/10s`."""
     return _check_above_zero(_parse_rates([text]), text)[0]
 
 
 def parse_ramp(text: str) -> tuple[float, float]:
-    """Read a ramp: `10..1000/s`."""
+    """Return the first and last rate of a ramp, from `10..1000/s`."""
     first, dots, last = text.partition("..")
     if not dots:
         raise ValueError(f"{text!r} is not a ramp, such as 10..1000/s")
@@ -34,25 +34,25 @@ def parse_ramp(text: str) -> tuple[float, float]:
 
 
 def parse_steps(text: str) -> tuple[float, ...]:
-    """Read steps: `100,200,400/s`."""
+    """Return the rates of steps, from `100,200,400/s`."""
     return tuple(_check_above_zero(_parse_rates(text.split(",")), text))
 
 
 def parse_spike(text: str) -> tuple[float, float | None]:
-    """Read a spike: `2000/s`, or `2000/s:5s` with its length; returns the rate, and the seconds if they are given."""
+    """Return the rate of a spike, and its length in seconds or None, from `2000/s` or `2000/s:5s`."""
     peak, colon, length = text.partition(":")
     return parse_rate(peak), parse_seconds(length) if colon else None
 
 
 def parse_arrivals(text: str) -> str:
-    """Read how requests are spread over the time."""
+    """Return how requests are spread over the time."""
     if text not in (EVEN, POISSON):
         raise ValueError(f"{text!r} is neither {EVEN} nor {POISSON}")
     return text
 
 
 def _parse_rates(parts: list[str]) -> list[float]:
-    """Read rates; one without a time behind a slash has that of the last."""
+    """Return rates; one without a unit of time has that of the last."""
     matches = [match for part in parts if (match := _RATE.fullmatch(part.strip()))]
     spans_s = [_read_span(each) for each in matches]
     if len(matches) == len(parts) and 0.0 not in spans_s:
@@ -63,7 +63,7 @@ def _parse_rates(parts: list[str]) -> list[float]:
 
 
 def _read_span(rate: re.Match[str]) -> float | None:
-    """Return the seconds that stand behind the slash of a rate; None without a slash."""
+    """Return the seconds after the slash of a rate; None without a slash."""
     return None if rate[3] is None else float(rate[2] or 1) * UNITS_S[rate[3]]
 
 
@@ -75,7 +75,7 @@ def _check_above_zero(rates: list[float], text: str) -> list[float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What was asked for; raises SettingsError for what does not go together."""
+    """The options for the shape of a load; raises SettingsError for options that conflict."""
 
     rate: float | None = None
     ramp: tuple[float, float] | None = None
@@ -89,7 +89,7 @@ class Shape:
     warmup_s: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together."""
+        """Raise SettingsError for options that conflict."""
         shapes = sum((self.rate is not None, self.ramp is not None, self.steps is not None, self.closed))
         if shapes != 1:
             ways = ("rate", "500/s"), ("ramp", "10..1000/s"), ("steps", "100,200/s")
@@ -111,11 +111,11 @@ class Shape:
 
     @property
     def has_end(self) -> bool:
-        """Tell whether it ends without the end of a list."""
+        """Tell whether the load ends without the end of a list."""
         return self.length_s is not None or self.count is not None or self.steps is not None
 
     def schedule(self, listed: int | None) -> Schedule | None:
-        """Make its schedule, None for a closed model; without an end of its own it ends after the `listed` requests."""
+        """Return the schedule, None for a closed model; without an end of its own it ends after `listed` requests."""
         count = self.count_for(listed)
         try:
             schedule = None if self.closed else self._maker()(count=count)
@@ -125,14 +125,14 @@ class Shape:
             raise SettingsError(f"{names}: {error}; nothing was sent") from None
 
     def count_for(self, listed: int | None) -> int | None:
-        """Return the most requests there may be; None for as many as the time brings."""
+        """Return the most requests; None if only the duration limits them."""
         if not self.has_end and listed is None:
             ways = f"{name_setting('duration', '30s')} or {name_setting('count')}"
             raise SettingsError(f"{ways}: neither is given; nothing was sent")
         return self.count if self.has_end else listed
 
     def words(self) -> str:
-        """Say what is sent, without how many."""
+        """Return a description of the load, without the number of requests."""
         if self.closed:
             words = "closed: each request after the answer to the one before it"
         elif self.rate is not None:

@@ -1,4 +1,4 @@
-"""Which campaigns the requests of a load test are for: those of a list, again and again, or made-up ones."""
+"""The campaigns that a load test requests: those of a list, repeatedly, or made-up ones."""
 
 import uuid
 from collections.abc import Iterable, Iterator
@@ -18,25 +18,25 @@ from bulkstop.source.protect import read_protection
 from bulkstop.text import format_count, printable
 
 PREFIX = "bulkstop-load-"
-"""What the ids of made-up campaigns begin with: nobody takes them for real ones."""
+"""Default prefix of made-up ids, which cannot be mistaken for real ones."""
 
 KEPT = 10_000
-"""A list of so many campaigns is kept in memory (6 MB); a longer one is read from the disk again in each turn."""
+"""Most campaigns of a list that are kept in memory (6 MB); a longer list is read from disk again in each cycle."""
 
 LOOKED_AT = 100
-"""Where so many made-up campaigns are protected, one after the other, all are taken to be."""
+"""Number of made-up campaigns that are checked; if all are protected, a test cannot run."""
 
 
 @contextmanager
 def read_targets(path: str, settings: Settings, *, fmt: str | None = None) -> Iterator[Plan]:
-    """Read a list to take campaigns from; raises InputError when it holds none, and SettingsError when too many."""
+    """Read the campaigns of a list; raises InputError if it has none, SettingsError if it has too many."""
     with make_plan([path], settings, fmt=fmt) as plan:
         check_targets(plan, settings, path)
         yield plan
 
 
 def check_targets(plan: Plan, settings: Settings, name: str) -> None:
-    """Raise InputError when a list holds no campaign that can be sent, and SettingsError when it holds too many."""
+    """Raise InputError for a list without a campaign that can be sent, and SettingsError for one with too many."""
     if not plan.to_send:
         why = f" ({unused})" if (unused := describe_unused(plan)) else ""
         raise InputError(f"{name}: holds no campaign that can be sent{why}; nothing was sent")
@@ -44,13 +44,13 @@ def check_targets(plan: Plan, settings: Settings, name: str) -> None:
 
 
 def describe_unused(plan: Plan) -> str:
-    """Count what of a list cannot be sent, by the reason, with the first row that cannot be used; empty for nothing."""
+    """Return the counts of what cannot be sent of a list, and its first unusable row; empty if there are none."""
     counts = ", ".join(f"{number:,} {outcome.value}" for outcome, number in plan.held.items())
     return f"{counts}; first {plan.first_invalid}" if plan.held_invalid else counts
 
 
 def describe_targets(plan: Plan | None, settings: Settings, name: str, planned: int | None = None) -> str:
-    """Say which campaigns the requests are for, if so many are planned: those of a list, or made-up ones."""
+    """Return a description of the campaigns for `planned` requests: those of a list, or made-up ones."""
     if plan is None:
         return f"made up: {settings.type or CampaignType.VOICE} campaigns {name}..."
     how, which = "again and again", f"{plan.to_send:,} of {name}"
@@ -62,7 +62,7 @@ def describe_targets(plan: Plan | None, settings: Settings, name: str, planned: 
 
 
 def cycle_targets(plan: Plan, first: int = 0, step: int = 1) -> Iterator[Campaign]:
-    """Return the campaigns of a list in its order, again and again; of these every `step`-th from number `first` on."""
+    """Yield the campaigns of a list in its order, repeatedly; only every `step`-th of these, from number `first` on."""
     total = plan.to_send
     if total <= KEPT:
         return islice(cycle(list(plan.at(range(total)))), first, None, step)
@@ -70,9 +70,9 @@ def cycle_targets(plan: Plan, first: int = 0, step: int = 1) -> Iterator[Campaig
 
 
 def choose_targets(plan: Plan | None, settings: Settings, prefix: str = PREFIX) -> Share:
-    """Say which campaigns the requests are for: those of a list, or made-up ones with ids that no other run has.
+    """Return the campaigns of a load test: those of a list, or made-up ones with ids that no other run has.
 
-    Raises SettingsError if there is neither a list nor what made-up ones take.
+    Raises SettingsError without a list if the settings lack what made-up campaigns need.
     """
     return (
         partial(make_targets, settings, make_stem(settings, prefix)) if plan is None else partial(cycle_targets, plan)
@@ -80,7 +80,7 @@ def choose_targets(plan: Plan | None, settings: Settings, prefix: str = PREFIX) 
 
 
 def check_number(settings: Settings, planned: int | None) -> None:
-    """Raise SettingsError when more campaigns would be made up than may be stopped; None is as many as time allows."""
+    """Raise SettingsError for more made-up campaigns than may be stopped; None means that only time limits them."""
     if settings.max_campaigns is not None and (planned is None or planned > settings.max_campaigns):
         number = "as many campaigns as there is time for" if planned is None else format_count(planned, "campaign")
         why = f"{number} would be made up; nothing was sent"
@@ -88,16 +88,16 @@ def check_number(settings: Settings, planned: int | None) -> None:
 
 
 def make_targets(settings: Settings, stem: str, first: int = 0, step: int = 1) -> Iterator[Campaign]:
-    """Make campaigns up whose ids begin with `stem`; of these give every `step`-th from number `first` on."""
+    """Yield made-up campaigns whose ids begin with `stem`; only every `step`-th of them, from number `first` on."""
     targets = _make_up(settings, stem, count(first + 1, step))
     protected = read_protection(settings.protect)
     return filter(lambda each: protected.of(each) is None, targets) if protected.rules else targets
 
 
 def make_stem(settings: Settings, prefix: str = PREFIX) -> str:
-    """Return what the ids of campaigns that are made up begin with, in this run only; raises SettingsError.
+    """Return the beginning of made-up ids, unique to this run.
 
-    That is when the settings have no account and stream for them, or nothing can be sent with them.
+    Raises SettingsError if the settings have no account and stream for them, or none of them can be sent.
     """
     for name, value in (("account_id", settings.account_id), ("stream_id", settings.stream_id)):
         if not value:
@@ -117,7 +117,7 @@ def make_stem(settings: Settings, prefix: str = PREFIX) -> str:
 
 
 def _make_up(settings: Settings, stem: str, numbers: Iterable[int]) -> Iterator[Campaign]:
-    """Make up a campaign for each number."""
+    """Yield a made-up campaign for each number."""
     kind, stream_id = settings.type or CampaignType.VOICE, settings.stream_id or ""
     where = settings.account_id or "", stream_id, settings.iid or stream_id
     for number in numbers:

@@ -1,4 +1,4 @@
-"""One short run of the search for a limit as it is measured, and the wait after it; both can be ended."""
+"""Measures a short run of the search for a limit, and the pause after it; both can be ended."""
 
 import asyncio
 import math
@@ -14,7 +14,7 @@ from bulkstop.runs.load.recorder import NOWHERE, Recorder
 
 
 class Watch(Recorder):
-    """Measures the requests of a probe, and ends it when too many are throttled."""
+    """Measures the requests of a short run, and ends it when too many are throttled."""
 
     def __init__(self, metrics: Metrics, most_throttled: float, length_s: float) -> None:
         super().__init__(metrics, NOWHERE)
@@ -22,22 +22,22 @@ class Watch(Recorder):
         self.cut_short = False
         self.wait_until, self.longest_wait_s = -math.inf, 0.0
         self.first_refused_s, self.last_refused_s, self.last_taken_s = math.inf, -math.inf, -math.inf
-        """When requests left that were throttled or not, since the beginning."""
+        """When throttled and accepted requests were sent, in seconds since the beginning."""
         self.end: Callable[[], None] = lambda: None
         self._most_throttled = most_throttled
 
     @property
     def throttled(self) -> int:
-        """How many were throttled."""
+        """The number of throttled requests."""
         return self.metrics.outcomes[Outcome.THROTTLED]
 
     @property
     def taken(self) -> int:
-        """How many were not."""
+        """The number of accepted requests."""
         return self.metrics.requests - self.throttled
 
     def note(self, sample: Sample) -> None:
-        """Take a request."""
+        """Record a request."""
         super().note(sample)
         self.backlog.add(sample.intended_s, sample.ended_s - sample.intended_s)
         if sample.attempt.outcome is Outcome.THROTTLED:
@@ -55,7 +55,7 @@ class Watch(Recorder):
 
 
 class Rest:
-    """A wait that can be ended as a pool is."""
+    """A pause with the methods of a pool, so that a signal can end it."""
 
     in_flight = 0
 
@@ -64,7 +64,7 @@ class Rest:
         self.drain = self.abort = self._over.set
 
     async def take(self, seconds: float) -> None:
-        """Wait so long, or until it is ended."""
+        """Wait for some seconds, or until the pause is ended."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._over.wait()

@@ -1,1 +1,1 @@
-"""A firing of a schedule."""
+"""Runs a firing of a schedule."""

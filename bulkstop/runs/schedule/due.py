@@ -1,4 +1,4 @@
-"""Which firing is due: decided from the calendar, the journal and the clock, and nothing else."""
+"""Decides from the calendar, the journal and the clock which firing is due."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from bulkstop.runs.schedule.journal import SETTLED, Entry, Event, find_states
 from bulkstop.schedule.firings import Firing, Timetable, find_next, list_firings
 
 MOST_BACK = timedelta(days=31)
-"""Missed firings are reported as far back as this."""
+"""How far back missed firings are reported."""
 PREFLIGHT_LATE = timedelta(minutes=10)
-"""A preflight still makes sense this long after its time."""
+"""How late a preflight may run."""
 
 
 class Due(StrEnum):
-    """What is to be done now."""
+    """What to do now."""
 
     RUN = "run"
     RESUME = "resume"
@@ -25,7 +25,7 @@ class Due(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done, with which firing; `missed` are those before it that nobody knows the end of."""
+    """What to do with which firing; `missed` are earlier firings that did not run, or whose end is unknown."""
 
     due: Due
     firing: Firing | None
@@ -34,11 +34,11 @@ class Decision:
 
 
 def decide(table: Timetable, entries: Sequence[Entry], now: datetime, catch_up_s: float) -> Decision:
-    """Say what is to be done now.
+    """Return what to do now.
 
-    The latest firing that has not ended runs, if it is no more than `catch_up_s` late; one that was started is gone on
-    with. Those after the latest that the journal has, and too late to run, were missed. Before its first line a
-    schedule has missed nothing.
+    The latest firing that has not ended runs if it is at most `catch_up_s` late, or continues if it was started.
+    Firings after the latest in the journal that are too late to run were missed. A schedule without journal lines has
+    missed none.
     """
     states, catch_up = find_states(entries), timedelta(seconds=catch_up_s)
     moments = [datetime.fromisoformat(each.moment) for each in entries if not each.by_hand]
@@ -48,7 +48,7 @@ def decide(table: Timetable, entries: Sequence[Entry], now: datetime, catch_up_s
     open_ = [firing for firing in passed if (last := states.get(firing.key)) is None or last.event not in SETTLED]
     newest = open_[-1] if open_ and now - open_[-1].moment <= catch_up else None
     if newest is not None and passed[-1] is not newest:
-        newest = None  # a later one has run already
+        newest = None  # a later firing has already run
     missed = tuple(
         firing
         for firing in open_
@@ -63,7 +63,7 @@ def decide(table: Timetable, entries: Sequence[Entry], now: datetime, catch_up_s
 
 
 def find_preflight(table: Timetable, entries: Sequence[Entry], now: datetime, ahead_s: float) -> Firing | None:
-    """Return the firing whose preflight is due now and is not in the journal; None if there is none.
+    """Return the firing whose preflight is due and not in the journal; None if there is none.
 
     A preflight is due `ahead_s` before its firing, and for `PREFLIGHT_LATE` after that.
     """

@@ -1,4 +1,4 @@
-"""One firing: is it due, is it the only one, what became of it."""
+"""Runs one firing: checks that it is due and the only one, then stops, verifies and records it."""
 
 import shlex
 import time
@@ -25,28 +25,28 @@ from bulkstop.schedule.firings import Firing
 from bulkstop.text import format_duration
 
 RACE_S = 2.0
-"""Within this time a process that has the lock has written which firing it is."""
+"""Seconds within which a process that takes the lock writes which firing it runs."""
 LOOK_EVERY_S = 0.5
 GUARD_EXIT = 3
 MISSED_EXIT = 1
 INTERRUPTED = frozenset(128 + signum for signum in SIGNALS)
 READ_BACK_AFTER = frozenset({0, 1, 3, 4})
-"""The exit codes of runs that may have stopped something."""
+"""Exit codes of runs that may have stopped something."""
 
 
 class Work(NamedTuple):
-    """What is to be stopped on an occasion, until when, and whether a result file is gone on with."""
+    """What a firing stops, until when, and whether it continues a result file."""
 
     occasion: Occasion
     results: str
     deadline: datetime | None
     resumes: bool = False
     is_again: bool = False
-    """Whether what failed is sent again."""
+    """Whether failed rows are sent again."""
 
 
 class ReadBack(NamedTuple):
-    """What was read back after a stop: the exit code of `verify`, its verdict, and its facts as JSON values."""
+    """The verification after a stop: the exit code of `verify`, its verdict, and its facts as JSON values."""
 
     exit_code: int
     verdict: str = ""
@@ -54,13 +54,13 @@ class ReadBack(NamedTuple):
 
 
 def read_clock() -> datetime:
-    """Return the time."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass
 class Conductor:
-    """Runs the firings of a schedule; all that it does outside of its folder is done by what it is given."""
+    """Runs the firings of a schedule; callbacks do everything outside of its folder."""
 
     schedule: Schedule
     stop: Callable[[Work], int]
@@ -68,7 +68,7 @@ class Conductor:
     tell: Callable[[Notice], None]
     say: Callable[[str], None]
     note: Callable[[str], None]
-    """Says what is as it should be, which not everybody wants to hear."""
+    """Prints messages that --quiet suppresses."""
     now: Callable[[], datetime] = read_clock
     sleep: Callable[[float], None] = time.sleep
     journal: Journal = field(init=False)
@@ -77,23 +77,23 @@ class Conductor:
         self.journal = Journal(self.schedule.results, self.schedule.name)
 
     def fire(self) -> int:
-        """Run the firing that is due, if one is; return its exit code."""
+        """Run the firing that is due, if any; return its exit code."""
         return self._guarded(self._fire)
 
     def fire_by_hand(self) -> int:
-        """Run now, whatever the calendar says."""
+        """Run now, regardless of the calendar; return the exit code."""
         return self._guarded(self._fire_by_hand)
 
     def fire_again(self) -> int:
-        """Go on with the last run, and send again what failed in it."""
+        """Continue the last run, and send again what failed in it; return the exit code."""
         return self._guarded(self._fire_again)
 
     def decide(self) -> Decision:
-        """Say what is to be done now."""
+        """Return what to do now."""
         return decide(self.schedule.timetable, self.journal.read(), self.now(), self.schedule.catch_up_s)
 
     def _guarded(self, act: Callable[[], int]) -> int:
-        """Have somebody told where the folder of the schedule cannot be written or read."""
+        """Run `act`; if the folder of the schedule cannot be read or written, report it and return GUARD_EXIT."""
         try:
             try:
                 make_private_folder(Path(self.schedule.results).absolute())
@@ -138,7 +138,7 @@ class Conductor:
         return _Held(lock if is_free else None)
 
     def _say_idle(self, decision: Decision) -> int:
-        """Say that nothing is to do; that is no failure."""
+        """Print that there is nothing to do; return 0."""
         if decision.due is Due.DONE and decision.firing is not None:
             done = Occasion(decision.firing)
             self.note(f"{done.title}: is done; bulkstop schedule run {self.schedule.name} --again goes on with it")
@@ -148,10 +148,10 @@ class Conductor:
         return 0
 
     def _wait_for(self, lock: Lock, decision: Decision) -> int | None:
-        """Do as the setting says while another process has the lock; None when it was got after all."""
+        """Wait or skip while another process has the lock, as `overlap` says; None once the lock is free."""
         firing = decision.firing
         until = self.now() + timedelta(seconds=RACE_S)
-        while self.now() < until:  # the other one may be about to write that it runs this very firing
+        while self.now() < until:  # the other process may be about to record this very firing
             if self._runs_elsewhere(firing):
                 return 0
             self.sleep(LOOK_EVERY_S)
@@ -173,7 +173,7 @@ class Conductor:
         return 0 if self.schedule.overlap is Overlap.SKIP else MISSED_EXIT
 
     def _runs_elsewhere(self, firing: Firing | None) -> bool:
-        """Tell whether another process runs a firing right now, or has run it."""
+        """Tell whether another process runs this firing, or has run it."""
         decision = self.decide()
         if decision.due is Due.RUN and decision.firing == firing:
             return False
@@ -187,7 +187,7 @@ class Conductor:
         return is_past or now - firing.moment > timedelta(seconds=self.schedule.catch_up_s)
 
     def _note_missed(self, missed: tuple[Firing, ...]) -> int:
-        """Write down which firings did not run, and have somebody told."""
+        """Record and report the firings that did not run; return the exit code."""
         for firing in missed:
             why = f"was not run within {format_duration(self.schedule.catch_up_s)} (catch_up)"
             self._miss(Occasion(firing), why)
@@ -200,7 +200,7 @@ class Conductor:
         return MISSED_EXIT
 
     def _run(self, occasion: Occasion, *, is_again: bool = False) -> int:
-        """Stop, read back, tidy up; each step is noted."""
+        """Stop, verify and tidy up, with a journal entry for each step; return the exit code."""
         results = occasion.results(self.schedule.results)
         deadline = self.schedule.find_deadline(occasion.firing)
         resumes = Path(results).exists()
@@ -239,7 +239,7 @@ class Conductor:
         return code
 
     def _note(self, entry: Entry) -> str | None:
-        """Append to the journal once all is done; what keeps it from that is said, and returned."""
+        """Append to the journal after the work is done; print and return the error, or None."""
         try:
             self.journal.append(entry)
         except OutputError as error:
@@ -248,7 +248,7 @@ class Conductor:
         return None
 
     def _read_back(self, occasion: Occasion, results: str) -> int:
-        """Read back what still runs, some time after the end; return the exit code of that."""
+        """Verify what still runs, `verify_s` after the end; return the exit code of that."""
         if self.schedule.verify_s is None:
             return 0
         self.note(
@@ -263,7 +263,7 @@ class Conductor:
         return read.exit_code
 
     def _keep(self) -> None:
-        """Tidy up; what fails there is said, and is no failure of the firing."""
+        """Tidy up; an error is printed, but does not fail the firing."""
         if self.schedule.keep_s is None:
             return
         today = self.now().astimezone(UTC).date()
@@ -293,7 +293,7 @@ class Conductor:
 
 
 class _Held:
-    """A lock that was got, or was not."""
+    """A context with the lock, or with None if it was taken."""
 
     def __init__(self, lock: Lock | None) -> None:
         self._lock = lock
@@ -307,7 +307,7 @@ class _Held:
 
 
 def find_end(results: str) -> int | None:
-    """Return the exit code with which a run has ended, by its manifest; None for one that was cut off."""
+    """Return the exit code of a run by its manifest; None for a run that was interrupted."""
     manifest = Manifest.read(manifest_path(results))
     code = manifest.last.exit_code if manifest else None
     return None if code in INTERRUPTED else code

@@ -1,4 +1,4 @@
-"""The journal of a schedule: what became of each firing, a JSON line each, appended and made durable."""
+"""The journal of a schedule: a durable JSON line for each step of a firing."""
 
 import json
 import os
@@ -18,21 +18,21 @@ from bulkstop.schedule.firings import Firing
 
 
 class Event(StrEnum):
-    """What a line tells of a firing."""
+    """What a line reports of a firing."""
 
     STARTED = "started"
     ENDED = "ended"
     INTERRUPTED = "interrupted"
-    """It was told to end before its end, and can be gone on with."""
+    """The firing was ended early by a signal, and can be continued."""
     VERIFIED = "verified"
     MISSED = "missed"
     SKIPPED = "skipped"
-    """It did not run, as the one before still did."""
+    """The firing did not run, because the one before was still running."""
     PREFLIGHT = "preflight"
 
 
 SETTLED = frozenset({Event.ENDED, Event.VERIFIED, Event.MISSED, Event.SKIPPED})
-"""After these a firing does not run any more, unless somebody asks for it."""
+"""Events after which a firing does not run again, unless a person starts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class Entry:
     host: str = ""
     pid: int = 0
     verification: Mapping[str, Any] | None = None
-    """What `verify` found, as its --json has it, without the campaigns one by one."""
+    """The findings of `verify`, as in its --json, without the individual campaigns."""
 
     @property
     def occasion(self) -> Occasion:
-        """What the line is about."""
+        """The occasion of the line."""
         nominal, moment = datetime.fromisoformat(self.nominal), datetime.fromisoformat(self.moment)
         return Occasion(Firing(self.schedule, nominal, self.zone, moment), self.by_hand)
 
@@ -71,7 +71,7 @@ def make_entry(
     results: str | None = None,
     note: str = "",
 ) -> Entry:
-    """Return a line about an occasion."""
+    """Return a journal line for an occasion."""
     firing = occasion.firing
     return Entry(
         now.astimezone(UTC).isoformat(timespec="seconds"),
@@ -97,7 +97,7 @@ class Journal:
         self.path = Path(folder, f"{schedule}.journal.jsonl")
 
     def read(self) -> list[Entry]:
-        """Return all lines that make sense; raises OutputError for a file that cannot be read."""
+        """Return all valid lines; raises OutputError for a file that cannot be read."""
         try:
             lines = self.path.read_bytes().splitlines()
         except FileNotFoundError:
@@ -107,7 +107,7 @@ class Journal:
         return [entry for line in lines if (entry := _parse(line)) is not None]
 
     def append(self, entry: Entry) -> None:
-        """Add a line, durable when this returns; raises OutputError."""
+        """Append a line durably; raises OutputError."""
         data = json.dumps(
             {name: value for name, value in asdict(entry).items() if value not in (None, "") and value is not False}
         )
@@ -129,7 +129,7 @@ class Journal:
 
 
 def _parse(line: bytes) -> Entry | None:
-    """Return a line's entry; None for one that was torn, or is of another program."""
+    """Return the entry of a line; None if the line is incomplete or from another program."""
     with suppress(ValueError, TypeError, KeyError):
         fields = json.loads(line)
         entry = Entry(**{**fields, "event": Event(fields["event"])})
@@ -145,6 +145,6 @@ def find_states(entries: Iterable[Entry]) -> dict[str, Entry]:
 
 
 def find_last_run(entries: Sequence[Entry]) -> Entry | None:
-    """Return the latest line of the firing that was started last; None where none was."""
+    """Return the latest line of the firing that was started last; None if none was started."""
     started = next((each for each in reversed(entries) if each.event is Event.STARTED), None)
     return None if started is None else find_states(entries)[started.firing]

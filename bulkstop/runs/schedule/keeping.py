@@ -1,4 +1,4 @@
-"""Results of earlier firings: compressed after a time, or deleted where that is asked for."""
+"""Compresses or deletes the results of earlier firings after a time."""
 
 import gzip
 import io
@@ -16,9 +16,9 @@ _BLOCK = 1024 * 1024
 
 
 def keep_results(folder: str, schedule: str, keep_s: float, today: date, *, deletes: bool) -> list[str]:
-    """Compress results older than `keep_s`, or delete them with what lies beside them; return the names of both.
+    """Compress results older than `keep_s` seconds, or delete them with the files beside them.
 
-    Raises OutputError for a file that cannot be read, written or deleted; what was there is then still there.
+    Return the names of both. Raises OutputError for a file that cannot be read, written or deleted, which then remains.
     """
     pattern, done = match_files(schedule), []
     for path in sorted(Path(folder).iterdir()):
@@ -41,7 +41,7 @@ def keep_results(folder: str, schedule: str, keep_s: float, today: date, *, dele
 
 
 def _pack(path: Path) -> None:
-    """Put a compressed file in the place of one; that goes last."""
+    """Replace a file by a compressed one; the original is deleted last."""
     with open_regular(path) as file:
         write_atomically(path.with_name(path.name + PACKED), _compress(iter(lambda: file.read(_BLOCK), b"")))
     path.unlink()

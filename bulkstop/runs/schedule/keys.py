@@ -1,4 +1,4 @@
-"""The keys of a schedule: how the value of each is read, and what it is for."""
+"""The keys of a schedule: how each value is read, and its meaning."""
 
 import re
 import shlex
@@ -37,7 +37,7 @@ DAY_S = 86_400.0
 _DAYS = re.compile(r"(\d{1,5})\s*d(?:ays?)?", re.ASCII)
 VERIFY_S = 120.0
 GROUPS = (SCOPE, TARGETS, INPUT, TYPE, SELECTION, PROTECTION, GUARDS, QUOTA, RETRY_AFTER, CONCURRENCY, GRACE)
-"""Settings of `stop` that a schedule can have for itself; the others are those of its profile."""
+"""Groups of `stop` settings that a schedule may set itself; the others come from its profile."""
 
 
 class Overlap(StrEnum):
@@ -49,21 +49,21 @@ class Overlap(StrEnum):
 
 
 class Key(NamedTuple):
-    """A key of a schedule: how its value is read, and what it is for."""
+    """A key of a schedule: how its value is read, and its meaning."""
 
     read: Callable[[Any], Any]
     about: str
 
 
 def read_text(value: object) -> str:
-    """Read a text that is not empty."""
+    """Return a text that is not empty."""
     if not isinstance(value, str) or is_empty(value):
         raise ValueError("must be a text in quotes")
     return value
 
 
 def read_texts(value: object) -> tuple[str, ...]:
-    """Read a text, or a list of them."""
+    """Return texts, from a text or a list."""
     values = value if isinstance(value, list) else [value]
     if not values:
         raise ValueError("is an empty list; leave it out, or put something into it")
@@ -71,14 +71,14 @@ def read_texts(value: object) -> tuple[str, ...]:
 
 
 def read_flag(value: object) -> bool:
-    """Read true or false."""
+    """Return true or false."""
     if not isinstance(value, bool):
         raise ValueError("is true or false, without quotes")  # noqa: TRY004 - the caller names the key
     return value
 
 
 def read_span(value: object) -> float:
-    """Read a time in seconds: `10m`, `2h`, `30d`."""
+    """Return a time in seconds, from `10m`, `2h` or `30d`."""
     text = write_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else read_text(value)
     if match := _DAYS.fullmatch(text.strip()):
         return int(match[1]) * DAY_S
@@ -86,7 +86,7 @@ def read_span(value: object) -> float:
 
 
 def read_times(value: object) -> tuple[time, ...]:
-    """Read times of the day, in their order."""
+    """Return times of the day, sorted."""
     values = value if isinstance(value, list) else [value]
     times = [each if isinstance(each, time) else parse_time(read_text(each)) for each in values]
     if not times:
@@ -95,12 +95,12 @@ def read_times(value: object) -> tuple[time, ...]:
 
 
 def read_days(value: object) -> str:
-    """Read days of the week or of the month."""
+    """Return days of the week or of the month."""
     return parse_days([str(each) if isinstance(each, int) else read_text(each) for each in _listed(value)])
 
 
 def read_zone(value: object) -> str:
-    """Read the name of a time zone."""
+    """Return the name of a time zone."""
     name = read_text(value)
     try:
         return open_zone(name).key
@@ -110,12 +110,12 @@ def read_zone(value: object) -> str:
 
 
 def read_regions(value: object) -> tuple[str, ...]:
-    """Read countries, or parts of them."""
+    """Return countries, or regions of them."""
     return tuple(map(check_region, read_texts(value)))
 
 
 def read_dates(value: object) -> Mapping[date, str]:
-    """Read a file of own dates."""
+    """Return the dates in a file."""
     path = read_text(value)
     try:
         return parse_own_dates(path, Path(path).read_text(encoding="utf-8"))
@@ -124,14 +124,14 @@ def read_dates(value: object) -> Mapping[date, str]:
 
 
 def read_verify(value: object) -> float | None:
-    """Read how long after the end is read back: true is two minutes, false never."""
+    """Return the seconds from the end to the verification; true is two minutes, false is None."""
     if isinstance(value, bool):
         return VERIFY_S if value else None
     return read_span(value)
 
 
 def read_deadline(value: object) -> str:
-    """Read a time to finish by: a time of the day, or so long after the firing."""
+    """Return a time to finish by: a time of the day, or a time after the firing."""
     text = parse_finish_by(value.strftime("%H:%M") if isinstance(value, time) else read_text(value))
     if not text.startswith("+") and not _CLOCK.fullmatch(text):
         raise ValueError(f"{text!r} has a date or a zone; give a time of the day in the schedule's zone, or +30m")
@@ -139,7 +139,7 @@ def read_deadline(value: object) -> str:
 
 
 def read_command(value: object) -> str:
-    """Read a command whose output is a list."""
+    """Return a command that prints a list."""
     text = read_text(value)
     try:
         words = shlex.split(text)
@@ -151,17 +151,17 @@ def read_command(value: object) -> str:
 
 
 def read_urls(value: object) -> tuple[str, ...]:
-    """Read addresses."""
+    """Return URLs."""
     return tuple(map(read_url, read_texts(value)))
 
 
 def read_url(value: object) -> str:
-    """Read the address of a receiver: https://, or http:// to this machine; an error does not repeat it."""
+    """Return the URL of a receiver: https://, or http:// on this machine; an error does not repeat it."""
     return parse_notify_url(read_text(value))
 
 
 def one_of(words: type[StrEnum]) -> Callable[[object], Any]:
-    """Return what reads one of these words."""
+    """Return a reader for one of these words."""
 
     def read(value: object) -> Any:
         text = read_text(value)
@@ -173,7 +173,7 @@ def one_of(words: type[StrEnum]) -> Callable[[object], Any]:
 
 
 def read_expect(value: object) -> str:
-    """Read how many campaigns a list has to have."""
+    """Return how many campaigns a list must have."""
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else read_text(value)
     parse_expected(text)
     return text
@@ -211,14 +211,14 @@ KEYS: Mapping[str, Key] = {
     "on_success": Key(read_url, "an address that is called after a firing that ended well"),
     "on_failure": Key(read_url, "an address that is called after one that did not"),
 }
-"""All keys of a schedule, beside the settings of `stop`."""
+"""All keys of a schedule besides the settings of `stop`."""
 OF_STOP = {key_of(name): name for name, spec in OPTION_SPECS.items() if spec.group in GROUPS and not spec.secret}
 OF_RUNNING = ("status", "priority", "name")
 BOUNDS = ("expect", "max_campaigns")
 
 
 def write_option(name: str, value: object) -> list[str]:
-    """Return a setting as it is typed; raises ValueError for a value that makes no sense."""
+    """Return a setting as command-line words; raises ValueError for an invalid value."""
     spec, flag = OPTION_SPECS[name], OPTION_SPECS[name].option(name)
     if isinstance(default_of(name), bool):
         return (
@@ -234,7 +234,7 @@ def write_option(name: str, value: object) -> list[str]:
         text = write_text(each)
         if is_empty(text):
             raise ValueError("is empty")
-        if name != "type":  # which takes several for what runs
+        if name != "type":  # --running accepts several types
             spec.read(text)
         words += [f"{flag}={text}"]
     return words

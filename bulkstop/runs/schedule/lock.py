@@ -1,4 +1,4 @@
-"""The lock of a schedule: one firing of it runs at a time, also where several machines share its folder."""
+"""The lock of a schedule: one firing runs at a time, even if several machines share its folder."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ from bulkstop.files.places import open_in_place, open_place
 
 
 class Lock:
-    """A file that the kernel locks for this process, and frees when it ends, however it ends."""
+    """A file lock, which the kernel releases when the process ends, however it ends."""
 
     def __init__(self, folder: str, schedule: str) -> None:
         self._path = Path(folder, f"{schedule}.lock")
@@ -26,7 +26,7 @@ class Lock:
         self.free()
 
     def take(self) -> bool:
-        """Take the lock if it is free; raises OutputError where there can be none."""
+        """Take the lock if it is free, and return whether it was; raises OutputError if it cannot be locked."""
         try:
             with open_place(self._path) as place:
                 fd = open_in_place(place, os.O_RDWR | os.O_CREAT)
@@ -46,7 +46,7 @@ class Lock:
         return True
 
     def free(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -1,4 +1,4 @@
-"""What a file of profiles says of schedules, read as far as it makes sense, and each fault of it with its line."""
+"""Reads the schedules in a file of profiles; collects each fault with its line."""
 
 import re
 import tomllib
@@ -25,7 +25,7 @@ CATCH_UP_S = 600.0
 
 @dataclass(frozen=True)
 class Schedule:
-    """`[schedule.NAME]` of a file: when it fires, what it stops, and what is done around that."""
+    """`[schedule.NAME]` of a file: when it fires, what it stops, and what happens around that."""
 
     timetable: Timetable
     path: str
@@ -34,7 +34,7 @@ class Schedule:
     command: str | None = None
     running: bool = False
     options: tuple[str, ...] = ()
-    """Options of `stop`, as they are typed."""
+    """Options of `stop`, as command-line words."""
     finish_by: str | None = None
     results: str = "results"
     keep_s: float | None = None
@@ -47,11 +47,11 @@ class Schedule:
     on_success: str | None = None
     on_failure: str | None = None
     is_guarded: bool = True
-    """Whether the length of its list is bounded."""
+    """Whether the number of campaigns to stop is limited."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the schedule."""
         return self.timetable.name
 
     def find_deadline(self, firing: Firing) -> datetime | None:
@@ -66,7 +66,7 @@ class Schedule:
 
 
 class Schedules(NamedTuple):
-    """The schedules of a file that make sense, and what is wrong with the others, a line each."""
+    """The valid schedules of a file, and one line for each fault of the others."""
 
     found: Mapping[str, Schedule]
     faults: tuple[str, ...]
@@ -74,7 +74,7 @@ class Schedules(NamedTuple):
 
 @dataclass
 class _Reading:
-    """One table, being read: what its keys came to, and what is wrong with them."""
+    """One table while it is read: the values of its keys, and their faults."""
 
     path: str
     text: str
@@ -84,7 +84,7 @@ class _Reading:
     faults: list[str] = field(default_factory=list)
 
     def refuse(self, key: str | None, why: str) -> None:
-        """Note a fault, with the line of its key or of the table."""
+        """Record a fault with the line of its key, or of the table."""
         keys = [SCHEDULES, self.name, *([key] if key else [])]
         line = line_of(self.text, *keys) or line_of(self.text, *keys[:2])
         where = f"{self.path} line {line}" if line else self.path
@@ -118,7 +118,7 @@ def read_schedules(path: str, *, is_named: bool) -> Schedules:
 
 
 def find_schedule(schedules: Schedules, name: str, path: str) -> Schedule:
-    """Return a schedule by its name; raises SettingsError for one that is not there or makes no sense."""
+    """Return a schedule by name; raises SettingsError for one that is missing or invalid."""
     if name in schedules.found:
         return schedules.found[name]
     own = [fault for fault in schedules.faults if f": {SCHEDULES}.{name}" in fault]
@@ -158,7 +158,7 @@ def _explain_unknown(key: str) -> str:
 
 
 def _check_whole(reading: _Reading, *, is_named: bool) -> None:
-    """Note what is missing, and what does not go together."""
+    """Record missing keys, and keys that conflict."""
     table = reading.table
     for key in ("at", "tz"):
         if key not in table:

@@ -1,4 +1,4 @@
-"""When a run will be done: of a plan, and of what is left while it goes on."""
+"""Forecasts when a run will be done, from its plan or from what is left of it."""
 
 import heapq
 import math
@@ -22,11 +22,11 @@ from bulkstop.settings.targets import Profiles, account_id_of
 from bulkstop.source.plan import Plan
 
 LAST_LANES = 3
-"""Accounts of which the end is computed: those that are likely to be the last."""
+"""Number of accounts, the slowest by a rough estimate, whose end is computed."""
 
 
 class CallCost(NamedTuple):
-    """What the answers of a run tell: how long one takes, 0 before the first, and the calls that a campaign takes."""
+    """The cost of calls so far: seconds per response, 0 before the first, and calls per campaign."""
 
     latency_s: float = 0.0
     calls_each: float = 1.0
@@ -39,11 +39,10 @@ def forecast_accounts(
     known: Accounts | None = None,
     profiles: Profiles | None = None,
 ) -> list[Forecast]:
-    """Say for each account what the quota leaves right now, and when its first and last stop can leave.
+    """Return for each account what its quota leaves right now, and when its first and last stop can be sent.
 
-    Of the accounts that are `known` this process has made calls, which count where no store remembers them. What binds
-    an account is what its profile says, of those that rows may name.
-    Raises SettingsError when the quota store cannot be used.
+    Calls that this process made for the accounts in `known` count where no store has them. The limits of an account are
+    those of its profile. Raises SettingsError when the quota store cannot be used.
     """
     bound, accounts = _sort_by_terms(plan, settings, profiles), plan.accounts
     ages = host.run(read_ages(plan, settings, known, profiles), fast=False)
@@ -55,7 +54,7 @@ def forecast_accounts(
 
 
 def _with_stop_times(forecast: Forecast, plan: Plan) -> Forecast:
-    """Return a forecast that knows of the last time by which campaigns are to be stopped: nothing leaves before."""
+    """Return a forecast that includes the times to stop by; a campaign with such a time is not sent early."""
     moments = plan.stop_times.moments(forecast.account_id)
     if not moments:
         return forecast
@@ -65,7 +64,7 @@ def _with_stop_times(forecast: Forecast, plan: Plan) -> Forecast:
 
 
 def _sort_by_terms(plan: Plan, settings: Settings, profiles: Profiles | None) -> list[tuple[Settings, list[str]]]:
-    """Return the accounts of a plan by what binds them; of one that several profiles reach the first counts."""
+    """Return the accounts of a plan grouped by settings; an account of several profiles counts for the first."""
     bound: dict[object, tuple[Settings, list[str]]] = {}
     for name in plan.accounts:
         its = settings
@@ -77,7 +76,7 @@ def _sort_by_terms(plan: Plan, settings: Settings, profiles: Profiles | None) ->
 
 
 def find_earliest_end(plan: Plan, settings: Settings, profiles: Profiles | None = None) -> datetime:
-    """Return the time at which the last stop can leave at the earliest, by the quotas alone."""
+    """Return the earliest time at which the last stop can be sent, by the quotas alone."""
     last_s, accounts = 0.0, plan.accounts
     for its, names in _sort_by_terms(plan, settings, profiles):
         forecast = _Forecaster(its, None)
@@ -88,9 +87,9 @@ def find_earliest_end(plan: Plan, settings: Settings, profiles: Profiles | None 
 async def read_ages(
     plan: Plan, settings: Settings, known: Accounts | None = None, profiles: Profiles | None = None
 ) -> dict[str, Sequence[float]]:
-    """Return how many seconds ago the calls of each account were made, as a store remembers them.
+    """Return how many seconds ago the calls of each account were made, from the store.
 
-    Without a store they are those of the accounts that are `known`. Raises SettingsError when the store cannot be used.
+    Without a store they come from the accounts in `known`. Raises SettingsError when the store cannot be used.
     """
     bound, ages = _sort_by_terms(plan, settings, profiles), dict[str, Sequence[float]]()
     for its, names in bound:
@@ -103,7 +102,7 @@ async def read_ages(
 
 
 class _Forecaster:
-    """Forecasts account by account; those that have as many campaigns and as many calls behind them are alike."""
+    """Forecasts accounts, and reuses the result for equal numbers of campaigns and calls."""
 
     def __init__(self, settings: Settings, seconds_left: float | None) -> None:
         self._places = make_quota(settings).places(0.0, 0.0) if settings.quota else []
@@ -136,10 +135,10 @@ def forecast_left_s(
     stored: Mapping[str, Stored],
     find_list_work: Callable[[Lane], ListWork] = lambda lane: ListWork(),
 ) -> float | None:
-    """Return the seconds until all lanes are done, if nothing disturbs them; None while nobody can tell.
+    """Return the seconds until all lanes are done, without disturbances; None if that is not known yet.
 
-    `stored` is what a store knew of each account. After its stops a lane makes the list calls that `find_list_work`
-    says.
+    `stored` has the calls of each account in the store. After its stops a lane makes the list calls of
+    `find_list_work`.
     """
     outlooks = [_Outlook(lane, now, cost, find_list_work(lane)) for lane in lanes.unfinished]
     if not outlooks:
@@ -151,7 +150,7 @@ def forecast_left_s(
         return None
     last = heapq.nlargest(LAST_LANES, outlooks, key=lambda each: each.rough_s)
     for each in last:
-        part = each.calls / total if total else 1.0  # of the workers: all accounts have some to their end
+        part = each.calls / total if total else 1.0  # the share of the workers: each account keeps some to its end
         each.depart(lanes, begins_at, cost, stored.get(each.lane.account_id), part)
     limit = sum(lanes.guards.limit_of(each.lane.account_id) for each in outlooks)
     workers = Workers(limit, lanes.concurrency, in_flight)
@@ -168,7 +167,7 @@ def forecast_left_s(
 
 
 def _list_ends(lanes: Lanes, total: int, cost: CallCost) -> Iterator[tuple[int, float]]:
-    """Yield how many calls have been made at the end of each wave, and the wait after it."""
+    """Yield the number of calls at the end of each wave, and the seconds of the soak after it."""
     stages = lanes.guards.list_stages()
     for begun, (_, soak_s) in zip(accumulate(size for size, _ in stages), stages, strict=True):
         if begun * cost.calls_each >= total:
@@ -178,7 +177,7 @@ def _list_ends(lanes: Lanes, total: int, cost: CallCost) -> Iterator[tuple[int, 
 
 
 def _find_level(calls: Sequence[int], begun: int) -> int:
-    """Return how many calls of each account are among the first ones: they take turns while they have any."""
+    """Return how many of the first calls each account has made; accounts take turns while they have any."""
     level, left = 0, begun
     for number, most in enumerate(sorted(calls)):
         sharing = len(calls) - number
@@ -188,7 +187,7 @@ def _find_level(calls: Sequence[int], begun: int) -> int:
 
 
 class _Outlook:
-    """What an account has before it."""
+    """The remaining work of an account."""
 
     def __init__(self, lane: Lane, now: float, cost: CallCost, lists: ListWork) -> None:
         self.lane = lane
@@ -203,14 +202,14 @@ class _Outlook:
         self.rough_s = self.rests_until - now + all_calls_s + lists.calls * self.page_s * 1e-3
 
     def depart(self, lanes: Lanes, now: float, cost: CallCost, stored: Stored | None, part: float) -> None:
-        """Begin to compute how its calls leave, by its part of the workers."""
+        """Start computing when its calls are sent, with its share of the workers."""
         places = add_stored(self.places, stored, cost.latency_s)
         limit = lanes.guards.limit_of(self.lane.account_id)
         workers = Workers(limit, max(1.0, lanes.concurrency * part), self.lane.in_flight)
         self._departures = Departures(places, self.calls, now=now, latency_s=cost.latency_s, workers=workers)
 
     def leave(self, level_before: int, level: int, not_before: float) -> float:
-        """Return when the calls between these two have left."""
+        """Return when the calls from `level_before` to `level` have been sent."""
         calls = min(level, self.calls) - min(level_before, self.calls)
         if not calls:
             return not_before
@@ -218,7 +217,7 @@ class _Outlook:
         return self._last_left
 
     def read_lists(self, now: float, cost: CallCost) -> float:
-        """Return when the lists have been read that its campaigns wait for, a page at a time, once all is answered."""
+        """Return when its lists have been read, one page at a time, after all responses."""
         calls, asked_at = self.lists.calls, self.lists.asked_at
         at = max(now, self._last_left + cost.latency_s, now + cost.latency_s * bool(self.lane.in_flight))
         if not calls:

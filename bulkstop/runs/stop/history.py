@@ -1,4 +1,4 @@
-"""How many campaigns the last run of a profile had to stop: a list that is much larger is worth a word."""
+"""The size of the last run of each profile, to warn of a list that is much larger."""
 
 import re
 import time
@@ -17,14 +17,14 @@ from bulkstop.model import utc_text
 
 FILE = "history.json"
 KEPT = 100
-"""Runs that are remembered, each of another profile or host; the oldest are forgotten."""
+"""Number of runs in the file, each of another profile or host; the oldest are dropped."""
 MOST_BYTES = 1024 * 1024
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 
 
 class LastRun(NamedTuple):
-    """How many campaigns a run had to stop, and when it was, as a result line writes times."""
+    """The number of campaigns that a run had to stop, and its time in the format of result lines."""
 
     listed: int
     at: str
@@ -38,16 +38,16 @@ class _Run(NamedTuple):
 
 
 def load_last_run(profile: str | None, host: str) -> LastRun | None:
-    """Say what the last run of this profile at this host had to stop; None when nobody knows."""
+    """Return the last run of this profile at this host; None if there is none."""
     of = (profile, host)
     return next((LastRun(run.listed, run.at) for run in _read() if run[:2] == of), None)
 
 
 def save_run(profile: str | None, host: str, listed: int) -> None:
-    """Keep what a run had to stop for the next one; a place that cannot be written costs the run nothing."""
+    """Store the size of a run; an error is ignored."""
     run = _Run(profile, host, listed, utc_text(time.time()))
     others = [each for each in _read() if each[:2] != run[:2]]
-    with suppress(OSError, TypeError):  # TypeError: a name that no JSON can hold
+    with suppress(OSError, TypeError):  # TypeError: JSON cannot represent the name
         _write([run, *others[: KEPT - 1]])
 
 
@@ -64,7 +64,7 @@ def _path() -> Path | None:
 
 
 def _read() -> list[_Run]:
-    """Read the runs, the newest first; what this program has not written is not a run."""
+    """Return the stored runs, newest first; invalid entries are ignored."""
     path = _path()
     if path is None:
         return []
@@ -86,7 +86,7 @@ def _run(entry: object) -> _Run | None:
 
 
 def _write(runs: list[_Run]) -> None:
-    """Replace the file as a whole, private to the user."""
+    """Replace the whole file, private to the user."""
     path = _path()
     if path is None:
         return

@@ -1,4 +1,4 @@
-"""Files to be written, held against those that are read: nothing takes the place of what a run needs."""
+"""Checks that a file to be written replaces none that a run reads."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -13,21 +13,21 @@ from bulkstop.runs.wiring import MEMORY
 from bulkstop.settings import OPTION_SPECS, Settings
 
 STANDARD_INPUT = "/dev/stdin"
-"""A list may come from a file that the shell has opened."""
+"""The shell may have opened a list as standard input."""
 
 
 def is_same(one: str, other: str) -> bool:
-    """Tell whether two names are of one file, by a hard link too; a device is none, it may be written twice."""
+    """Tell whether two names, or hard links, are one file; never for a device, which may be written twice."""
     try:
         return os.path.samefile(one, other) and os.path.isfile(one)  # noqa: PTH113, PTH121
-    except OSError:  # at least one of them is not there yet
+    except OSError:  # at least one of them does not exist
         return os.path.realpath(one) == os.path.realpath(other)
 
 
 def check_written(written: Iterable[tuple[str, str]], read: Iterable[tuple[str, str]]) -> None:
-    """Refuse to write over a file that is read: raises SettingsError before any is opened.
+    """Raise SettingsError before any file is opened, if one to be written is also read.
 
-    Each is given with its words: who is said to write it (`-o r.csv:`), and what it is read as (`an input`).
+    Each path comes with words: the option that writes it (`-o r.csv:`), or its use (`an input`).
     """
     sources = list(read)
     for writer, path in written:
@@ -43,7 +43,7 @@ def check_results(
     *,
     more: Iterable[str] = (),
 ) -> None:
-    """Refuse a result file that would overwrite an input or a file of a setting, itself or by a file beside it."""
+    """Raise SettingsError if the result file, or a file beside it, would overwrite an input or a file of a setting."""
     option = name_setting("output")
     read = [*(("an input", name) for name in inputs), *files_of(settings)]
     beside = [(f"{option} {path}: its manifest {each}", each) for each in (manifest_path(path),)]
@@ -52,7 +52,7 @@ def check_results(
 
 
 def files_of(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Name every file that settings name, with words for it."""
+    """Yield every file that the settings name, with words for it."""
     for name, spec in OPTION_SPECS.items():
         value = getattr(settings, name)
         if spec.metavar == "FILE" and value is not None:
@@ -63,7 +63,7 @@ def files_of(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def paths_in(inputs: object) -> list[str]:
-    """Return the paths that the inputs of a run are; campaigns made by hand come from no file."""
+    """Return the paths among a run's inputs; campaigns made by hand have none."""
     names = [inputs] if isinstance(inputs, str | PathLike) else inputs
     items = names if isinstance(names, list | tuple) else []
     paths = [fspath(item) for item in items if isinstance(item, str | PathLike)]
@@ -71,11 +71,11 @@ def paths_in(inputs: object) -> list[str]:
 
 
 def _store_of(settings: Settings) -> str | None:
-    """Return the file that remembers the calls; None when there is none."""
+    """Return the file of the quota store; None without one."""
     where = settings.quota_store
     if where in (None, MEMORY) or where.partition(":")[0].lower() in REDIS:
         return None
     try:
         return str(expand_home(where))
-    except RuntimeError:  # nobody's home: there is none, and the store itself says so
+    except RuntimeError:  # no home directory; the store itself reports that
         return None

@@ -1,4 +1,4 @@
-"""The result file of a run and its manifest, kept together."""
+"""The journal of a run: its result file, kept together with its manifest."""
 
 import getpass
 import os
@@ -45,11 +45,11 @@ from bulkstop.text import printable
 from bulkstop.version import __version__
 
 FILL_ROWS = ("type", "account_id", "stream_id", "iid", "any_id", "encoding", "no_header", "id_column")
-"""Settings that say what a row means that does not say it."""
+"""Settings that complete a row, and so change its meaning."""
 
 
 def choose_mode(*, overwrite: bool, resume: bool) -> Mode:
-    """Say what may become of a result file that exists; raises SettingsError for two answers."""
+    """Return what happens to an existing result file; raises SettingsError for options that conflict."""
     if overwrite and resume:
         going_on = f"{name_setting('resume')} and {name_setting('retry_failed')}"
         why = f"throws away what {going_on} go on with, and {name_setting('retry')}"
@@ -58,12 +58,11 @@ def choose_mode(*, overwrite: bool, resume: bool) -> Mode:
 
 
 class RunJournal:
-    """What a run leaves behind: the result file, and beside it the manifest that says who wrote it, when, with what.
+    """The record of a run: the result file, and its manifest, which says who wrote it, when, and with which settings.
 
-    Made with `Mode.RESUME` it locks and reads a file that exists at once: `past` is then what that says. Else the file
-    is opened by `open`. What ended in one of the outcomes in `retry` is sent once more. Raises OutputError when the
-    file cannot be used, is in use, or is not as it was written; to `trust` it means to go on with it all the same where
-    nothing proves that it is.
+    With `Mode.RESUME` an existing file is locked and read at once, into `past`; otherwise `open` opens it. Rows with an
+    outcome in `retry` are sent again. Raises OutputError for a file that cannot be used, is in use, or has changed;
+    `trust` continues a file that nothing proves.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class RunJournal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file; the manifest says that a run was broken off unless it was brought to an end by `end`."""
+        """Close the file; unless `end` was called, the manifest says that the run was broken off."""
         self._close()
         self._note(None if kind is None else f"broken off: {kind.__name__}")
 
@@ -102,11 +101,11 @@ class RunJournal:
         fmt: str | None = None,
         profiles: Profiles | None = None,
     ) -> Plan:
-        """Plan a run of these inputs, holding back the rows that have ended by what the file says.
+        """Plan a run of these inputs; rows that have ended by the file are not sent.
 
-        `profiles` are those that rows may name.
-        Raises InputError for an input that cannot be read or is not what it was, SettingsError for another host, and
-        for a run that is finished and has nothing left: who sends a list anew every day would not be told otherwise.
+        `profiles` are those that rows may name. Raises InputError for an input that cannot be read or has changed,
+        SettingsError for another host, and for a finished run without remaining rows: otherwise sending a new list
+        under the same name every day would do nothing unnoticed.
         """
         if self.past is None:
             return make_plan(inputs, settings, fmt=fmt, profiles=profiles)
@@ -127,9 +126,10 @@ class RunJournal:
         *,
         profiles: Profiles | None = None,
     ) -> Plan:
-        """Plan the rows that have no line yet of a list that may name a campaign again and again.
+        """Plan the rows without a line of a list that may name a campaign repeatedly.
 
-        Each row is noted with the outcome that its latest line has. Raises what `plan` does, but for a finished run.
+        `note` gets each row with the outcome of its latest line. Raises the errors of `plan`, except for a finished
+        run.
         """
         past = self.past
 
@@ -153,7 +153,7 @@ class RunJournal:
         repeats: bool = False,
         profiles: Profiles | None = None,
     ) -> Plan:
-        """Plan what is left of inputs that are what they were, of a run at the same host."""
+        """Plan what is left of unchanged inputs, for the same host."""
         host = self._manifest.last.settings.get("host", settings.host) if self._manifest else settings.host
         if host != settings.host:
             other = f"give that, or another {name_setting('output')}"
@@ -180,13 +180,13 @@ class RunJournal:
         return plan
 
     def _find_beginning(self) -> float | None:
-        """Return when the first run of the file began: what was due that day is not put off to the next."""
+        """Return when the first run of the file began; its times of day are not moved to the next day."""
         with suppress(ValueError):
             return datetime.fromisoformat(self._manifest.sections[0].began_at).timestamp() if self._manifest else None
         return None
 
     def _check_left(self, plan: Plan) -> None:
-        """Refuse to go on with a run that came to its end by itself, when no row is left or new."""
+        """Raise SettingsError for a finished run, if the inputs have no remaining or new row."""
         last = self._manifest.last if self._manifest else None
         if last is None or not last.ended_at or last.exit_code not in (0, 1) or sum(plan.settled.values()) < plan.rows:
             return
@@ -199,15 +199,15 @@ class RunJournal:
         )
 
     def _other_defaults(self, settings: Settings) -> str:
-        """Say which of the settings that fill rows up are others than in the last run: then no row is what it was."""
+        """Return which settings that complete rows have changed since the last run, so that every row has changed."""
         was = self._manifest.last.settings if self._manifest else {}
         names = [name for name in FILL_ROWS if name in was and was[name] != getattr(settings, name)]
         return "".join(f"; {name_setting(name)} was {was[name]} then" for name in names)
 
     def open(self, plan: Plan, settings: Settings, command: Sequence[str], run_id: str) -> None:
-        """Open and lock the file, if that is not done yet; nothing is written before the first result.
+        """Open and lock the file unless it is open; nothing is written before the first result.
 
-        Raises OutputError also when a file has come to be that was not there to be resumed.
+        Also raises OutputError for a file that was created since its absence was found.
         """
         self._section = _section(plan, settings, command, run_id)
         if self._ledger is None:
@@ -217,9 +217,9 @@ class RunJournal:
         self._ledger.start_thread()
 
     def extend(self, plan: Plan) -> None:
-        """Note that so many rows are planned beside those before: what has more lines than rows proves nothing.
+        """Add the rows of a plan to the planned rows, because a file with more lines than rows proves nothing.
 
-        Raises OutputError when that cannot be written.
+        Raises OutputError if the manifest cannot be written.
         """
         was, more = self._section["plan"], _count_rows(plan)
         not_sent = Counter(was["not_sent"]) + Counter(more["not_sent"])
@@ -230,7 +230,7 @@ class RunJournal:
             self._manifest.extend({name: self._section[name] for name in ("plan", "inputs")})
 
     def check_open(self) -> None:
-        """Raise what `open` would, and leave everything as it is; a device or a pipe is not opened for that."""
+        """Raise the error that `open` would, without leaving changes; a device or pipe is not opened for that."""
         if self.path == "-" or (is_device(self.path) and os.access(self.path, os.W_OK)):
             return
         if self._ledger is None:
@@ -239,20 +239,20 @@ class RunJournal:
             check_writable(manifest_path(self.path))
 
     def write(self, results: Sequence[Result]) -> None:
-        """Append the lines of results; raises OutputError, and has appended none, when they are not written whole."""
-        assert self._ledger is not None, "written before open"  # noqa: S101 - a slip of the caller
+        """Append result lines; raises OutputError, with none of them appended, unless all are written."""
+        assert self._ledger is not None, "written before open"  # noqa: S101 - a mistake of the caller
         self._ledger.write(*results)
         for result in results:
             if result.outcome in FAILED and is_final(result):
                 self.failed[result.outcome] += 1
 
     def watch(self) -> None:
-        """Raise OutputError when the file is not there any more as it was written: what follows would be lost."""
+        """Raise OutputError if the file was moved, deleted or changed, because further lines would be lost."""
         if self._ledger is not None:
             self._ledger.look()
 
     def end(self, summary: StopSummary) -> StopSummary:
-        """Close the file, note how the run ended, and give the summary with what went wrong in doing so."""
+        """Close the file, record how the run ended, and return the summary with any error of that."""
         self._begin_after_all()
         summary = self._rescue_lost(summary)
         self._close()
@@ -262,39 +262,39 @@ class RunJournal:
 
     @property
     def recorded_inputs(self) -> Collection[str]:
-        """The names of what the run before has read, as far as the manifest says."""
+        """The names of the inputs of the earlier run, from the manifest."""
         return self._manifest.last.inputs if self._manifest else ()
 
     @property
     def was_opened(self) -> bool:
-        """Tell whether a run has begun to write to it."""
+        """Tell whether `open` was called."""
         return bool(self._section)
 
     @property
     def is_file(self) -> bool:
-        """Tell whether the results go into a file, beside which others may stand."""
+        """Tell whether the results go to a file, so that others can be beside it."""
         return self._ledger is not None and self._ledger.is_file
 
     @property
     def outboxes(self) -> tuple[Outbox[Result | None], ...]:
-        """What the lines go through, where a reader may hold them up."""
+        """The outboxes of the lines, if a reader may block them."""
         return () if self._ledger is None or self._ledger.outbox is None else (self._ledger.outbox,)
 
     @property
     def mark(self) -> Mark | None:
-        """What the file holds, or the one that it was saved in, and its SHA-256; None for no file or a lost one."""
+        """The size and SHA-256 of the file, or of its rescued copy; None for no file or a lost one."""
         is_kept = self._ledger is not None and self._ledger.is_file and (self.rescue is None or self.rescue.is_whole)
         return self._ledger.mark if self._ledger is not None and is_kept else None
 
     @property
     def digest(self) -> str | None:
-        """The SHA-256 of the file and its manifest, one after the other; None for no file or a lost one."""
+        """The SHA-256 of the file followed by its manifest; None for no file or a lost one."""
         if self._ledger is None or self._manifest is None or self.mark is None:
             return None
         return self._ledger.digest_with(self._manifest.data)
 
     def _rescue_lost(self, summary: StopSummary) -> StopSummary:
-        """Look at the file for the last time, save what is lost to it, and say so in the summary."""
+        """Check the file a last time; save lines that it has lost, and add the fault to the summary."""
         try:
             self.watch()
         except OutputError as error:
@@ -328,7 +328,7 @@ class RunJournal:
             raise
 
     def _find_doubt(self, ledger: Ledger, past: ResumeIndex) -> str | None:
-        """Say why the file is gone on with only on trust; raises OutputError where that is not given."""
+        """Return why the file needs `trust`, or None; raises OutputError if that is not set."""
         of_manifest = self._manifest.others if self._manifest else None
         doubt, remedy = ledger.others_who_write(), "make it yours alone"
         if doubt is None and of_manifest is not None:
@@ -354,7 +354,7 @@ class RunJournal:
         return Ledger(self.path, mode=mode, holder=self._holder, begin=self._begin, vouch=self._vouch)
 
     def _holder(self, pid: int | None) -> str:
-        """Say who has the lock: as the manifest has it, unless that is still of the run before."""
+        """Return who has the lock, from the manifest if that is of the current run."""
         with suppress(OutputError):
             manifest = Manifest.read(manifest_path(self.path))
             if manifest and (run := manifest.last).ended_at is None and pid in (None, run.pid):
@@ -368,7 +368,7 @@ class RunJournal:
         self._manifest.begin(section)
 
     def _begin_after_all(self) -> None:
-        """Write the section of a resumed run without new lines: it vouches for the lines of a killed one."""
+        """Write the section of a resumed run without new lines, which vouches for the lines of a killed run."""
         if self._ledger is not None and self.past is not None:
             try:
                 self._ledger.begin()
@@ -376,7 +376,7 @@ class RunJournal:
                 self._fault = fault
 
     def _count_taken_over(self) -> dict[str, Any]:
-        """Say how many lines this run vouches for that a killed one wrote after its last mark; all that are trusted."""
+        """Return the lines of a killed run after its last mark that this run vouches for; all, if they are trusted."""
         if self.past is None:
             return {}
         marks = self._manifest.marks if self._manifest and self._doubt is None else []
@@ -394,7 +394,7 @@ class RunJournal:
             self._fault = self._fault or self._ledger.fault
 
     def _note(self, reason: str | None, **how: Any) -> None:
-        """Note the end of the run, once, and whether nothing can be in the file that is not vouched for."""
+        """Record the end of the run once, and whether the manifest vouches for all of the file."""
         ledger, manifest = self._ledger, self._manifest
         if ledger is None or manifest is None or not ledger.is_begun or manifest.last.ended_at:
             return
@@ -405,7 +405,7 @@ class RunJournal:
             self._fault = self._fault or fault
 
     def _with_missing(self, summary: StopSummary) -> StopSummary:
-        """Say which lines nobody has read."""
+        """Add the lines that were not read to the summary."""
         if self._ledger is None or not self._ledger.missing:
             return summary
         unwritten = (*self._ledger.unwritten, *summary.unwritten)
@@ -416,14 +416,14 @@ class RunJournal:
 
 
 def _ways_to_retry(ended: Mapping[Outcome, int]) -> str:
-    """Name the options that send what failed again, each with what it would send."""
+    """Return the options that send again what failed, with what each would send."""
     ways = f"{name_setting('retry_failed', True)} ({format_outcome_counts(ended, WORTH_A_RETRY) or 'nothing to retry'})"
     chosen = [each for each in NEEDS_A_CHOICE if ended.get(each)]
     return f"{ways} or {retry_option(chosen)} ({format_outcome_counts(ended, chosen)})" if chosen else ways
 
 
 def _read_manifest(path: str, *, trust: bool) -> Manifest | None:
-    """Read the manifest of a result file; to `trust` the file means to do without one that cannot be read."""
+    """Return the manifest of a result file; with `trust`, None for one that cannot be read."""
     try:
         return Manifest.read(manifest_path(path))
     except NewerManifestError:
@@ -474,7 +474,7 @@ def _end_fields(summary: StopSummary) -> dict[str, Any]:
 
 
 def _show_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that were in use; of what may hold a secret only that it was given."""
+    """Return the settings in use; possible secrets are hidden."""
     values: dict[str, Any] = {}
     for name in OPTION_SPECS:
         value = getattr(settings, name)
@@ -486,8 +486,8 @@ def _show_settings(settings: Settings) -> dict[str, Any]:
 
 def _folder() -> str | None:
     with suppress(OSError):
-        return os.getcwd()  # noqa: PTH109 - a name to be read
-    return None  # removed while somebody stands in it
+        return os.getcwd()  # noqa: PTH109 - it is only shown
+    return None  # the folder was removed
 
 
 def _user() -> str:

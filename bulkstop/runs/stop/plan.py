@@ -1,4 +1,4 @@
-"""Plan a run: read every row of the inputs, and say what the run will do."""
+"""Plans a run: reads every row of the inputs, and describes what the run will do."""
 
 import time
 from collections import Counter
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from bulkstop.report.lists.discovery import Discovery
 
 Inputs = Sequence[str] | Iterable[Campaign]
-"""Paths of lists, `-` for standard input; or campaigns made by hand."""
+"""Paths of lists, `-` for standard input, or campaigns made by hand."""
 
 
 def make_plan(
@@ -64,9 +64,9 @@ def make_plan(
 ) -> Plan:
     """Read every row of the inputs (paths, `-`, or campaigns made by hand) and plan the run; nothing is sent.
 
-    `settled`, `find_unusable` and `recorded` are what an earlier run knows, as `Plan` takes them, and `repeats` is what
-    it takes; `profiles` are those that rows may name. A time of the day in a list is the
-    next one after `now`. Raises InputError for an input that cannot be read completely, or is not what it was.
+    `settled`, `find_unusable` and `recorded` come from an earlier run, and go to `Plan` like `repeats`; `profiles` are
+    those that rows may name. A time of day in a list is the next one after `now`. Raises InputError for an input that
+    cannot be read completely, or has changed.
     """
     understood: list[Understood] = []
     return Plan(
@@ -85,7 +85,7 @@ def make_plan(
 
 
 def check_usable(plan: Plan) -> None:
-    """Raise InputError when a row of the plan cannot be used, or an id was cleaned."""
+    """Raise InputError for a row that cannot be used, or an id that was cleaned."""
     if invalid := plan.held_invalid + plan.settled[Outcome.INVALID]:
         why = f" (first {plan.first_invalid})" if plan.held_invalid else ""
         raise InputError(f": {format_count(invalid, 'row')} cannot be used{why}; nothing was sent", setting="strict")
@@ -108,13 +108,12 @@ def describe_plan(
     running: "tuple[str, Discovery] | None" = None,
     hosts: Mapping[str, str] = MappingProxyType({}),
 ) -> PlanFacts:
-    """Return all that a plan shows; `begins_at` is the unix time at which the run would begin, by default now.
+    """Return all facts of a plan; `begins_at` is the unix time at which the run would begin, by default now.
 
-    `config` and `profile` are the file and the profile that the settings were taken from, if they were.
-    Of the rows that cannot be used it has so many, all with None, as of the campaigns that are not NORMAL. `store` is
-    where calls are counted, `running` the list that the run has made itself, and of what, `hosts` what other profiles
-    call, by their names.
-    Without `forecasts` nothing is said about the time that the run takes. Raises SettingsError for impossible waves.
+    `config` and `profile` are the source of the settings, if any. `unusable` limits the unusable rows that are listed,
+    and the campaigns that are not NORMAL; None lists all. `store` is the quota store, `running` the list that the run
+    made itself, `hosts` the hosts of other profiles by name. Without `forecasts` the duration is omitted. Raises
+    SettingsError for impossible waves.
     """
     begins_at = time.time() if begins_at is None else begins_at
     return PlanFacts(
@@ -206,7 +205,7 @@ def _guards(plan: Plan, settings: Settings) -> GuardFacts:
 def _count_lists(plan: Plan, settings: Settings) -> int:
     if not (settings.only_running or settings.disable_schedule):
         return 0
-    from bulkstop.runs.stop.precheck import list_scopes  # most runs have no need of it
+    from bulkstop.runs.stop.precheck import list_scopes  # most runs do not need it
 
     return len(list_scopes(plan, settings))
 
@@ -237,7 +236,7 @@ def _make_defaults(settings: Settings) -> Defaults:
 
 
 def _find_defaults(profiles: Profiles, name: str) -> Defaults:
-    """Return what the rows of a profile mean where they say nothing; raises ValueError for what is not a profile."""
+    """Return the defaults for rows of a profile; raises ValueError for an unknown profile."""
     try:
         return _make_defaults(profiles.settings(name))
     except SettingsError as fault:

@@ -1,4 +1,4 @@
-"""What the service's lists tell of the campaigns of a plan, before the first of them is sent."""
+"""Reads the service's lists before the first stop, for the campaigns of a plan."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -36,21 +36,21 @@ UNLISTED = schedule_failure("the list does not have the campaign, so it is unkno
 NOT_STATED = schedule_failure("the list does not say whether the campaign recurs")
 
 StreamName = tuple[str, str, str]
-"""An account, a stream, and the folded name of a campaign in it."""
+"""An account, a stream, and the case-folded name of a campaign in it."""
 
 
 class ByName(NamedTuple):
-    """A recurring schedule that can be disabled, by this name."""
+    """A recurring schedule that can be disabled by this name."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class KnownStates:
-    """What a roster proves of the campaigns of a plan, as far as an option asks for it.
+    """What a roster proves of the campaigns of a plan, as far as an option needs it.
 
-    `name_counts` tells of each recurring name of a stream how many campaigns have it, or one that a lenient service may
-    take for it.
+    `name_counts` has for each recurring name of a stream the number of campaigns with that name, or with one that a
+    lenient service may take for it.
     """
 
     roster: Roster
@@ -59,15 +59,15 @@ class KnownStates:
     calls: int = 0
     name_counts: Mapping[StreamName, int] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
-    """The accounts of which a list cannot be read, each with why: their campaigns are not sent."""
+    """The accounts with a list that cannot be read, and why; their campaigns are not sent."""
 
     def status_at_rest(self, campaign: Campaign) -> str | None:
-        """Return the listed status of a campaign that does not run; None for one that may."""
+        """Return the listed status of a campaign that does not run; None for one that may run."""
         item = self.roster.find(campaign) if self.only_running else None
         return None if item is None else status_at_rest(item)
 
     def schedule(self, campaign: Campaign) -> ByName | str | None:
-        """Return the name by which a schedule is to be disabled, else what the result line says of it."""
+        """Return the name of a schedule to be disabled, else the `schedule` of the result line."""
         if not self.disable_schedule:
             return None
         item = self.roster.find(campaign)
@@ -82,11 +82,11 @@ class KnownStates:
         return ByName(name) if count == 1 else schedule_failure(f"{count:,} campaigns have that name")
 
     def needs_no_call(self, campaign: Campaign) -> bool:
-        """Tell whether all is known already: at rest, and nothing starts it again that could be disabled."""
+        """Tell whether a campaign needs no call: it is at rest, and has no schedule to be disabled."""
         return self.status_at_rest(campaign) is not None and not isinstance(self.schedule(campaign), ByName)
 
     def result(self, campaign: Campaign, run_id: str) -> Result:
-        """Make the result of a campaign at rest, to which no stop was sent."""
+        """Return the result of a campaign at rest, which gets no stop."""
         schedule = self.schedule(campaign)
         message = f"listed as {self.status_at_rest(campaign)}; no stop call was made"
         at_rest = unsent_result(campaign, Outcome.ALREADY_STOPPED, "")
@@ -96,9 +96,9 @@ class KnownStates:
 
 @dataclass(frozen=True, slots=True)
 class RemainingWork:
-    """The campaigns of a plan that may run, and so are sent: so many of each account.
+    """The campaigns of a plan that may run and are to be sent, counted by account.
 
-    `resting` counts those at rest that a schedule starts again, unless it is disabled; they come last.
+    `resting` counts campaigns at rest whose schedule is to be disabled; they come last.
     """
 
     plan: Plan
@@ -108,15 +108,15 @@ class RemainingWork:
 
     @property
     def to_send(self) -> int:
-        """How many are sent."""
+        """The number of campaigns to send."""
         return sum(self.accounts.values())
 
     def campaigns(self, account_id: str) -> Iterator[Campaign]:
-        """Return the campaigns of one account that are sent, in the order of sending."""
+        """Return the campaigns of an account to send, in the order of sending."""
         return (each for each in self.plan.campaigns(account_id) if self.known_states.status_at_rest(each) is None)
 
     def recurring(self, account_id: str) -> Iterator[Campaign]:
-        """Yield the campaigns of one account at rest that a schedule starts again, unless it is disabled."""
+        """Yield the campaigns of an account at rest whose schedule is to be disabled."""
         known = self.known_states
         is_read = account_id not in known.unread
         for each in self.plan.campaigns(account_id) if self.resting and is_read else ():
@@ -130,9 +130,9 @@ def narrow_plan(
     settle: Callable[[Campaign], object],
     leave: Callable[[Campaign, str], object] = lambda campaign, why: None,
 ) -> RemainingWork:
-    """Return what the lists leave of a plan to be sent.
+    """Return the work that the lists leave of a plan.
 
-    `settle` is given each campaign that needs no call, and `leave` each of an account whose lists cannot be read.
+    `settle` gets each campaign that needs no call, `leave` each of an account whose lists cannot be read.
     """
     accounts, resting = dict[str, int](), 0
     for account_id, count in plan.accounts.items():
@@ -153,9 +153,9 @@ def narrow_plan(
 
 
 def list_scopes(plan: Plan, settings: Settings) -> list[Scope]:
-    """Return the lists that are read before a plan is carried out: none, unless an option needs them.
+    """Return the scopes whose lists are read before a run; none unless an option needs them.
 
-    A schedule is disabled by name, so the name must be known to be that of one campaign of either type.
+    A schedule is disabled by name, so that the lists of both types must show that only one campaign has the name.
     """
     if not (settings.only_running or settings.disable_schedule):
         return []
@@ -173,10 +173,10 @@ async def read_known_states(
     observe: Observe = log_event,
     ends_at: float = math.inf,
 ) -> KnownStates | None:
-    """Read the lists that a plan needs; None when it needs none.
+    """Read the lists that a plan needs; None if it needs none.
 
-    An account of which one cannot be read completely keeps no other from being stopped. Raises a BulkstopError when
-    that is so of all of them, or the time to finish by, `ends_at`, comes first.
+    An account whose list cannot be read completely does not prevent stops of the others. Raises a BulkstopError if that
+    holds for all accounts, or the time to finish by, `ends_at`, comes first.
     """
     scopes = list_scopes(plan, settings)
     if not scopes:
@@ -201,7 +201,7 @@ async def read_known_states(
 
 
 def _find_unread(roster: Roster, accounts: Accounts, settings: Settings) -> Mapping[str, str]:
-    """Return the accounts of which a list was not read completely, each with why."""
+    """Return the accounts whose list was not read completely, and why."""
     unread: dict[str, str] = {}
     for scope, listing in roster.listings.items():
         if listing.failure is not None and (name := accounts.name(scope)) not in unread:
@@ -219,9 +219,9 @@ def _tell_remedy(settings: Settings) -> str:
 
 
 def _keep(settings: Settings, observe: Observe, listing: Listing, *, is_alone: bool) -> Listing:
-    """Return what is needed of a list; raises BulkstopError for one of the only account that cannot be read."""
+    """Return what is needed of a listing; raises BulkstopError if it failed and its account is the only one."""
     if listing.failure is not None:
-        if is_alone:  # no other list is worth a call any more
+        if is_alone:  # further lists would be useless
             raise BulkstopError(f"{_explain_unread(listing, settings)}; {_tell_remedy(settings)}")
         return replace(listing, items={})
     if listing.doubt:
@@ -240,7 +240,7 @@ def _name_options(settings: Settings) -> str:
 
 
 def _count_names(roster: Roster) -> Mapping[StreamName, int]:
-    """Count the campaigns with the folded name of a recurring one of their stream; one may stand in several lists."""
+    """Count the campaigns with the folded name of a recurring one in their stream; each counts once."""
     ids = {(*scope[:2], fold(item.name)): set[str]() for scope, item in roster.rows() if item.recurs and item.name}
     for scope, item in roster.rows() if ids else ():
         if (key := (*scope[:2], fold(item.name or ""))) in ids:

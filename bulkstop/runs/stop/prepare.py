@@ -1,4 +1,4 @@
-"""Prepare a run: its plan, read beside the event loop, and where its results go."""
+"""Prepares a run: reads its plan beside the event loop, and opens its result file."""
 
 import asyncio
 import os
@@ -31,16 +31,16 @@ Opened = TypeVar("Opened", bound=AbstractContextManager[Any])
 Path = str | PathLike[str]
 Campaigns = Iterable[Campaign] | AsyncIterable[Campaign]
 Source = Path | Iterable[Path] | Campaigns
-"""The path of a list, or paths, ids or campaigns; an iterable of these may be lazy, and asynchronous."""
+"""The path of a list, or an iterable of paths, ids or campaigns, which may be lazy and asynchronous."""
 BATCH = 500
-"""Campaigns of an iterable that are taken at once, in the event loop's thread: a cursor belongs to that."""
+"""Items of an iterable that are taken at once, in the event loop's thread, to which a cursor belongs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """Where the results of a run go, what may become of a file that is there, and what of it is sent again.
+    """Where the results of a run go, what happens to an existing file, and which of its rows are sent again.
 
-    To `trust` it means to go on with it where nothing proves it.
+    `trust` continues a file that nothing proves.
     """
 
     path: str | None = None
@@ -50,7 +50,7 @@ class Destination:
 
 
 def read_destination(source: object, settings: Settings, options: RunOptions) -> Destination:
-    """Return where the results go; raises SettingsError for a file that must not be written, or for two answers."""
+    """Return where the results go; raises SettingsError for a file that must not be written, or conflicting options."""
     check_options(options)
     retry = outcomes_to_retry(options.get("retry", ()), retry_failed=options.get("retry_failed", False))
     trust = options.get("trust_results", False)
@@ -74,9 +74,9 @@ async def prepare(
     expect: tuple[int, int] | None = None,
     profiles: Profiles | None = None,
 ) -> AsyncIterator[Prepared]:
-    """Plan a run and open the file of its results while the block runs; `profiles` are those that rows may name.
+    """Plan a run, and keep its result file open during the block; `profiles` are those that rows may name.
 
-    A run that is to end before its list is read has an empty plan, and leaves the file alone. Raises InputError for a
+    A run that ends before its list is read has an empty plan, and leaves the file unchanged. Raises InputError for a
     source that is empty, cannot be read or is not what `expect` says; OutputError for a file that cannot be written.
     """
     with ExitStack() as opened:
@@ -100,7 +100,7 @@ async def prepare(
         if journal is None:
             yield Prepared(plan)
         else:
-            inputs = plan.digests.keys() - {BY_HAND}  # paths that came out of an iterable are known only now
+            inputs = plan.digests.keys() - {BY_HAND}  # paths from an iterable are known only now
             check_results(journal.path, inputs, settings)
             journal.open(plan, settings, ["bulkstop.Engine.run()"], run_id)
             yield Prepared(plan, journal.write, journal.watch, journal.end, journal.outboxes)
@@ -115,7 +115,7 @@ async def _open_journal(destination: Destination, opened: ExitStack) -> RunJourn
 
 
 def check_expected(plan: Plan, expect: tuple[int, int] | None) -> None:
-    """Raise InputError for an empty plan, and for one with fewer or more campaigns to stop than are expected."""
+    """Raise InputError for an empty plan, or one with another number of campaigns to stop than expected."""
     if not plan.rows:
         raise InputError("the list is empty; nothing was sent")
     if expect is not None and not expect[0] <= plan.listed <= expect[1]:
@@ -126,18 +126,18 @@ def check_expected(plan: Plan, expect: tuple[int, int] | None) -> None:
 
 
 class ReadingCutError(InputError):
-    """The run was to end before its list was read to the end."""
+    """The run was ended before its list was read completely."""
 
     def __init__(self) -> None:
         super().__init__("the run ended before its list was read completely; nothing was sent")
 
 
 async def read_plan(source: Source, make: Callable[[Inputs], Opened], ending: EarlyEnd | None = None) -> Opened:
-    """Plan a run of a source in a thread, or make something else of it.
+    """Plan a run of a source, or call another `make` with it, in a thread.
 
-    Raises InputError for a source that cannot be read completely.
-    Files are read in that thread, an iterable in this one. Raises ReadingCutError when `ending` says that the run is to
-    end: at once while something asynchronous is read, and else when the rest of it takes seconds.
+    Files are read in that thread, an iterable in this one. Raises InputError for a source that cannot be read
+    completely. Raises ReadingCutError if `ending` ends the run: at once for an asynchronous source, otherwise if the
+    rest takes seconds.
     """
     reading = _Reading()
     async with (ending or EarlyEnd()).cuts_off(0.0 if isinstance(source, AsyncIterable) else GRACE_S):
@@ -150,7 +150,7 @@ async def read_plan(source: Source, make: Callable[[Inputs], Opened], ending: Ea
 
 
 async def _do_in_thread(work: Callable[[], Opened], end: Callable[[], None] = lambda: None) -> Opened:
-    """Do some work in a thread of its own; when this is cancelled `end` ends it, and what it gives is closed."""
+    """Run `work` in its own thread; when this task is cancelled, `end` ends the work, and its result is closed."""
     executor = ThreadPoolExecutor(1, "bulkstop-plan")
     future = asyncio.get_running_loop().run_in_executor(executor, work)
     try:
@@ -171,7 +171,7 @@ def _close_what_came(future: "asyncio.Future[Opened]") -> None:
 
 
 class _Reading:
-    """Takes campaigns out of an iterable in the thread of an event loop, for another thread that plans them."""
+    """Takes campaigns from an iterable in an event loop's thread, for another thread that plans them."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -180,7 +180,7 @@ class _Reading:
         self._batch: Future[list[object]] | None = None
 
     async def begin(self, source: object) -> Inputs:
-        """Return what to plan: campaigns, which come when the other thread takes them, or paths."""
+        """Return the inputs to plan: paths, or campaigns that are taken when the other thread needs them."""
         batches = self._batches = _split(source)
         first = await _next(batches)
         if not first or not all(isinstance(item, str | PathLike) for item in first):
@@ -189,20 +189,20 @@ class _Reading:
         return [fspath(cast("Path", item)) for item in first + rest]
 
     def end(self) -> None:
-        """Have the other thread take nothing more."""
+        """Make the other thread stop taking campaigns."""
         self._is_over = True
         if self._batch is not None:
             self._batch.cancel()
 
     async def close(self) -> None:
-        """Close what was read, unless the other thread still waits for it."""
+        """Close the iterable, unless the other thread still waits for it."""
         if self._batches is not None:
             with suppress(RuntimeError):
                 await self._batches.aclose()
 
     def _take(self, batch: list[object], batches: AsyncIterator[list[object]]) -> Iterator[Campaign]:
         while batch:
-            yield from cast("list[Campaign]", batch)  # what is no campaign is refused by whoever plans
+            yield from cast("list[Campaign]", batch)  # planning refuses other items
             self._batch = asyncio.run_coroutine_threadsafe(_next(batches), self._loop)
             if self._is_over:
                 self._batch.cancel()
@@ -214,7 +214,7 @@ async def _next(batches: AsyncIterator[list[object]]) -> list[object]:
 
 
 async def _split(source: object) -> AsyncGenerator[list[object], None]:
-    """Yield the items in batches, a text that is an id as a campaign; raises InputError for what cannot be read."""
+    """Yield the items in batches, ids as campaigns; raises InputError for an iterable that cannot be read."""
     batch: list[object] = []
     try:
         async for item in source if isinstance(source, AsyncIterable) else _iterate(source):
@@ -241,5 +241,5 @@ async def _iterate(source: object) -> AsyncIterator[object]:
 
 
 def is_id(text: str) -> bool:
-    """Tell whether a text in a list is a campaign's id, and not the path of a list."""
+    """Tell whether a text in a list is a campaign id, not the path of a list."""
     return LIKELY.fullmatch(text) is not None and not os.path.lexists(text)

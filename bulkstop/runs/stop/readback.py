@@ -1,4 +1,4 @@
-"""Reads lists for a run that is under way: how campaigns stand of which an answer proved nothing."""
+"""Reads lists during a run, for campaigns whose response proved nothing."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,14 +15,14 @@ from bulkstop.runs.lists.states import scope_of, state_of
 T = TypeVar("T")
 
 PROVES_REST = frozenset({State.NOT_RUNNING, State.RUNS_AGAIN})
-"""States of campaigns that call nobody now; what a schedule starts later was not stopped by this run either.
+"""States of campaigns that call nobody now; this run does not stop what a schedule starts later.
 
-One that is only saved is among them, as the service has just said itself that it is not active.
+A campaign that is only saved is included, because the service has just said that it is not active.
 """
 
 
 def list_reader(perform: Perform, caller_of: Callable[[Scope], Caller]) -> ReadList:
-    """Make what reads the list of a campaign's scope within the quota of its account."""
+    """Return a function that reads the list of a campaign's scope, within the quota of its account."""
 
     async def read(of: Campaign, is_enough: IsEnough, progress: ListProgress) -> Reading:
         states: dict[str, ListedState] = {}
@@ -38,7 +38,7 @@ def list_reader(perform: Perform, caller_of: Callable[[Scope], Caller]) -> ReadL
 
 
 def _noting(perform: Perform, states: dict[str, ListedState], is_enough: IsEnough, progress: ListProgress) -> Perform:
-    """Make what notes the states on each page, and lets a list end where that is enough."""
+    """Return a `Perform` that records the states on each page, and ends the list when they are enough."""
 
     async def noting(call: Call[T], /) -> T | Attempt:
         progress.ask()
@@ -50,7 +50,7 @@ def _noting(perform: Perform, states: dict[str, ListedState], is_enough: IsEnoug
         for item in page.items:
             state = state_of(item)
             listed = ListedState(item.status, state in PROVES_REST, state is not State.SCHEDULED)
-            if item.campaign_id not in on_page or not listed.is_at_rest:  # of two on a page the worse one counts
+            if item.campaign_id not in on_page or not listed.is_at_rest:  # of two rows on a page, the worse one counts
                 on_page[item.campaign_id] = listed
         states.update(on_page)
         return page._replace(more=False, total=None) if is_enough(states) else page
@@ -59,7 +59,7 @@ def _noting(perform: Perform, states: dict[str, ListedState], is_enough: IsEnoug
 
 
 def _count_pages(page: Page, progress: ListProgress) -> int:
-    """Return how many pages a list has, of which this is the next."""
+    """Return the estimated number of pages of a list, of which this is the next."""
     if not page.more:
         return progress.read + 1
     pages = progress.pages

@@ -1,4 +1,4 @@
-"""How the inputs of a plan were read, and what is refused for that."""
+"""Describes how the inputs of a plan were read, and refuses doubtful ones."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from bulkstop.source.understood import CLEANINGS, Finding, Understood
 from bulkstop.text import format_count, printable
 
 FEW_CELLS = 2
-"""Fewest impossible ids that count against a column; they must also be more than half of its rows."""
+"""Least impossible ids that count against a column; they must also be more than half of its rows."""
 _FILLED = {"campaign_type": "type", "account_id": "account_id", "stream_id": "stream_id"}
 
 
@@ -43,7 +43,7 @@ def _describe(of: Understood, settings: Settings) -> ReadingFacts:
 
 
 def check_columns(plan: Plan) -> None:
-    """Raise InputError for an input most of whose ids cannot be any: that is another column, or another list."""
+    """Raise InputError for an input in which most ids are impossible: that is another column, or another list."""
     for each in plan.understood:
         digest = plan.digests.get(each.label)
         bad = each.counts[Finding.IMPOSSIBLE_IDS]
@@ -61,7 +61,7 @@ def check_columns(plan: Plan) -> None:
 
 
 def check_clean(plan: Plan) -> None:
-    """Raise InputError when an id of the plan was cleaned, or a line was split."""
+    """Raise InputError if an id of the plan was cleaned, or a line was split."""
     for each in plan.understood:
         if cleaned := sum(each.counts[kind] for kind in CLEANINGS):
             first = min(each.examples[kind] for kind in CLEANINGS if kind in each.examples)

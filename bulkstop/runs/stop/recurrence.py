@@ -1,7 +1,8 @@
-"""Disable the recurring schedules of stopped campaigns: by name, within the quota, before their lines are written.
+"""Disables the recurring schedules of stopped campaigns by name, within the quota.
 
-A stop ends what runs now. The call that follows it takes a place in the quota of its own, and goes before the next stop
-of its account: so at most as many campaigns of an account wait for their line as may be in flight.
+A stop ends only the current run of a campaign. The call that disables its schedule takes its own place in the quota,
+and is sent before the next stop of its account and before the campaign's line is written. So at most as many campaigns
+of an account wait for their line as may be in flight.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +29,7 @@ NAMELESS = "the service does not say whose schedule it disabled"
 
 
 class ScheduleCalls:
-    """Says which schedules are disabled, and how; `perform` makes the calls."""
+    """Decides which schedules are disabled; `perform` makes the calls."""
 
     def __init__(self, known_states: KnownStates, perform: Perform, observe: Observe = log_event) -> None:
         self._known = known_states
@@ -36,7 +37,7 @@ class ScheduleCalls:
         self._observe = observe
 
     def follow(self, campaign: Campaign, result: Result) -> FollowUp | Result:
-        """Return the call that disables the schedule of a campaign at rest; if none can, the result that says why."""
+        """Return the call that disables a stopped campaign's schedule; if there is none, the result that says why."""
         schedule = self._known.schedule(campaign)
         if not isinstance(schedule, ByName):
             return replace(result, schedule=schedule)
@@ -45,18 +46,18 @@ class ScheduleCalls:
     def lanes_at_rest(
         self, campaigns: Mapping[str, Iterable[Campaign]], accounts: Accounts, run_id: str
     ) -> Iterator[Lane]:
-        """Yield the lane of every account for its campaigns at rest, to which no stop is sent."""
+        """Yield a lane for each account with its campaigns at rest, which get no stop."""
 
         def follow(campaign: Campaign) -> FollowUp:
             follow_up = self.follow(campaign, self._known.result(campaign, run_id))
-            assert isinstance(follow_up, FollowUp)  # noqa: S101 - else it is not one of these campaigns
+            assert isinstance(follow_up, FollowUp)  # noqa: S101 - all of these campaigns have one
             return follow_up
 
         for account_id, own in campaigns.items():
             yield accounts.lane(account_id, own, follow_up=follow)
 
     async def _disable(self, name: str, campaign: Campaign) -> Attempt:
-        """Disable a schedule; the campaign is stopped, whatever becomes of this."""
+        """Disable a schedule; an error does not change the outcome of the campaign."""
         try:
             answer = await self._perform(disable_schedule_call(campaign, name))
         except BulkstopError as error:

@@ -1,4 +1,4 @@
-"""Carry out a plan: send every campaign, report each row once; the run can be observed and steered meanwhile."""
+"""Executes a plan: sends every campaign, reports each row once, and can be observed and steered meanwhile."""
 
 import asyncio
 import heapq
@@ -42,26 +42,26 @@ if TYPE_CHECKING:
     from bulkstop.runs.stop.precheck import KnownStates
 
 WATCH_EVERY_S = 1.0
-"""How soon a run notices that its results have no place any more."""
+"""Seconds between two checks that results can still be written."""
 LOOK_AGAIN_S = 0.25
-"""How soon a run notices that another run of its engine has freed a place in the quota."""
+"""Seconds between two checks whether another run of the engine has freed a place in the quota."""
 FORECAST_S = 1.0
-"""How soon the end is computed anew."""
+"""Seconds until the end is computed again."""
 STORED_ACCOUNTS = 100
-"""Accounts, those with the most campaigns, of which a store is asked what it knows."""
+"""Most accounts, those with the most campaigns, whose calls are read from a store."""
 UNREAD_S = 5.0
-"""How long nobody reads what is written before somebody is told that nothing is sent."""
+"""Seconds without a reader of the results after which a warning says that nothing is sent."""
 BEHIND_S = 5.0
-"""How soon to look again whether a run is behind; somebody is told when it is so twice in a row."""
+"""Seconds between two checks whether a run is behind; it is reported after two in a row."""
 EVENTS_KEPT = 10_000
-"""Events that nobody has taken yet; the oldest go first."""
+"""Most events that wait for an observer; the oldest are dropped."""
 
 
 class Prepared(NamedTuple):
-    """A plan, and where its results go: `report` writes them, `watch` raises when they have no place any more.
+    """A plan, and where its results go: `report` writes them, `watch` raises if they can no longer be written.
 
-    `end` closes what they are written to, and returns the summary with what went wrong in doing so. While one of the
-    `outboxes` is full nothing leaves. `fault` says why the plan does not hold the whole list.
+    `end` closes the outputs, and returns the summary with any error of that. No call is sent while one of the
+    `outboxes` is full. `fault` says why the plan lacks a part of the list.
     """
 
     plan: Plan
@@ -73,15 +73,15 @@ class Prepared(NamedTuple):
 
 
 Prepare = Callable[[str], AbstractAsyncContextManager[Prepared]]
-"""Plans a run of that id; what it opens is closed when the run has ended."""
+"""Prepares the run with this id; what it opens is closed when the run ends."""
 
 
 class Run:
-    """One run of a plan: whoever starts it observes and steers it by this.
+    """One run of a plan, with the methods to observe and steer it.
 
-    Awaiting it starts it and returns its Summary; so does iterating over its results. When whoever awaits it is
-    cancelled the run is aborted, every row still has its result, and `summary` says how it ended. The methods that
-    steer may be called from any thread; the others belong to its event loop.
+    Awaiting it, or iterating over its results, starts it; awaiting returns its Summary. If the awaiting task is
+    cancelled, the run is aborted, every row still has its result, and `summary` says how it ended. Methods that steer
+    may be called from any thread; the others belong to its event loop.
     """
 
     def __init__(
@@ -128,11 +128,11 @@ class Run:
         self._ends_in: float | None = None
 
     def __await__(self) -> Generator[None, None, StopSummary]:
-        """Start the run unless it has been, and return how it ended."""
+        """Start the run unless it was started, and return its summary."""
         return self._wait().__await__()
 
     async def __aiter__(self) -> AsyncIterator[Result]:
-        """Start the run unless it has been, and give each result from now on; leaving the loop early drains it."""
+        """Start the run unless it was started, and yield each result from now on; leaving the loop early drains it."""
         results = self._delivery.iterate()
         if self.state is RunState.ENDED:
             results.close()
@@ -148,7 +148,7 @@ class Run:
         await self._wait()
 
     def start(self) -> "asyncio.Task[StopSummary]":
-        """Start the run unless it has been; it goes on while its engine is open."""
+        """Start the run unless it was started; it continues while its engine is open."""
         self._parts.check_usable()
         if self._task is None:
             self._parts.runs.add(self)
@@ -157,13 +157,13 @@ class Run:
         return self._task
 
     async def settle(self) -> None:
-        """Wait for the end of the run if it has been started; when this task is cancelled meanwhile, it is aborted."""
+        """Wait for the end of the run if it was started; if this task is cancelled, the run is aborted first."""
         cancelled: asyncio.CancelledError | None = None
         self._waiters += 1
         while self._task is not None and not self._task.done():
             try:
                 await asyncio.wait([self._task])
-            except asyncio.CancelledError as error:  # whoever cancels twice waits for the lines, too
+            except asyncio.CancelledError as error:  # a second cancellation also waits for the lines
                 cancelled = error
                 self._end_early(is_cut=True)
         self._waiters -= 1
@@ -171,10 +171,10 @@ class Run:
             raise cancelled
 
     async def execute(self, *, progress: Progress | None = None, shutdown: Shutdown | None = None) -> StopSummary:
-        """Send every campaign and report each row once, whatever ends the run.
+        """Send every campaign and report each row once, however the run ends.
 
-        `shutdown` is told what to end. Raises a BulkstopError for what keeps the run from starting, and what
-        `on_result` raises; what else ends it later stands in the summary. When it is cancelled it is aborted first.
+        `shutdown` gets this run to end it. Raises a BulkstopError if the run cannot start, and the error of
+        `on_result`; another later fault is in the summary. If it is cancelled, the run is aborted first.
         """
         self._loop, settings = asyncio.get_running_loop(), self._parts.settings
         self._parts.runs.add(self)
@@ -199,29 +199,29 @@ class Run:
             self._end()
         if self._delivery.error is not None:
             raise self._delivery.error
-        assert self.summary is not None  # noqa: S101 - else it has raised
+        assert self.summary is not None  # noqa: S101 - otherwise it has raised
         return self.summary
 
     def pause(self) -> None:
-        """Let nothing leave until `resume`; what is in flight is waited for."""
+        """Send no more calls until `resume`; calls in flight continue."""
         self._steer(self._set_paused, True)
 
     def resume(self) -> None:
-        """Go on after `pause`."""
+        """Continue after `pause`."""
         self._steer(self._set_paused, False)
 
     def drain(self) -> None:
-        """Let nothing more leave; what is in flight is waited for, and every other row is reported as not sent."""
+        """Send no more calls; calls in flight continue, and every other row is reported as not sent."""
         self._steer(self._end_early, False)
 
     def abort(self) -> None:
-        """Let nothing more leave, and cut off what is in flight; each of those campaigns is reported as unknown."""
+        """Send no more calls, and abort those in flight, whose campaigns are reported as unknown."""
         self._steer(self._end_early, True)
 
     def set_rate(self, rate: str | Limit | None) -> None:
-        """Let each account make at most so many calls (`30/m`) from now on, beside its quota; None ends that.
+        """Limit each account to this rate (`30/m`) from now on, in addition to its quota; None removes the limit.
 
-        Raises SettingsError for what is not a rate.
+        Raises SettingsError for an invalid rate.
         """
         try:
             limit = read_rate(rate)
@@ -231,17 +231,17 @@ class Run:
 
     @property
     def in_flight(self) -> int:
-        """How many calls have no answer yet."""
+        """The number of calls without a response."""
         return self._work.pool.in_flight if self._work else 0
 
     def snapshot(self) -> Snapshot:
-        """Return how the run stands at this moment."""
+        """Return the current state of the run."""
         plan, now = self._plan, elapsed_s()
         wait, left_s, until_s = self._find_wait(now), self._forecast_left_s(now), self._ends_at - time.time()
         is_late = left_s is not None and left_s > until_s
         waits_s = wait.until - now if wait and wait.until < math.inf else None
         if wait and wait.reason is WaitReason.LIST:
-            waits_s = left_s  # nothing else is left to do
+            waits_s = left_s  # only list reading is left
         return Snapshot(
             run_id=self.id,
             state=self.state,
@@ -261,7 +261,7 @@ class Run:
         )
 
     def _find_wait(self, now: float) -> Wait | None:
-        """Say why nothing leaves right now, if that is so."""
+        """Return why no call is sent right now; None if calls are sent."""
         if any(outbox.is_full for outbox in self._outboxes):
             return Wait(WaitReason.READER, math.inf)
         if self._work is None:
@@ -269,19 +269,19 @@ class Run:
         return self._work.pool.lanes.find_wait(now)
 
     def _forecast_left_s(self, now: float) -> float | None:
-        """Return the seconds until the end, which are computed anew after a while."""
+        """Return the forecast seconds until the end, computed again every FORECAST_S."""
         if self._work is None or self.state is not RunState.RUNNING:
             return 0.0 if self.state is RunState.ENDED else None
         if now >= self._forecast_at + FORECAST_S:
             pool = self._work.pool
-            # While all campaigns wait for their list there is no line yet.
+            # No result line exists while all campaigns wait for their list.
             cost = CallCost(self.stats.latency_ms / 1000 or pool.latency_s, self.stats.calls_each)
             left_s = forecast_left_s(pool.lanes, now, cost, self._stored, pool.find_list_work)
             self._forecast_at, self._ends_in = now, left_s
         return None if self._ends_in is None else max(0.0, self._ends_in - (now - self._forecast_at))
 
     def events(self) -> AsyncIterator[Event]:
-        """Give what happens in the run from this call on, until it has ended; iterate beside whoever awaits it."""
+        """Yield the events of the run from this call to its end; iterate in another task than the one awaiting it."""
         events = Stream[Event](EVENTS_KEPT)
         if self.state is RunState.ENDED:
             events.close()
@@ -289,7 +289,7 @@ class Run:
         return events
 
     async def _wait(self) -> StopSummary:
-        """Wait for the end of the run, and return its summary or raise what it raised."""
+        """Wait for the end of the run; return its summary or raise its error."""
         task = self.start()
         await self.settle()
         return task.result()
@@ -304,19 +304,19 @@ class Run:
             events.close()
 
     def _be_done(self, task: "asyncio.Task[StopSummary]") -> None:
-        """End a run that was cancelled before its first step; say what it raised if nobody waits for it."""
+        """Finish a run that was cancelled before its first step; log its error if nobody awaits it."""
         if self.state is not RunState.ENDED:
             self._end()
         if not task.cancelled() and (error := task.exception()) is not None and not self._waiters:
             self._observe(Warned(f"the run ended with {type(error).__name__}: {error}"))
 
     def _steer(self, act: Callable[..., None], *args: object) -> None:
-        """Do it in the loop of the run, whichever thread this is."""
+        """Call `act` in the event loop of the run, from any thread."""
         loop = self._loop
         if loop is None or _running_loop() is loop:
             act(*args)
         else:
-            with suppress(RuntimeError):  # the loop is closed, so the run has ended
+            with suppress(RuntimeError):  # the loop is closed: the run has ended
                 loop.call_soon_threadsafe(act, *args)
 
     def _set_paused(self, is_paused: bool) -> None:
@@ -344,10 +344,10 @@ class Run:
             self._work.pool.set_rate(limits)
 
     async def _get_ready(self, plan: Plan) -> "KnownStates | None":
-        """Get what is needed before the first stop; whoever ends the run meanwhile does not wait for it."""
+        """Get what is needed before the first stop; ending the run does not wait for it."""
         async with self._ending.cuts_off():
             if plan.to_send and not self._ending.is_drained:
-                await self._parts.check_credentials()  # a run without credentials changes nothing
+                await self._parts.check_credentials()  # without credentials no stop can succeed
                 known = await self._read_lists(plan)
                 largest = heapq.nlargest(STORED_ACCOUNTS, plan.accounts, key=plan.accounts.__getitem__)
                 self._stored = await self._accounts.read_stored(largest, elapsed_s)
@@ -358,7 +358,7 @@ class Run:
         settings = self._parts.settings
         if not (settings.only_running or settings.disable_schedule):
             return None
-        from bulkstop.runs.stop.precheck import read_known_states  # seldom wanted
+        from bulkstop.runs.stop.precheck import read_known_states  # most runs do not need it
 
         return await read_known_states(
             plan, settings, self._parts.perform, self._accounts, self._observe, self._ends_at
@@ -431,28 +431,28 @@ class Run:
             raise cancelled
 
     def _keep_up(self) -> Awaitable[None] | None:
-        """Return what waits until a place may send again: its line is written, and taken in; None when that is so."""
+        """Return an awaitable until a worker may send again, when its line is written and taken; None if it is."""
         written, taken_in = keep_up(self._outboxes), self._delivery.keep_up()
         return taken_in if written is None else self._wait_until(written, taken_in)
 
     async def _wait_until(self, written: Awaitable[None], taken_in: Awaitable[None] | None) -> None:
-        """Wait for both; raises OutputError when it cannot be written."""
+        """Wait for both; raises OutputError if the line cannot be written."""
         await written
         self._watch()
         if taken_in is not None:
             await taken_in
 
     def _make_room(self) -> Awaitable[None] | None:
-        """Return what waits until there is room for more lines; None when there is."""
+        """Return an awaitable until there is room for more lines; None if there is."""
         return make_room(self._outboxes)
 
     @property
     def is_read(self) -> bool:
-        """Tell whether nothing of what the run writes waits for its reader."""
+        """Tell whether no output of the run waits for its reader."""
         return all(outbox.is_idle for outbox in self._outboxes)
 
     def _look_at_clock(self) -> float:
-        """Drain the run when the time to finish by has come; return the seconds after which to look again."""
+        """Drain the run when the time to finish by has come; return the seconds until the next check."""
         left_s = self._ends_at - time.time()
         if left_s <= 0 and not self._is_out_of_time:
             self._is_out_of_time = True
@@ -465,7 +465,7 @@ class Run:
         return LOOK_AGAIN_S
 
     def _warn_if_unread(self) -> float:
-        """Tell observers that nothing is sent because of a reader, once for as long as that lasts."""
+        """Warn once that nothing is sent because an output is not read; return the seconds until the next check."""
         behind = {outbox.name: outbox.pieces for outbox in self._outboxes if outbox.is_behind}
         is_unread = bool(behind) and behind == self._behind
         if is_unread and not self._is_unread:
@@ -474,7 +474,7 @@ class Run:
         return UNREAD_S
 
     def _look_whether_behind(self) -> float:
-        """Tell observers once that the run will not be done in time; nobody is asked where nobody is told."""
+        """Report once that the run will miss its deadline, if there are receivers; return the seconds to wait."""
         if self._notices is not None and self._ends_at < math.inf and self._behind_looks < 2:
             left_s = self._forecast_left_s(elapsed_s())
             ends_at = time.time() + (left_s or 0.0)
@@ -485,7 +485,7 @@ class Run:
         return BEHIND_S
 
     def _hurry_readers(self) -> float:
-        """Wait for no reader that takes nothing once the grace is over of a run that has ended early."""
+        """Stop waiting for blocked readers when a run that was ended early is past its grace period."""
         if self._work is not None and self._work.pool.is_draining:
             self._draining_since = self._draining_since or time.monotonic()
             if time.monotonic() - self._draining_since >= self._parts.settings.grace_s:
@@ -494,7 +494,7 @@ class Run:
         return WATCH_EVERY_S
 
     def _apply_steering(self) -> None:
-        """Do to the pool what was asked for before there was one."""
+        """Apply to the pool what was steered before it existed."""
         if self._rate:
             self._set_rate(self._rate)
         if self._is_paused:
@@ -510,12 +510,12 @@ class Run:
             events.put(event)
 
     def _note_rest(self, seconds: float, _: str) -> None:
-        """Tell observers that nothing is stopped for a while, as the lists come first."""
+        """Tell observers that no stop is sent for some time, because the lists come first."""
         self._observe(Resting(round(seconds, 1), "the lists are read first, within the quota"))
 
 
 def _forgive_hang_up(summary: StopSummary) -> StopSummary:
-    """Return the summary of a run that the end of its terminal has ended, without the fault that this caused."""
+    """Return the summary without the output error that the closed terminal caused, if SIGHUP ended the run."""
     if summary.signum == signal.SIGHUP and summary.unread and isinstance(summary.fault, OutputError):
         return replace(summary, fault=None)
     return summary
@@ -540,21 +540,21 @@ def _run_ended(summary: StopSummary) -> RunEnded:
 
 
 async def _work_through(pool: Pool) -> tuple[BulkstopError | None, asyncio.CancelledError | None]:
-    """Return what ended the work early, and whether this task was cancelled meanwhile."""
+    """Run the pool; return the error that ended it early, and the cancellation of this task, if any."""
     try:
         await pool.run()
     except BulkstopError as fault:
         return fault, None
     except asyncio.CancelledError as cancelled:
         return None, cancelled
-    except Exception as error:  # noqa: BLE001 - whatever it is, what was answered is told
+    except Exception as error:  # noqa: BLE001 - results of responses are reported whatever the error is
         return BulkstopError(unforeseen(error)), None
     return None, None
 
 
 @contextmanager
 def _watched(watch: Callable[[], None], run: Run) -> Iterator[Callable[[], BulkstopError | None]]:
-    """Drain the run when `watch` says so, also while it waits; the block is given a way to ask for what was said."""
+    """Drain the run when `watch` raises, even while it waits; the block gets a function that returns the error."""
     faults: list[BulkstopError] = []
 
     def look() -> float:
@@ -571,13 +571,13 @@ def _watched(watch: Callable[[], None], run: Run) -> Iterator[Callable[[], Bulks
 
 @contextmanager
 def _show_progress(progress: Progress | None, run: Run) -> Iterator[None]:
-    """Show the state of the run now and then; a timer, because a run may wait for minutes without a result."""
+    """Show the state of the run at intervals, by a timer: a run may wait for minutes without a result."""
     if progress is None:
         yield
         return
 
     def show() -> float:
-        if run.is_read:  # what nobody looks at must not pile up, nor hold a stop back
+        if run.is_read:  # an unread progress must neither pile up nor delay a stop
             progress.show(run.snapshot())
         return progress.every_s
 

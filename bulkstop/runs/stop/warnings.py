@@ -1,4 +1,4 @@
-"""What a person should look at twice before a run, one line each; nothing here stops it."""
+"""Warnings about a plan, one line each; they do not prevent the run."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from bulkstop.source.plan import Plan
 from bulkstop.text import format_count, printable
 
 NAMED = 3
-"""Accounts, or rules, that are named; the others are counted."""
+"""Number of accounts or rules that a warning names; the others are counted."""
 ID_CHARS_SHOWN = 60
 
 
@@ -30,7 +30,7 @@ def find_warnings(
     profiles: Profiles | None = None,
     ages: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> list[str]:
-    """Say what is unusual about a plan, the worst first; `last` is the last run of the same profile, if it is known.
+    """Return what is unusual about a plan, the worst first; `last` is the last run of the same profile, if known.
 
     `ages` are how many seconds ago the calls of each account were made that its quota still counts.
     """
@@ -52,7 +52,7 @@ def find_warnings(
 
 
 def _hold_against(kind: WarningKind, lines: Iterator[str], plan: Plan, settings: Settings) -> Iterator[str]:
-    """Yield what was not expected: a warning, or that one did not come; a resumed run has only a part of its list."""
+    """Yield the unexpected warnings, and those expected in vain; a resumed run has only part of its list."""
     if kind not in settings.expect_warnings:
         yield from lines
     elif not list(lines) and not plan.settled and kind is not WarningKind.LARGER_LIST:
@@ -157,7 +157,7 @@ def _unused_rules(plan: Plan) -> Iterator[str]:
 def _late_stops(
     plan: Plan, settings: Settings, profiles: Profiles | None, ages: Mapping[str, Sequence[float]]
 ) -> Iterator[str]:
-    """Say how many campaigns cannot be stopped by their times, each by the quota of its own profile."""
+    """Yield how many campaigns cannot be stopped by their times, each by the quota of its profile."""
     now, late, past = time.time(), 0, 0
     for account_id in plan.stop_times.accounts:
         its = settings

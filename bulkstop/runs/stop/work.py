@@ -1,4 +1,4 @@
-"""What a run has to do: its lanes, and the pool that works through them."""
+"""The work of a run: its lanes, and the pool that works through them."""
 
 import time
 from array import array
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
 
 class ToSend(Protocol):
-    """The campaigns to be sent, by account: a plan, or what its lists have left of it."""
+    """The campaigns to send, by account: a plan, or what its lists have left of it."""
 
     @property
     def accounts(self) -> Mapping[str, int]:
-        """How many there are of each account."""
+        """The number of campaigns of each account."""
         ...
 
     @property
     def to_send(self) -> int:
-        """How many there are."""
+        """The number of campaigns."""
         ...
 
     def campaigns(self, account_id: str) -> Iterable[Campaign]:
-        """Return those of an account, in the order of sending."""
+        """Return the campaigns of an account, in the order of sending."""
         ...
 
 
 class Work(NamedTuple):
-    """A pool, and the lanes that it works through."""
+    """A pool and its lanes."""
 
     pool: Pool
     lanes: Lanes
@@ -64,7 +64,7 @@ def make_work(
     make_room: Callable[[], Awaitable[None] | None],
     look_at_clock: Callable[[], object],
 ) -> Work:
-    """Make the pool that works through a plan; what the lists have at rest already is reported here."""
+    """Return the pool for a plan; campaigns that the lists show at rest are reported here."""
     settings = parts.settings
     to_send: ToSend = plan
     follow: Follow = follow_nothing
@@ -93,10 +93,10 @@ def make_work(
 
 
 def make_lanes(to_send: ToSend, accounts: Accounts, stop_times: StopTimes | None = None) -> Iterator[Lane]:
-    """Yield the lane of every account, within what the account may do; an account with stop times has one for these."""
+    """Yield a lane for every account, within its limits, and a further one for its campaigns with a stop time."""
     for account_id, left in to_send.accounts.items():
         moments = () if stop_times is None else stop_times.moments(account_id)
-        if moments and not isinstance(to_send, Plan):  # no place of the quota is kept for what a list has at rest
+        if moments and not isinstance(to_send, Plan):  # campaigns at rest need no place of the quota
             moments = _list_moments(to_send.campaigns(account_id))
         if moments:
             yield from _make_timed_lanes(to_send, accounts, moments, account_id, left)
@@ -112,7 +112,7 @@ def _list_moments(campaigns: Iterable[Campaign]) -> Sequence[float]:
 def _make_timed_lanes(
     to_send: ToSend, accounts: Accounts, moments: Sequence[float], account_id: str, left: int
 ) -> Iterator[Lane]:
-    """Yield the lane of the campaigns of an account that have a stop time, and that of those that have none."""
+    """Yield two lanes of an account, for its campaigns with a stop time and for those without."""
     timed = len(moments)
     by_text: dict[str, list[float]] = {}
     for moment, leaves_at in zip(moments, accounts.plan_backwards(account_id, moments), strict=True):
@@ -136,8 +136,8 @@ def _make_timed_lanes(
 def _narrow(
     plan: Plan, parts: Parts, accounts: Accounts, known: "KnownStates", report: Report, run_id: str, observe: Observe
 ) -> tuple[ToSend, Follow, Callable[[], Iterable[Lane]]]:
-    """Return what the lists leave to do; what they have at rest is reported here."""
-    from bulkstop.runs.stop.precheck import narrow_plan  # seldom wanted, and a start-up need not wait for it
+    """Return the work that the lists leave; campaigns at rest are reported here."""
+    from bulkstop.runs.stop.precheck import narrow_plan  # imported here because most runs do not need it
     from bulkstop.runs.stop.recurrence import ScheduleCalls
 
     left = narrow_plan(
@@ -154,7 +154,7 @@ def _narrow(
 
 
 def _read_list_of(perform: Perform, accounts: Accounts) -> ReadList:
-    """Make what reads a list in the middle of a run; most runs have no need of it, and do not import it."""
+    """Return a function that reads a list during a run; its module is imported only then."""
 
     async def read_list(of: Campaign, is_enough: IsEnough, progress: ListProgress) -> Reading:
         from bulkstop.runs.stop.readback import list_reader

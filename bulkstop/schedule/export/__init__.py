@@ -1,1 +1,1 @@
-"""Files for the schedulers that people run: the same job gives the same bytes."""
+"""Files for existing schedulers; the same job gives the same bytes."""

@@ -1,4 +1,4 @@
-"""A crontab."""
+"""Writes a crontab."""
 
 import shlex
 
@@ -6,7 +6,7 @@ from bulkstop.schedule.export.job import Job, plan_in, write_cron_times
 
 
 def write_crontab(job: Job, machine_zone: str) -> dict[str, str]:
-    """Return the crontab of a schedule, for a machine whose clock shows that zone."""
+    """Return the crontab of a schedule, for a machine whose clock has that zone."""
     lines = [
         job.head,
         f"# Install it with `crontab {_name(job)}` for a user of its own. Its times are those of {machine_zone}, which",
@@ -33,5 +33,5 @@ def _path_of(job: Job) -> str:
 
 
 def _escape(command: str) -> str:
-    """Keep cron from taking a % for the end of a line."""
+    """Escape %, which cron reads as the end of a line."""
     return command.replace("%", "\\%")

@@ -1,4 +1,4 @@
-"""What an export is made of: one schedule as its scheduler has to run it."""
+"""The content of an export: a schedule as its scheduler must run it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from bulkstop.schedule.triggers import Triggers, plan_triggers
 
 @dataclass(frozen=True, slots=True)
 class SecretFile:
-    """A file that only the service reads: what it is called, where it lies, and the variable that names it."""
+    """A file that only the service may read: its name, its path, and the variable that names it."""
 
     name: str
     path: str
@@ -23,10 +23,10 @@ class Job:
 
     name: str
     at: str
-    """When it fires, for a person."""
+    """The times of day and the zone, for a person."""
     zone: str
     moments: tuple[datetime, ...]
-    """When it fires in the years to come."""
+    """The moments at which it may fire in the coming years."""
     preflights: tuple[datetime, ...]
     program: str
     directory: str
@@ -36,7 +36,7 @@ class Job:
     grace_s: float
     catch_up_s: float
     longest_s: float
-    """A firing takes no longer than this, with reading back."""
+    """Longest duration of a firing in seconds, including the verification."""
     user: str = "bulkstop"
     mail_to: str | None = None
     image: str = "bulkstop"
@@ -44,7 +44,7 @@ class Job:
 
     @property
     def head(self) -> str:
-        """What stands at the top of each file."""
+        """The comment at the top of each file."""
         last = max(self.moments).year if self.moments else 0
         return (
             f"# {self.at}: written by `bulkstop schedule export`; by time-zone data {self.zone_data} each firing until "
@@ -53,15 +53,14 @@ class Job:
 
     @property
     def stop_s(self) -> int:
-        """How long whoever ends a firing waits: longer than what is in flight may take."""
+        """Seconds that a scheduler waits for the end of a firing, more than calls in flight may take."""
         return int(self.grace_s) + 25
 
 
 def write_cron_times(triggers: Triggers) -> list[str]:
-    """Return triggers as the five fields of cron, as few lines as can be.
+    """Return triggers as lines with the five time fields of cron, as few as possible.
 
-    A moment in the second of two hours that look alike is no time of its own to cron: that day has a trigger every
-    five minutes.
+    Cron cannot address the second of two equal local hours, so such a day has a trigger every five minutes.
     """
     lines = []
     for minute, days, hours in _merge(
@@ -77,7 +76,7 @@ def write_cron_times(triggers: Triggers) -> list[str]:
 
 
 def _merge(times: Iterable[tuple[time, tuple[int, ...]]]) -> list[tuple[int, tuple[int, ...], list[int]]]:
-    """Put the hours together that have the same minute and the same days."""
+    """Merge the hours with the same minute and the same days."""
     found: dict[tuple[int, tuple[int, ...]], list[int]] = {}
     for at, days in times:
         found.setdefault((at.minute, days), []).append(at.hour)
@@ -100,5 +99,5 @@ def plan_in(moments: Iterable[datetime], zone: str) -> Triggers:
 
 
 def format_utc(moment: datetime) -> str:
-    """Write a moment as systemd takes it."""
+    """Return a moment in the format of systemd."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

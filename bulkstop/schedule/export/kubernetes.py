@@ -1,4 +1,4 @@
-"""CronJobs of Kubernetes, and the Containerfile of their image."""
+"""Writes CronJobs of Kubernetes, and the Containerfile of their image."""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Units of systemd: a service, its timer, and what is started where it fails."""
+"""Writes units of systemd: a service, its timer, and the unit that is started when it fails."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -38,7 +38,7 @@ UMask=0077"""
 
 
 def write_units(job: Job) -> dict[str, str]:
-    """Return the units of a schedule by their names."""
+    """Return the units of a schedule, by name."""
     unit = f"bulkstop-{job.name}"
     run = f"schedule run {job.name} --config {_quote(job.config)}"
     units = {
@@ -148,7 +148,7 @@ def _write_failed(job: Job) -> str:
 
 
 def _quote(word: str) -> str:
-    """Write a word as systemd reads it."""
+    """Return a word as systemd parses it."""
     escaped = word.replace("%", "%%").replace("$", "$$")
     return (
         escaped

@@ -1,1 +1,1 @@
-"""What campaigns have beside their state."""
+"""Details of campaigns besides their state."""

@@ -1,4 +1,4 @@
-"""The calling hours that campaigns have."""
+"""The calling hours of campaigns."""
 
 import zlib
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ _TWICE_A_DAY: Final = (("9:00 AM", "12:00 PM"), ("1:30 PM", "6:00 PM"))
 
 
 def format_strategy(form: str, campaign_id: str) -> dict[str, object]:
-    """Return the `dialingStrategy` of a campaign by an option that `check_form` lets through, if it has one."""
+    """Return a campaign's `dialingStrategy` for an option that `check_form` accepts, if it has one."""
     if form == NONE:
         return {}
     if (written := _parse(form)) is not None:
@@ -29,14 +29,14 @@ def format_strategy(form: str, campaign_id: str) -> dict[str, object]:
 
 
 def check_form(form: str) -> str | None:
-    """Say what is wrong with an option for calling hours; those that make no sense are served as they are."""
+    """Return what is wrong with an option for calling hours, or None; impossible hours are served unchanged."""
     if form in (MIXED, NONE) or _parse(form) is not None:
         return None
     return f"give {MIXED}, {NONE}, or all campaigns the same, such as '9:00 AM-6:00 PM Asia/Kolkata'"
 
 
 def _parse(form: str) -> tuple[list[tuple[str, str]], str] | None:
-    """Return the windows and the zone that an option names, None for another form."""
+    """Return the windows and the zone of an option; None for another form."""
     windows, _, zone = form.rpartition(" ")
     pairs = [tuple(each.strip() for each in part.split("-")) for part in windows.split(",")]
     is_written = zone and all(len(pair) == 2 and all(pair) for pair in pairs)

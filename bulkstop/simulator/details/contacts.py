@@ -1,4 +1,4 @@
-"""The contacts that campaigns make while they run, and the call that tells of them."""
+"""The contacts that running campaigns make, and the call that reports them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ MOST_ROWS: Final = 100
 MOST_OFFSET: Final = 10
 MOST_DAYS: Final = 7
 BEFORE_S: Final = 3600.0
-"""How long a campaign has run that runs when it is seen first."""
+"""Seconds that a campaign has run when it is first seen running."""
 
 
 class Asked(NamedTuple):
-    """What a call asks for: contacts that started between two unix times, and the page of them."""
+    """The request of a call: contacts that started between two unix times, and the page of them."""
 
     begin_s: float
     end_s: float
@@ -35,9 +35,9 @@ class _Span:
 
 
 class Contacts:
-    """Running campaigns that contact somebody so many times a minute, each time for 20 seconds.
+    """Running campaigns that each make some contacts per minute, of 20 seconds each.
 
-    A campaign that is stopped goes on starting contacts for `after_stop_s`.
+    A stopped campaign starts contacts for `after_stop_s` more.
     """
 
     def __init__(self, *, per_minute: float, after_stop_s: float, seed: int) -> None:
@@ -47,18 +47,18 @@ class Contacts:
         self._spans: dict[str, _Span] = {}
 
     def note_running(self, campaign_id: str, at_s: float) -> None:
-        """Note that a campaign runs, as it has for an hour."""
+        """Record that a campaign runs, as it has for an hour."""
         if self._per_minute:
             self._spans.setdefault(campaign_id, _Span(at_s - BEFORE_S))
 
     def note_stopped(self, campaign_id: str, at_s: float) -> None:
-        """Note that a campaign was stopped, which ran before."""
+        """Record that a running campaign was stopped."""
         self.note_running(campaign_id, at_s)
         if self._per_minute:
             self._spans[campaign_id].until_s = at_s + self._after_stop_s
 
     def page(self, asked: Asked, now_s: float, is_asked: Callable[[str], bool]) -> dict[str, object]:
-        """Return the answer to a call: a page of contacts of some campaigns, the newest first, and how many it has."""
+        """Return the response to a call: a page of the campaigns' contacts, the newest first, with their number."""
         starts = sorted(self._list_starts(asked, now_s, is_asked), reverse=True) if asked.is_outbound else []
         first = asked.offset * asked.limit
         rows = [_row(asked, start_s, key, now_s) for start_s, key in starts[first : first + asked.limit]]
@@ -80,10 +80,10 @@ class Contacts:
 
 
 def read_contacts_call(body: Mapping[str, object], query: Mapping[str, str]) -> Asked:
-    """Read a call; raises ValueError, naming the field, for one that makes no sense."""
+    """Return the request of a call; raises ValueError, naming the field, for an invalid one."""
     offset_minutes = body.get("timeZoneOffset")
     if not isinstance(offset_minutes, int) or isinstance(offset_minutes, bool):
-        raise ValueError("timeZoneOffset must be a number")  # noqa: TRY004 - one kind of error for a bad request
+        raise ValueError("timeZoneOffset must be a number")  # noqa: TRY004 - one error for any bad request
     begin_s, end_s = (_read_time(body, name, offset_minutes) for name in ("startDate", "endDate"))
     if not 0 <= end_s - begin_s <= MOST_DAYS * 86400:
         raise ValueError("the range of days cannot be more than seven days")

@@ -1,1 +1,1 @@
-"""By when campaigns are to be stopped: the ends of their local days."""
+"""The times by which campaigns are to be stopped: the ends of their local days."""

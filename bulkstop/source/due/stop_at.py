@@ -1,4 +1,4 @@
-"""When a campaign is to be stopped, as its row says it: the end of its local day."""
+"""Reads the time by which a row says that its campaign is to be stopped."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from bulkstop.text import shorten
 
 STOP_AT, TIMEZONE = "stop_at", "timezone"
-"""The columns: a time with its zone or offset, or a local time with an IANA zone beside it."""
+"""The columns: a time with its zone or offset, or a local time with an IANA zone in the second column."""
 FORMS = "such as 18:00 with a column timezone, 2026-03-02T18:00+01:00 or 18:00 Europe/Berlin"
 MOST_AHEAD_S = 366 * 86_400.0
-"""A year: whoever means more than that has mistyped."""
+"""The most distant time, a year ahead, because a later one is a typing mistake."""
 _KEYS = {"stopat": STOP_AT, "timezone": TIMEZONE}
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _PARTS = re.compile(
@@ -26,7 +26,7 @@ _PARTS = re.compile(
 
 
 class StopTime(NamedTuple):
-    """The moment by which a campaign is to be stopped, in unix seconds, and the zone in which its row says it."""
+    """The moment by which a campaign is to be stopped, in unix seconds, and the zone in its row."""
 
     at: float
     zone: str
@@ -34,20 +34,19 @@ class StopTime(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def time_column(name: str) -> str | None:
-    """Tell which of STOP_AT and TIMEZONE a column or key of this name is, or None."""
+    """Return STOP_AT or TIMEZONE if a column or key of this name means that; else None."""
     return _KEYS.get("".join(filter(str.isalnum, name)).lower())
 
 
 def is_time_column(name: str, names: Iterable[str]) -> bool:
-    """Tell whether a column, one of these, says by when campaigns are to be stopped."""
+    """Tell whether a column, one of `names`, has times to stop by or their zones."""
     return time_column(name) is not None and STOP_AT in map(time_column, names)
 
 
 def read_stop_time(row: Mapping[str, object] | None, now: float) -> StopTime | None:
-    """Return by when the campaign of a row is to be stopped, None where it says nothing; raises ValueError.
+    """Return the time to stop the campaign of a row by, None if it has none; raises ValueError for an invalid time.
 
-    `row` is what is carried along with a campaign. A time of the day is that of its next occurrence after `now`, in
-    unix seconds.
+    `row` are the values carried along. A time of day is its next occurrence after `now`, in unix seconds.
     """
     said: dict[str, object] = {}
     for name in row or ():
@@ -57,16 +56,16 @@ def read_stop_time(row: Mapping[str, object] | None, now: float) -> StopTime | N
         return None
     for column, value in said.items():
         if not isinstance(value, str):
-            raise ValueError(f"{column} is not text; write it {FORMS}")  # noqa: TRY004 - one kind of error for all rows
+            raise ValueError(f"{column} is not text; write it {FORMS}")  # noqa: TRY004 - one error for all rows
     text, zone = (str(said.get(column, "")).strip() for column in (STOP_AT, TIMEZONE))
     return find_stop_time(text, zone or None, now)
 
 
-@lru_cache(maxsize=4096)  # a list has few of them, and a zone's rules take their time
+@lru_cache(maxsize=4096)  # a list has few different times, and the rules of a zone are slow
 def find_stop_time(text: str, zone_name: str | None, now: float) -> StopTime:
-    """Return the moment that a text means; a time that the clock leaves out is the first moment after that gap.
+    """Return the moment of a text; a time that the clock skips is the first moment after the gap.
 
-    One that it shows twice is the first of the two. Raises ValueError, which says what is wrong with it.
+    A time that occurs twice is the first of the two. Raises ValueError, which says what is wrong.
     """
     match = _PARTS.fullmatch(text)
     if match is None:
@@ -87,12 +86,12 @@ def find_stop_time(text: str, zone_name: str | None, now: float) -> StopTime:
 
 
 def find_moment(day: date, clock: time, zone: tzinfo) -> float:
-    """Return the unix time of a local time: the first of two, and the first moment after a gap."""
+    """Return the unix time of a local time: the first of two, or the first moment after a gap."""
     local = datetime.combine(day, clock)
     at, later = (local.replace(tzinfo=zone, fold=fold).timestamp() for fold in (0, 1))
     if datetime.fromtimestamp(at, zone).replace(tzinfo=None) == local:
         return at
-    low, high = int(min(at, later)) - 1, int(max(at, later)) + 1  # in a gap the offset changes between these two
+    low, high = int(min(at, later)) - 1, int(max(at, later)) + 1  # in a gap, the offset changes between these two
     before = datetime.fromtimestamp(low, zone).utcoffset()
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""The times by which the campaigns of a plan are to be stopped, account by account."""
+"""The times by which the campaigns of a plan are to be stopped, by account."""
 
 import math
 from array import array
@@ -9,11 +9,11 @@ from typing import NamedTuple
 from bulkstop.source.due.stop_at import StopTime
 
 NEVER = math.inf
-"""The moment of a campaign that has none: it comes after all others of its account."""
+"""The moment of a campaign without a time, which comes last in its account."""
 
 
 class TimeOfAccount(NamedTuple):
-    """A moment in unix seconds, the zone in which rows say it, and how many campaigns of an account have it."""
+    """A moment in unix seconds, the zone in its rows, and the number of campaigns of an account that have it."""
 
     at: float
     zone: str
@@ -21,9 +21,9 @@ class TimeOfAccount(NamedTuple):
 
 
 class StopTimes:
-    """Keeps the moment and the zone of each campaign that is to be sent, in the order of the lanes; 10 bytes each.
+    """The moment and zone of each campaign to send, in the order of the lanes; 10 bytes each.
 
-    An account has an entry from the first of its campaigns on that has a time.
+    An account has entries from its first campaign with a time on.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class StopTimes:
         return list(self._moments)
 
     def add(self, account_id: str, stop: StopTime | None) -> None:
-        """Note the next campaign of an account."""
+        """Add the next campaign of an account."""
         if account_id not in self._moments:
             if stop is None:
                 self._before[account_id] += 1
@@ -55,16 +55,16 @@ class StopTimes:
         self._zones[account_id].append(self._names.setdefault(zone, len(self._names)))
 
     def sort(self, account_id: str, order: Sequence[int]) -> None:
-        """Put those of an account into another order."""
+        """Reorder the campaigns of an account."""
         if account_id in self._moments:
             moments, zones = self._moments[account_id], self._zones[account_id]
             self._moments[account_id] = array("d", (moments[i] for i in order))
             self._zones[account_id] = array("H", (zones[i] for i in order))
 
     def sort_by_time(self, account_id: str) -> list[int]:
-        """Put those of an account into the order of their times, the earliest first; return that order.
+        """Sort the campaigns of an account by time, the earliest first, and return that order.
 
-        Campaigns of one moment stay in the order that they have.
+        Campaigns of one moment keep their order.
         """
         moments = self._moments[account_id]
         order = sorted(range(len(moments)), key=moments.__getitem__)
@@ -72,7 +72,7 @@ class StopTimes:
         return order
 
     def moments(self, account_id: str) -> Sequence[float]:
-        """Return the moments of the campaigns of an account that have one, the earliest first."""
+        """Return the moments of the campaigns of an account that have a time, sorted."""
         moments = self._moments.get(account_id, array("d"))
         return moments[: len(moments) - self.count_without(account_id)]
 
@@ -82,5 +82,5 @@ class StopTimes:
         return map(names.__getitem__, self._zones.get(account_id, ()))
 
     def count_without(self, account_id: str) -> int:
-        """Return how many campaigns of an account have no time, if any has."""
+        """Return the number of campaigns without a time of an account in which others have one."""
         return self._moments[account_id].count(NEVER) if account_id in self._moments else 0

@@ -1,1 +1,1 @@
-"""Readers of rows, one for each form that an input may have."""
+"""Readers of rows, one for each input format."""

@@ -1,4 +1,4 @@
-"""What the first lines of an input show of its form."""
+"""Recognizes the format of an input from its first lines."""
 
 import re
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ _ALIKE = frozenset({Format.JSON, Format.JSONL})
 
 
 def read_first_lines(text: str, *, is_whole: bool) -> list[str]:
-    """Return the first whole lines of a text of which only the beginning may be there."""
+    """Return the first complete lines of a text of which only the beginning may be given."""
     lines = text.split("\n", LINES * 5)
     return lines if is_whole else lines[:-1]
 
 
 def find_form(lines: Sequence[str], parser: RowParser) -> Format | None:
-    """Return the form that the first lines show beyond doubt: objects, a header, or rows that begin with likely ids."""
+    """Return the format that the first lines prove by objects, a header or likely ids in front; else None."""
     rows = [line for line in lines if is_row(line)][:LINES]
     if not rows:
         return None
@@ -38,7 +38,7 @@ def find_form(lines: Sequence[str], parser: RowParser) -> Format | None:
 
 
 def _begins_json(line: str) -> bool:
-    """Tell whether a line begins an object, or an array of something: `[x] cd-1` is an id beside a box."""
+    """Tell whether a line begins an object or a non-empty array; `[x] cd-1` is an id after a box."""
     text = line.strip("\ufeff \t\r")
     rest = text[1:].lstrip()
     if text.startswith("{"):
@@ -47,13 +47,13 @@ def _begins_json(line: str) -> bool:
 
 
 def are_mostly_ids(lines: Sequence[str]) -> bool:
-    """Tell whether more of the lines are likely ids, as they stand in texts, than are not."""
+    """Tell whether more lines are likely ids, as written in texts, than are not."""
     rows = list(filter(is_row, lines))
     return 2 * sum(map(has_id, rows)) > len(rows)
 
 
 def fits(named: Format, shown: Format, lines: Sequence[str]) -> bool:
-    """Tell whether what a name says can be so: a table may be nothing but ids, one in each line."""
+    """Tell whether the format of a name is possible; a table may consist of one id per line."""
     if named == shown or {named, shown} <= _ALIKE:
         return True
     rows = [line for line in lines if is_row(line)]
@@ -63,7 +63,7 @@ def fits(named: Format, shown: Format, lines: Sequence[str]) -> bool:
 
 
 def _holds_ids(line: str) -> bool:
-    """Tell whether a line, or its first cell, is nothing but likely ids."""
+    """Tell whether a line, or its first cell, contains only likely ids."""
     firsts = (glimpse(line, delimiter)[:1] for delimiter in DELIMITERS if delimiter in line)
     return has_id(line) or any(has_id(cell) for cells in firsts for cell in cells)
 
@@ -73,7 +73,7 @@ def _holds_several_ids(line: str) -> bool:
 
 
 def _has_other_cells(line: str) -> bool:
-    """Tell whether a likely id, a delimiter, and something else stand in a line."""
+    """Tell whether a line contains a likely id, a delimiter, and something else."""
     if has_id(line):
         return False
     cells = [glimpse(line, delimiter) for delimiter in DELIMITERS if delimiter in line]

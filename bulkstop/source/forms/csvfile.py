@@ -1,4 +1,4 @@
-"""Rows of a CSV text: columns by name, whatever separates them."""
+"""Reads the rows of a CSV text by column name, with any delimiter."""
 
 import csv
 import re
@@ -19,14 +19,14 @@ from bulkstop.text import printable, replace_controls
 from bulkstop.text.cells import from_cell, unescape_cell
 
 DELIMITERS = ",;\t|\u2502\u2503"
-"""What may separate cells; the last two are the bars of drawn tables."""
+"""Possible delimiters; the last two are the bars of drawn tables."""
 _SEP = re.compile(r"\ufeff?\"?sep=([^\w\s]|\t)\"?\s*", re.IGNORECASE)
 
 
 def read_csv_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
-    """Return a row for every record that is neither a header nor blank.
+    """Yield a row for every record that is neither a header nor blank.
 
-    Raises InputError for a header that does not tell where the campaign ids are, and for a quote that is never closed.
+    Raises InputError for a header without a column of campaign ids, and for a quote that is never closed.
     """
     return chain.from_iterable(_read(reader, parser))
 
@@ -48,7 +48,7 @@ def _read(reader: LineReader, parser: RowParser) -> Iterator[Iterable[Row]]:
 
 
 def _read_head(lines: Sequence[str], delimiter: str) -> list[list[str]]:
-    """Return the records of the first lines, whose cells may go over several of them."""
+    """Return the records of the first lines; a cell may contain line ends."""
     try:
         return [cells for cells in csv.reader([f"{line}\n" for line in lines], delimiter=delimiter) if cells]
     except csv.Error:
@@ -56,12 +56,12 @@ def _read_head(lines: Sequence[str], delimiter: str) -> list[list[str]]:
 
 
 def is_row(line: str) -> bool:
-    """Tell whether a line is neither blank, a comment, drawn, nor says what separates the cells."""
+    """Tell whether a line may be a row: not blank, a comment, drawn, or a `sep=` line."""
     return not is_blank(line) and not is_comment(line) and not is_rule(line) and not _SEP.fullmatch(line)
 
 
 def find_delimiter_of_rows(lines: Sequence[str]) -> str:
-    """Return what separates the cells of rows without a header: what follows a likely id in most of them."""
+    """Return the delimiter of rows without a header: the one that follows a likely id in most of them."""
 
     def count(delimiter: str) -> tuple[int, int]:
         rows = [glimpse(line, delimiter) for line in lines]
@@ -71,8 +71,8 @@ def find_delimiter_of_rows(lines: Sequence[str]) -> str:
 
 
 def find_delimiter(header: str, parser: RowParser) -> str:
-    """Return what separates the names in a header."""
-    # By the names that appear, since they are known: a guess from the look of the rows can be wrong.
+    """Return the delimiter of the names in a header."""
+    # Chosen by known column names, because a guess from the look of the rows can be wrong.
     return max(DELIMITERS, key=lambda delimiter: _names_known(glimpse(header, delimiter), parser))
 
 
@@ -86,7 +86,7 @@ def _find_header(line: str, delimiter: str | None, parser: RowParser) -> bool:
 
 
 def _begin(reader: LineReader, parser: RowParser) -> tuple[str | None, str | None]:
-    """Return the first line of the table, and what a line `sep=;` above it says that separates the cells."""
+    """Return the first line of the table, and the delimiter of a line `sep=;` above it, if any."""
     delimiter = None
     for piece in read_pieces(reader):
         if match := _SEP.fullmatch(piece):
@@ -141,7 +141,7 @@ def _shape(records: Records, layout: Layout) -> RowShape:
 
 
 def _rows(records: Records, table: Table) -> Iterator[Iterable[Row]]:
-    """Yield the rows, as many at a time as come easily."""
+    """Yield the rows in batches."""
     table.parser.understood.delimiter = records.delimiter
     while True:
         layout = table.layout
@@ -158,7 +158,7 @@ def _rows(records: Records, table: Table) -> Iterator[Iterable[Row]]:
 
 
 def _row(record: Record, table: Table) -> Row | None:
-    """Return the row of a record; None for a blank one, and for a header once more."""
+    """Return the row of a record; None for a blank one or a repeated header."""
     if record.fault:
         return _invalid(record, record.fault, table)
     _unescape(record.cells, table.layout)
@@ -166,7 +166,7 @@ def _row(record: Record, table: Table) -> Row | None:
 
 
 def _unescape(cells: list[str], layout: Layout) -> None:
-    """Take from the id and the name what only a CSV file needs."""
+    """Undo the escapes of CSV files in the id and the name."""
     id_at, name_at = layout.id_at, layout.name_at
     if id_at < len(cells) and "\\" in cells[id_at]:
         cells[id_at] = unescape_cell(cells[id_at])

@@ -1,4 +1,4 @@
-"""Which form an input has: what is typed, else what fits its name, else what its content shows."""
+"""The format of an input: the one given, else that of its name if it fits, else that of its content."""
 
 from enum import StrEnum
 from pathlib import PurePath
@@ -8,7 +8,7 @@ from bulkstop.text import printable
 
 
 class Format(StrEnum):
-    """What the rows of an input look like; the values are those of the option `format`."""
+    """The format of an input; the values are those of the option `format`."""
 
     CSV = "csv"
     JSON = "json"
@@ -18,7 +18,7 @@ class Format(StrEnum):
 
 
 class FormatOrigin(StrEnum):
-    """What the form of an input was taken from."""
+    """The origin of an input's format."""
 
     OPTION = "option"
     NAME = "name"
@@ -33,12 +33,12 @@ ENDINGS = {
     **dict.fromkeys((".xlsx", ".xlsm"), Format.XLSX),
 }
 PACKINGS = (".gz", ".zst", ".bz2", ".xz", ".zip")
-"""Endings that say nothing of the form."""
+"""Endings of packed files, which do not tell the format."""
 CHOICE = "|".join(Format)
 
 
 def parse_format(text: str) -> Format:
-    """Read the option; raises InputError for a form that there is not."""
+    """Return the format of an option; raises InputError for an unknown one."""
     try:
         return Format(text)
     except ValueError:
@@ -46,7 +46,7 @@ def parse_format(text: str) -> Format:
 
 
 def form_of_name(name: str) -> Format | None:
-    """Return the form that a name tells, whatever it is packed in; None when it tells none."""
+    """Return the format that a name tells, without the endings of packings; None if it tells none."""
     path = PurePath(name.lower())
     while path.suffix in PACKINGS:
         path = path.with_suffix("")

@@ -1,4 +1,4 @@
-"""Rows of a list of ids."""
+"""Reads the rows of a list of ids."""
 
 import re
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from bulkstop.source.understood import Finding
 _AROUND = " \t\r\"'\ufeff"
 _NAME = re.compile(r"[A-Za-z_ .*-]+")
 _REST = re.compile(r"(?!cd-)[0-9A-Fa-f-]+")
-"""What may be the rest of an id that a mail program has broken over two lines."""
+"""Matches what may be the rest of an id that a mail program broke over two lines."""
 
 
 def read_id_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
-    """Yield a row for every id, of which a line may have several; a comment and a line that is drawn are none."""
+    """Yield a row for every id; a line may have several, and comments and drawn lines have none."""
     torn = without_ids = 0
     for line, content in read_lines(reader):
         text = content.removesuffix("\n").removesuffix("\r")

@@ -1,4 +1,4 @@
-"""The rows of a JSON text, each with the line on which it begins, whatever is written around them."""
+"""Finds the rows of a JSON text, whatever surrounds them, each with the line on which it begins."""
 
 import json
 import re
@@ -19,26 +19,26 @@ from bulkstop.text.faults import describe_json
 
 _WRAPPERS = ("data", "results", "result", "items", "campaigns", "records", "rows", "list", "content", "value")
 ANSWER_KEYS = frozenset({*_WRAPPERS, *map(str.capitalize, _WRAPPERS), "ids", "campaign_ids", "campaignIds"})
-"""The keys under which an answer that is not itself a row has its rows: `data.results` in that of the list API."""
+"""The keys of a response that contain its rows, such as `data.results` in that of the list API."""
 
 _MORE = "hasMore"
-"""What says in an answer of the list API whether there are more pages."""
+"""The key by which a response of the list API says that there are more pages."""
 _BLOCK_CHARS = 2**16
 _UNFINISHED_CHARS = 16
-"""How far before the end of a block an error may be none: what is cut there may be `-Infinity`, or `\\ud83d\\ude00`."""
+r"""Distance from the end of a block within which an error may come from a cut value: `-Infinity`, `\ud83d\ude00`."""
 _ANSWER_LEVELS = 4
 _BREAKS_OFF = "it breaks off"
 _TOO_LONG = f"the row is longer than {LINE_CHARS:,} characters"
 _TOO_DEEP = "nested too deeply to be carried into a result line"
-# orjson reads 1024 levels but writes 254: what is carried must fit into a result line again.
+# orjson reads 1024 levels but writes 254; a carried value must fit into a result line.
 _LEVELS_SURELY_WRITABLE = 200
 _SURELY_WHOLE_DIGITS = 19
 _TYPES = frozenset(CampaignType)
 _OF_ALL_ROWS = frozenset(("campaign_type", "account_id", "stream_id", "iid"))
-"""What a row says: where it stands beside rows instead, a default would be used in its place."""
+"""Values of a row; if one of these is beside the rows, a default would silently replace it."""
 _RECORD = "is a list with more than an id in it, and nothing says what its items mean; make it an object"
 
-# Between rows may be commas, as of a list whose brackets are lost, marks of byte order, and record separators.
+# Rows may be separated by commas, as in a list without its brackets, byte order marks, and record separators.
 _AROUND = " \t\r\n,\ufeff\x1e"
 _BETWEEN = re.compile(rf"[{_AROUND}]*+")
 _BLANKS = re.compile(r"[ \t\r\n]*+")
@@ -53,29 +53,29 @@ _ANSWER = re.compile(rf'{_SCALAR_MEMBERS}"(?:{"|".join(sorted(ANSWER_KEYS))})"\s
 _RECORD_CHARS = 4096
 _RECORD_BEGINS = re.compile(r"\[\s*+(?![\[{\]])")
 _KEY = re.compile(r'"([^"\\]*)"\s*:')
-# Only where a value ends is asked of it: its numbers need not be made, however long they are.
+# Only the end of a value is needed, so that numbers are not converted, however long they are.
 _DECODER = json.JSONDecoder(parse_int=len, parse_float=len)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What stands where a row is meant, and why it is none."""
+    """A text in the place of a row, and why it is not one."""
 
     reason: str
     text: str
 
 
 Values = Iterator[tuple[int, object]]
-"""Lines, and the value that begins on each; a Fault stands for one that cannot be read."""
+"""Pairs of a line and the value that begins on it; a Fault replaces an unreadable one."""
 
 
 def read_json_values(reader: LineReader, parser: RowParser) -> Values:
-    """Yield what is meant as a row of a JSON text with the line on which it begins, or the Fault that stands there.
+    """Yield each row of a JSON text with the line on which it begins, or a Fault in its place.
 
-    Rows are the values of the text: each on a line of its own, over several lines, or one behind the other, with commas
-    between or without. In place of a list come its items, in place of an answer those of its lists; `parser` knows the
-    key of the id, which an answer has not. A line that cannot be read among others is a Fault. Raises InputError, with
-    line and column, where nobody could tell what is a row.
+    Rows are the values of the text: one per line, over several lines, or in sequence, with or without commas. A list is
+    replaced by its items, a response by those of its lists; `parser` knows the key of the id, which a response lacks.
+    An unreadable line among others is a Fault. Raises InputError, with line and column, if the rows cannot be told
+    apart.
     """
     is_lines = False
     for piece in read_pieces(reader):
@@ -88,7 +88,7 @@ def read_json_values(reader: LineReader, parser: RowParser) -> Values:
 
 
 def _read_plain(piece: str, parser: RowParser) -> object | None:
-    """Return the value that a line is, if it is a row; None for anything else, also null, which takes the long way."""
+    """Return the value of a line that is a single row; None otherwise, also for null, so that `_Reading` handles it."""
     if len(piece) > LINE_CHARS or piece.count("[") + piece.count("{") >= _LEVELS_SURELY_WRITABLE:
         return None
     try:
@@ -101,7 +101,7 @@ def _read_plain(piece: str, parser: RowParser) -> object | None:
 
 
 def is_answer(value: object, parser: RowParser, levels: int = _ANSWER_LEVELS) -> bool:
-    """Tell whether a value is an answer with rows: an object without an id, and with a list, or with a row, in it."""
+    """Tell whether a value is a response: an object without an id that contains a list or a row."""
     if not isinstance(value, dict) or ANSWER_KEYS.isdisjoint(value) or names_ids([*value], parser):
         return False
     return any(_has_rows(value[key], parser, levels - 1) for key in ANSWER_KEYS & value.keys())
@@ -118,7 +118,7 @@ def _is_list_of_rows(value: object) -> bool:
 
 
 def _load(source: str, line: int, column: int) -> object:
-    """Return the value that is written there, which ends where it ends, or the Fault that keeps it from being used."""
+    """Return the value of a text, or a Fault with the reason why it cannot be used."""
     if fault := text_fault(source):
         return Fault(fault, source)
     try:
@@ -131,9 +131,9 @@ def _load(source: str, line: int, column: int) -> object:
 
 
 def _load_leniently(source: str) -> object | None:
-    """Return a value with what many programs write though JSON has it not, each in a form that can be written again.
+    """Return a value with common extensions of JSON, in a form that can be written again; else None.
 
-    That is NaN and Infinity, numbers too large, and texts cut within a character; None for anything else.
+    The extensions are NaN and Infinity, numbers out of range, and texts with a cut character.
     """
     try:
         value: object = json.loads(source, parse_constant=str, parse_int=_parse_whole)
@@ -157,7 +157,7 @@ def _mend_texts(value: object) -> object:
 
 
 def _is_record(value: object) -> bool:
-    """Tell whether a list is not one of ids, but has an id in one place and something else in others."""
+    """Tell whether a list is a row without names: it has an id, and values that are none."""
     if not isinstance(value, list) or len(value) < 2 or any(isinstance(each, dict | list) for each in value):
         return False
     ids = sum(map(has_id, value))
@@ -181,11 +181,11 @@ def _is_writable(source: str, value: object) -> bool:
 
 
 class _TooLongError(Exception):
-    """The value is longer, or nested deeper, than any that is used."""
+    """The value is longer, or nested deeper, than allowed."""
 
 
 class _Text:
-    """A text, of which a block is in memory, and the place in it that the reading has come to."""
+    """A text of which one block is in memory, with the current place in it."""
 
     def __init__(self, reader: LineReader, first: str) -> None:
         self.text = first
@@ -195,9 +195,9 @@ class _Text:
         self._lines = [reader.line]
 
     def fill(self) -> bool:
-        """Read another block and forget what lies behind; tell whether there was one. Places in the text change."""
+        """Read another block and drop the text before `at`; return whether there was one. Indices change."""
         size = rest = len(self.text) - self.at
-        enough = size + max(_BLOCK_CHARS, size)  # twice as much each time: what is not whole is read once more
+        enough = size + max(_BLOCK_CHARS, size)  # doubled each time, because an incomplete value is parsed again
         pieces, begins, lines = [], list[int](), list[int]()
         last = self._lines[-1]
         for piece in self._reader:
@@ -220,7 +220,7 @@ class _Text:
         return True
 
     def line(self, at: int | None = None) -> int:
-        """Return the number of the line that a place is in."""
+        """Return the line number of a place."""
         return self._lines[bisect_right(self._begins, self.at if at is None else at) - 1]
 
     def column(self, at: int | None = None) -> int:
@@ -229,12 +229,12 @@ class _Text:
         return place - self._begins[bisect_right(self._begins, place) - 1] + 1
 
     def refuse(self, why: str, at: int | None = None) -> NoReturn:
-        """Raise an InputError that names the place."""
+        """Raise an InputError with the place."""
         where = f"{self._reader.label}: line {self.line(at)}, column {self.column(at)}"
         raise InputError(f"{where}: not JSON: {why}")
 
     def refuse_error(self, error: json.JSONDecodeError) -> NoReturn:
-        """Raise an InputError for what `measure` has just raised."""
+        """Raise an InputError for an error of `measure`."""
         is_at_end = not self.text[error.pos :].strip()
         self.refuse(
             _BREAKS_OFF if is_at_end else describe_json(error),
@@ -242,7 +242,7 @@ class _Text:
         )
 
     def peek(self, blanks: re.Pattern[str] = _BLANKS) -> str:
-        """Pass over blanks; return the character behind them, nothing at the end."""
+        """Skip blanks; return the next character, or an empty text at the end."""
         while True:
             self.at = _end_of(blanks, self.text, self.at)
             if self.at < len(self.text):
@@ -251,7 +251,7 @@ class _Text:
                 return ""
 
     def line_end(self) -> int:
-        """Return where the line ends, behind its break; 0 for one that is too long to be used."""
+        """Return the index after the line end; 0 for a line that is too long."""
         while True:
             end = self.text.find("\n", self.at) + 1
             if end or len(self.text) - self.at > LINE_CHARS:
@@ -260,7 +260,7 @@ class _Text:
                 return len(self.text)
 
     def skip_line(self) -> None:
-        """Pass over the rest of the line, however long it is."""
+        """Skip the rest of the line, however long it is."""
         while True:
             end = self.text.find("\n", self.at) + 1
             self.at = end or len(self.text)
@@ -268,9 +268,9 @@ class _Text:
                 return
 
     def measure(self) -> int:
-        """Return where the value ends that begins here.
+        """Return the index after the value that begins here.
 
-        Raises JSONDecodeError for one that is not written as JSON has it, and _TooLongError.
+        Raises JSONDecodeError for invalid JSON, and _TooLongError.
         """
         while True:
             try:
@@ -291,19 +291,19 @@ class _Text:
                     return end
 
     def _may_go_on(self, error: json.JSONDecodeError) -> bool:
-        """Tell whether an error may be only that of a block that ends within a value."""
+        """Tell whether an error may only come from a block that ends within a value."""
         is_near = len(self.text) - error.pos < _UNFINISHED_CHARS or not self.text[error.pos :].strip()
         return is_near or error.msg.startswith("Unterminated string")
 
     def take(self) -> str:
-        """Return the text of the value that begins here, and pass over it; raises as `measure` does."""
+        """Return the text of the value that begins here, and skip it; raises the errors of `measure`."""
         end = self.measure()
         source = self.text[self.at : end]
         self.at = end
         return source
 
     def skip(self, depth: int = 0) -> None:
-        """Pass over the value that begins here, by its brackets alone; `depth` of them have been opened before."""
+        """Skip the value that begins here, by counting brackets; `depth` are open already."""
         while True:
             self.at = _end_of(_OUTSIDE, self.text, self.at)
             if self.at == len(self.text):
@@ -335,10 +335,10 @@ def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 class _Reading:
-    """Yields the rows of a text; `is_lines` says that the last one stood on a line, so the next may be a broken line.
+    """Yields the rows of a text; `is_lines` says that the last row was a line, so that the next line may be broken.
 
-    `_ended` is the line on which a value ended that had not begun there, or not alone; `_unfinished` the one on which
-    the last answer says that there are more pages.
+    `_ended` is the line on which a value ended that began earlier, or shared the line; `_unfinished` is the line on
+    which the last response says that there are more pages.
     """
 
     def __init__(self, text: _Text, parser: RowParser, *, is_lines: bool) -> None:
@@ -349,7 +349,7 @@ class _Reading:
         self._unfinished = 0
 
     def values(self) -> Values:
-        """Yield the rows from here on."""
+        """Yield the remaining rows."""
         while self._text.peek(_BETWEEN):
             try:
                 yield from self._line()
@@ -393,7 +393,7 @@ class _Reading:
             yield from self._open_value()
 
     def _long_line(self) -> Values:
-        """Yield what begins on a line that is too long to be looked at as a whole."""
+        """Yield the rows that begin on a line that is too long to be parsed as a whole."""
         text = self._text
         line = text.line()
         if text.text[text.at] not in _OPENERS:
@@ -404,7 +404,7 @@ class _Reading:
             yield from self._open_value()
 
     def _open_value(self) -> Values:
-        """Yield the rows of a list or an object that may go over several lines, or be broken."""
+        """Yield the rows of a list or object that may span several lines, or be broken."""
         text = self._text
         if text.text[text.at] == "{":
             try:
@@ -418,7 +418,7 @@ class _Reading:
         yield from self._value()
 
     def _value(self) -> Values:
-        """Yield the rows of a value that stands between others, and not in a list."""
+        """Yield the rows of a value outside a list."""
         line = self._text.line()
         if self._text.text[self._text.at] == "[":
             yield from self._list()
@@ -428,7 +428,7 @@ class _Reading:
         self._is_lines = self._ended == line
 
     def _list(self) -> Values:
-        """Yield the rows of a list, or the Fault of one that is a row itself without names."""
+        """Yield the rows of a list, or a Fault for one that is a row without names."""
         text = self._text
         line, column = text.line(), text.column()
         if (end := self._end_of_short()) and _is_record(_load(text.text[text.at : end], line, column)):
@@ -439,7 +439,7 @@ class _Reading:
         yield from self._items()
 
     def _end_of_short(self) -> int:
-        """Return where a list ends that may be a row; 0 for any other."""
+        """Return the end of a list that may be a row; 0 for others."""
         try:
             end = self._text.measure() if _RECORD_BEGINS.match(self._text.text, self._text.at) else 0
         except (json.JSONDecodeError, _TooLongError):
@@ -447,7 +447,7 @@ class _Reading:
         return end if end - self._text.at <= _RECORD_CHARS else 0
 
     def _items(self) -> Values:
-        """Yield the rows of a list whose bracket has been passed."""
+        """Yield the rows of a list after its opening bracket."""
         text = self._text
         while (char := text.peek()) != "]":
             if not char:
@@ -475,7 +475,7 @@ class _Reading:
             yield line, value
 
     def _answer(self, levels: int) -> Values:
-        """Yield the rows of an object that is none itself: those of its lists, and of what is within it."""
+        """Yield the rows of a response: those of its lists, and of the objects within it."""
         for key in self._members():
             if key in ANSWER_KEYS:
                 yield from self._rows_within(levels)
@@ -488,7 +488,7 @@ class _Reading:
                 self._pass()
 
     def _refuse_for_all(self, key: str) -> None:
-        """Pass over a text beside the rows of an answer; raise InputError if it is what each of them should say."""
+        """Skip a text beside the rows of a response; raise InputError if it is a value that belongs in each row."""
         at = self._text.line(), self._text.column()
         value = json.loads(self._text.take())
         if value and (field_of(key) != "campaign_type" or value.lower() in _TYPES):
@@ -496,7 +496,7 @@ class _Reading:
             raise InputError(f"{where}: {key!r} is beside the rows; put it into each of them, or remove it")
 
     def _members(self) -> Iterator[str]:
-        """Yield the key of each member of an object, with the text at its value, which is to be passed over then."""
+        """Yield the key of each member of an object, positioned at its value, which the caller skips."""
         text = self._text
         text.at += 1
         while (char := text.peek()) != "}":
@@ -515,7 +515,7 @@ class _Reading:
         text.at += 1
 
     def _rows_within(self, levels: int) -> Values:
-        """Yield the rows of what stands where an answer may have them."""
+        """Yield the rows of a value in which a response may have them."""
         text = self._text
         char = text.peek()
         if char == "[":
@@ -552,7 +552,7 @@ class _Reading:
             self._text.skip()
 
     def _long_object(self, reason: str) -> Values:
-        """Yield the rows of a value that is too long for a row: it may be an answer."""
+        """Yield the rows of a value that is too long for a row, and may be a response."""
         text = self._text
         if self._begins_answer():
             yield from self._answer(_ANSWER_LEVELS)
@@ -561,12 +561,12 @@ class _Reading:
         text.skip()
 
     def _begins_answer(self) -> bool:
-        """Tell whether an object that is not known to its end begins as an answer does."""
+        """Tell whether an object, of which the end is unknown, begins as a response."""
         match = _ANSWER.match(self._text.text, self._text.at)
         return match is not None and not names_ids(_KEY.findall(match[0]), self._parser)
 
     def _broken_object(self, error: json.JSONDecodeError) -> Values:
-        """Yield the Fault of a broken line, if it is only that: what follows it makes sense by itself."""
+        """Yield a Fault for a broken line, if the lines after it are valid by themselves."""
         text = self._text
         if self._begins_answer():
             yield from self._answer(_ANSWER_LEVELS)
@@ -582,12 +582,12 @@ class _Reading:
         text.skip_line()
 
     def _is_value(self, line: str) -> bool:
-        """Tell whether a line holds a value by itself, or nothing."""
+        """Tell whether a line contains a single value, or nothing."""
         content = line.strip(_AROUND)
         return not content or _read_plain(content, self._parser) is not None
 
     def _fault_of_line(self, content: str) -> Fault:
-        """Return the Fault of a line that holds no JSON, or refuse it where it ends what began before it."""
+        """Return a Fault for a line without JSON; raise InputError if it continues an earlier value."""
         text = self._text
         if text.line() == self._ended:
             text.refuse("there is more after its end")
@@ -596,7 +596,7 @@ class _Reading:
 
 
 def _count_values(content: str) -> tuple[int, int]:
-    """Return how many values begin and end on a line, and the place behind them where that is over."""
+    """Return the number of complete values on a line, and the index after them."""
     count, at = 0, _end_of(_BETWEEN, content, 0)
     while at < len(content):
         try:

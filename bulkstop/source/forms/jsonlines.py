@@ -1,4 +1,4 @@
-"""Rows of a JSON text: an object, or a bare id, for each."""
+"""Reads the rows of a JSON text, from objects or bare ids."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,10 +11,9 @@ from bulkstop.source.rows import RowParser, id_alone, key_of
 
 
 def read_json_rows(reader: LineReader, parser: RowParser) -> Iterator[Row]:
-    """Yield a row for every value that is meant as one, or the `invalid` line of what cannot be read as JSON.
+    """Yield a row for every value, or an `invalid` result for what is not valid JSON.
 
-    Raises InputError at the end of a list none of whose objects has a key that was chosen: a default would stand
-    for it.
+    Raises InputError at the end if no object has a chosen key, because a default would replace its values.
     """
     is_first, has_objects = True, False
     missing = {key_of(name): name for name in parser.choice.chosen.values()}

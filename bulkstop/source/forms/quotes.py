@@ -1,4 +1,4 @@
-"""Quotation marks in a table: which belong to a cell, which rows a stray one has swallowed."""
+"""Quotes in a table: which belong to a cell, and which rows a stray one has swallowed."""
 
 import re
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ _DIGIT = re.compile(r"[0-9]")
 
 
 class _At(Enum):
-    START = auto()  # where a cell begins
-    PLAIN = auto()  # in a cell without quotes
-    INSIDE = auto()  # between quotes
-    QUOTE = auto()  # after a quote that closes the cell, unless another one follows
+    START = auto()  # at the beginning of a cell
+    PLAIN = auto()  # in an unquoted cell
+    INSIDE = auto()  # within quotes
+    QUOTE = auto()  # after a quote, which closes the cell unless another one follows
 
 
 class Quotes:
-    """Where in a record the text seen so far ends; it keeps no text.
+    """Tracks the state of quotes in a record, without its text.
 
-    `in_order` is lost when anything but a delimiter or the end of the line follows a closing quote.
+    `in_order` is False after a closing quote that is followed by anything but a delimiter or line end.
     """
 
     def __init__(self, delimiter: str, *, inside: bool) -> None:
@@ -31,11 +31,11 @@ class Quotes:
 
     @property
     def open(self) -> bool:
-        """Whether the text seen so far ends between quotes."""
+        """Whether the text so far ends within quotes."""
         return self._at is _At.INSIDE
 
     def see(self, piece: str) -> None:
-        """Go on with the next piece, which holds a line's end only as its own."""
+        """Process the next piece, in which a line end can only be the last character."""
         place = 0
         while 0 <= place < len(piece):
             if self._at is _At.INSIDE:
@@ -65,23 +65,23 @@ class Quotes:
 
 @dataclass(frozen=True, slots=True)
 class RowShape:
-    """What a row of a table looks like: how many cells it has, and which of them is the campaign id."""
+    """The shape of a table's rows: the number of cells, and the place of the campaign id."""
 
     delimiter: str
     width: int
     id_at: int
 
     def is_row(self, line: str) -> bool:
-        """Tell whether a line that stands inside quotes as a whole looks like a row."""
+        """Tell whether a complete line within quotes looks like a row."""
         cells = line.split(self.delimiter)
         if self.width > 1 and len(cells) == self.width:
             return any(map(str.strip, cells))
         return any(map(_CAMPAIGN_ID.match, cells))
 
     def swallows(self, cells: Sequence[str]) -> bool:
-        """Tell whether a record over several lines holds lines that look like rows of their own.
+        """Tell whether a multi-line record contains lines that look like rows of their own.
 
-        Of the record itself one line is a row: where a cell begins or ends on that line, the rest of it is no other.
+        One line is the record's own row: the rest of a line on which a cell begins or ends is not another.
         """
         if len(cells) > self.width:
             return True
@@ -89,9 +89,9 @@ class RowShape:
         return any(self._cell_swallows(place, cell, own) for place, cell in enumerate(cells) if "\n" in cell)
 
     def header_swallows(self, cells: Sequence[str]) -> bool:
-        """Tell whether a header over several lines holds lines that look like rows."""
+        """Tell whether a multi-line header contains lines that look like rows."""
         if not any("\n" in cell for cell in cells) or not any(map(_DIGIT.search, cells)):
-            return False  # rows have digits, and names that a spreadsheet has broken over lines have none
+            return False  # rows have digits; names broken over lines have none
         names = [*cells[: self.id_at], "", *cells[self.id_at + 1 :]]
         return "\n" in cells[self.id_at] or _names_campaign(names) or self.swallows(names)
 
@@ -110,7 +110,7 @@ class RowShape:
         return _names_campaign(first.split(self.delimiter)[1:]) or self._has_id(first, id_at, own)
 
     def _has_id(self, line: str, id_at: int, own: str) -> bool:
-        """Tell whether the id of a row stands in several cells, in a list whose ids do not begin with cd-."""
+        """Tell whether a line of several cells has a row's id, in a list whose ids do not begin with cd-."""
         cells = line.split(self.delimiter)
         if len(cells) < 2 or len(cells) <= id_at or _CAMPAIGN_ID.match(own):
             return False

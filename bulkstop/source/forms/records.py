@@ -1,4 +1,4 @@
-"""Cuts a CSV text into records, so that no broken one hides another."""
+"""Splits a CSV text into records, so that a broken record does not hide others."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator
@@ -23,9 +23,9 @@ _SWALLOWED = "its quotes include lines that look like rows"
 
 @dataclass(slots=True)
 class Record:
-    """One record: the line it starts on, its cells, and what is wrong with it, if anything.
+    """One record: the line on which it starts, its cells, and its fault, if any.
 
-    Of a `torn` one the cells are only what can be told from its first line.
+    The cells of a `torn` record are only those that its first line shows.
     """
 
     line: int
@@ -35,11 +35,11 @@ class Record:
 
 
 class Records:
-    """Cuts `first`, the line just taken from the text, and all that follow into records; blank lines are none.
+    """Splits `first`, a line just read, and all that follow into records, without blank lines.
 
-    Nor are comments, and lines drawn around rows, which are counted. Where quotes stand so that records cannot be told
-    apart, each line concerned is a torn record; `shape` is what a row looks like, as soon as that is known. Raises
-    InputError for a quote that is never closed: what follows it might be rows that nobody would miss.
+    Comments and lines drawn around rows are counted, but are not records. Where quotes make records ambiguous, each
+    affected line is a torn record; `shape` describes rows once it is known. Raises InputError for a quote that is never
+    closed, because the rows after it would be lost unnoticed.
     """
 
     def __init__(self, reader: LineReader, first: str, delimiter: str, parser: RowParser) -> None:
@@ -47,12 +47,12 @@ class Records:
         self.delimiter = delimiter
         self.shape: RowShape | None = None
         self._understood = parser.understood
-        self._has_remarks = not parser.any_id  # else a row may begin with #
+        self._has_remarks = not parser.any_id  # otherwise a row may begin with #
         self._feed = _Feed(reader, first, self._is_remark)
         self._reader = csv.reader(self._feed, delimiter=delimiter, strict=True)
 
     def header(self) -> Record:
-        """Return the first record; it is torn when it cannot be read."""
+        """Return the first record, which is torn if it cannot be read."""
         feed = self._feed
         try:
             return Record(feed.start, feed.next_record(self._reader), feed.fault)
@@ -60,9 +60,9 @@ class Records:
             return next(_torn(feed, error, self.delimiter, None))
 
     def take(self) -> Iterable[Record] | None:
-        """Return the record that comes next, None at the end: none of a blank line, several where they are torn.
+        """Return the next records: none for a blank line, one, or several torn ones; None at the end.
 
-        One whose quotes have swallowed lines that look like rows is torn.
+        A record whose quotes have swallowed lines that look like rows is torn.
         """
         feed = self._feed
         try:
@@ -76,7 +76,7 @@ class Records:
         return (Record(feed.start, cells, feed.fault),) if len(cells) > 1 or not is_blank(feed.piece) else ()
 
     def _is_remark(self, piece: str) -> bool | None:
-        """Tell whether a line is a comment, or drawn around rows; None where it may as well be a row."""
+        """Tell whether a line is a comment, or drawn around rows; None if it may also be a row."""
         if not self._has_remarks:
             return False
         if is_rule(piece):
@@ -92,7 +92,7 @@ class Records:
 
 
 def glimpse(line: str, delimiter: str) -> list[str]:
-    """Return the cells at the beginning of a line, taken by itself and read leniently."""
+    """Return the cells at the beginning of a single line, parsed leniently."""
     try:
         return next(csv.reader([line[:_GLIMPSE_CHARS]], delimiter=delimiter), [])
     except csv.Error:
@@ -131,13 +131,13 @@ def _reason(error: Exception) -> str:
 
 
 class _TooLongError(Exception):
-    """The record in the making is longer than any that is used."""
+    """The record is longer than allowed."""
 
 
 class _Feed:
-    """Hands the lines of a text to csv.reader and knows which record they belong to.
+    """Passes the lines of a text to csv.reader, and tracks the record to which they belong.
 
-    `head` is the first line of the record, and `inner` are those that begin inside its quotes.
+    `head` is the first line of the record, and `inner` are those that begin within its quotes.
     """
 
     def __init__(self, reader: LineReader, first: str, is_remark: Callable[[str], bool | None]) -> None:
@@ -158,7 +158,7 @@ class _Feed:
     def __next__(self) -> str:
         piece = next(self._pieces, None)
         if piece is None:
-            if self._size:  # the reader asks for more only inside quotes
+            if self._size:  # the reader asks for more only within quotes
                 raise self._unclosed()
             raise StopIteration
         if not self._size:
@@ -179,7 +179,7 @@ class _Feed:
         return piece
 
     def _pass_remark(self, piece: str) -> bool:
-        """Tell whether a line is not a row, and pass over what is left of it; note where it may be one."""
+        """Tell whether a line is not a row, and skip the rest of it; record a fault if it may be one."""
         is_remark = self._is_remark(piece)
         if is_remark is None:
             self.fault = _DOUBTFUL
@@ -188,7 +188,7 @@ class _Feed:
         return bool(is_remark)
 
     def next_record(self, reader: Iterator[list[str]]) -> list[str]:
-        """Let the reader make one record; the limit of the csv module, which is everybody's, is raised no longer."""
+        """Return the next record; the csv module's global field limit is raised only meanwhile."""
         self._size, self.fault = 0, None
         if self.inner:
             self.inner = []
@@ -200,9 +200,9 @@ class _Feed:
                 self._field_limit = None
 
     def skip_record(self, delimiter: str, shape: RowShape | None) -> bool:
-        """Take the rest of the record from the text; tell whether it is one row.
+        """Skip the rest of the record; return whether it is one row.
 
-        It is not when its quotes are out of order, or lines that begin inside them look like rows.
+        It is not if its quotes are out of order, or lines that begin within them look like rows.
         """
         quotes = Quotes(delimiter, inside=self.text.line > self.start)
         holds_rows = shape is not None and any(map(shape.is_row, self.inner[:-1]))

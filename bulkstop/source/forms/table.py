@@ -1,4 +1,4 @@
-"""What the records of a table mean: where its header is, and which row each of the others makes."""
+"""Interprets the records of a table: finds its header, and makes a row of each other record."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,19 +16,19 @@ from bulkstop.text import format_count, printable, shorten
 
 NAMES_SHOWN = 10
 LINES_ABOVE = 20
-"""Number of lines that are examined for a header, and the most lines of a title above it."""
+"""Number of lines that are searched for a header, and most lines of a title above it."""
 _ID, *_OTHERS = FIELDS
 _TYPES = frozenset(CampaignType)
 _TYPE_AT = FIELDS.index("campaign_type")
 NO_IDS = "it names columns, but none for the ids; name that column, or remove the line"
 BELOW_NO_IDS = "it is below line {}, which names columns, but none for the ids; name that column there"
 _SURE_KEYS = frozenset(("accountid", "streamid", "campaigntype"))
-"""Names of columns that are nothing else, where stands no id."""
+"""Column names that cannot be values, in a record without an id."""
 _SCOPE = ("account_id", "stream_id", "iid")
 
 
 def names_ids(cells: Sequence[object], parser: RowParser) -> bool:
-    """Tell whether one of these cells is the name of the column with the ids."""
+    """Tell whether one of these cells is the name of the id column."""
     return any(isinstance(cell, str) and _means_id(cell, parser) for cell in cells)
 
 
@@ -40,7 +40,7 @@ def _means_id(name: str, parser: RowParser) -> bool:
 def is_headless(records: Sequence[Sequence[object]], parser: RowParser) -> bool:
     """Tell whether the first records of a table are all rows: each begins with a likely id, and has no other.
 
-    What is clearly a spoilt id makes no header of its record, and a header further down none of the first.
+    A record that begins with a spoilt id is also a row, and a later header does not count.
     """
     first, *others = records
     rows = (cells for cells in others if cells and not names_ids(cells, parser))
@@ -57,7 +57,7 @@ def begins_with_id(cells: Sequence[object]) -> bool:
 
 
 def has_id(cell: object) -> bool:
-    """Tell whether a cell is a likely id, or several, with nothing else but what may stand around them."""
+    """Tell whether a cell is one or several likely ids, with only removable characters around them."""
     if not isinstance(cell, str) or "cd-" not in cell:
         return False
     ids, fault, _ = clean_id(cell)
@@ -65,7 +65,7 @@ def has_id(cell: object) -> bool:
 
 
 def is_title(cells: Sequence[object]) -> bool:
-    """Tell whether a record that stands above a header can be no row: nothing in it could be an id."""
+    """Tell whether a record above a header cannot be a row, because nothing in it could be an id."""
     return not any(isinstance(cell, str) and POSSIBLE.fullmatch(cell.strip()) and _has_digit(cell) for cell in cells)
 
 
@@ -75,18 +75,18 @@ def _has_digit(text: str) -> bool:
 
 @dataclass(slots=True)
 class Table:
-    """The rows of a table; each header that is met says what the cells below it mean."""
+    """The rows of a table; each header defines the columns below it."""
 
     parser: RowParser
     layout: Layout = field(init=False)
     names: tuple[str, ...] = ()
     without_ids: int = 0
-    """The line of a header that has no column of ids; 0 if the last one has."""
+    """The line of a header without an id column; 0 if the last header has one."""
     begins_with_ids: bool = False
-    """Whether there is no header, and each row has to begin with a likely id."""
+    """Whether there is no header, so that each row must begin with a likely id."""
 
     def read_header(self, line: int, cells: Sequence[object]) -> None:
-        """Take a record as the header; raises InputError when it does not tell where the ids are."""
+        """Use a record as the header; raises InputError if it has no id column."""
         names = [_name(cell) for cell in cells]
         where = f"{self.parser.source}: line {line}"
         if not names_ids(names, self.parser):
@@ -102,7 +102,7 @@ class Table:
     def go_without_header(self, records: Sequence[Sequence[object]], *, begins_with_ids: bool) -> None:
         """Name the columns by their numbers; `records` are the first of the table.
 
-        Raises InputError for a column that was chosen and is not there.
+        Raises InputError for a chosen column that does not exist.
         """
         width = max(map(len, records), default=1)
         names = [f"(column {number})" for number in range(1, width + 1)]
@@ -117,7 +117,7 @@ class Table:
         columns |= {meaning: f"column {names.index(meaning) + 1}" for meaning in columns}
 
     def _read_number(self, meaning: str, number: str, width: int) -> int:
-        """Return the number of a column that was chosen; raises InputError when the table has none of it."""
+        """Return a chosen column number; raises InputError if the table has no such column."""
         if number.isdecimal() and number.isascii() and 1 <= int(number) <= width:
             return int(number)
         remedy = name_setting("id_column", "2") if meaning == _ID else name_setting("column", f"{meaning}=2")
@@ -128,7 +128,7 @@ class Table:
         )
 
     def row(self, line: int, cells: Sequence[object]) -> Row | None:
-        """Return the row of a record; None for one that is blank, or a repeated header skipped."""
+        """Return the row of a record; None for a blank record or a repeated header."""
         layout = self.layout
         value = cells[layout.id_at] if layout.id_at < len(cells) else None
         if isinstance(value, str) and is_likely(value):
@@ -141,7 +141,7 @@ class Table:
         if not self.parser.any_id and _is_comment(value, cells):
             self.parser.understood.note(Finding.COMMENTS, line)
             return None
-        is_row = self._has_type(cells)  # whatever its other cells say
+        is_row = self._has_type(cells)  # whatever its other cells are
         if not is_row and self._is_header(value, cells):
             return self._read_header_again(line, cells)
         if not is_row and self._is_header_without_ids(cells):
@@ -151,7 +151,7 @@ class Table:
         return self._odd_row(line, value, cells)
 
     def _read_header_again(self, line: int, cells: Sequence[object]) -> Row | None:
-        """Take a header further down; return the `invalid` line of one that does not tell where the ids are."""
+        """Use a later record as the header; return an `invalid` result if it has no id column."""
         try:
             self.read_header(line, cells)
         except InputError as error:
@@ -193,7 +193,7 @@ class Table:
         return self.parser.row(line, layout.values(own), {**(carried or {}), **texts})
 
     def _is_shifted(self, layout: Layout, cells: Sequence[object], extra: dict[str, object]) -> bool:
-        """Tell whether the cells may stand under other columns than their own: a delimiter in a text moves them."""
+        """Tell whether the cells may be under the wrong columns, because of a delimiter in a text."""
         if not has_id(cells[layout.id_at]) or any(map(has_id, extra.values())):
             return True
         return any(
@@ -203,7 +203,7 @@ class Table:
         )
 
     def _is_header(self, value: object, cells: Sequence[object]) -> bool:
-        """Tell whether a record names columns: beyond doubt, or nothing in it is anything but the name of a column."""
+        """Tell whether a record is a header: it names an id column beyond doubt, or has only column names."""
         texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
         keys = {key_of(cell) for cell in texts}
         if not any(_means_id(cell, self.parser) for cell in texts) or any(map(has_id, texts)):
@@ -213,14 +213,14 @@ class Table:
         return all(field_of(cell) or key_of(cell) in map(key_of, self.names) for cell in texts)
 
     def _has_type(self, cells: Sequence[object]) -> bool:
-        """Tell whether a type of campaign stands where the rows have theirs: such a record is a row."""
+        """Tell whether the record has a campaign type in the column of types, which makes it a row."""
         try:
             return read_type(self.layout.values(cells)[_TYPE_AT]) is not None
         except ValueError:
             return False
 
     def _is_header_without_ids(self, cells: Sequence[object]) -> bool:
-        """Tell whether a record names columns, and none with ids: nobody knows what stands below."""
+        """Tell whether a record is a header without an id column, so that the rows below have no known ids."""
         texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
         if self.parser.any_id or len(texts) < len(cells) or any(map(has_id, texts)):
             return False
@@ -238,7 +238,7 @@ def _name(cell: object) -> str:
 
 
 def _is_comment(value: object, cells: Sequence[object]) -> bool:
-    """Tell whether a record, whose id cell has this value, begins with # and can be no row."""
+    """Tell whether a record, whose id cell is `value`, begins with # and cannot be a row."""
     first, *others = cells
     if not isinstance(first, str) or not is_comment(first):
         return False
@@ -246,7 +246,7 @@ def _is_comment(value: object, cells: Sequence[object]) -> bool:
 
 
 def _find_types(records: Sequence[Sequence[object]], width: int) -> int:
-    """Return the place of the column in which nothing stands but types; 0 for none, or several."""
+    """Return the index of the only column that contains only types; 0 for none, or several."""
     places = [
         place
         for place in range(1, width)
@@ -280,7 +280,7 @@ def _list_names(names: Sequence[str]) -> str:
 
 
 def _distinct(names: Sequence[str]) -> Iterator[str]:
-    # A cell that is carried along must not hide another of the same name.
+    # A carried cell must not hide another of the same name.
     seen: set[str] = set()
     for number, name in enumerate(names, start=1):
         is_meant = field_of(name) is not None or time_column(name) == STOP_AT

@@ -1,4 +1,4 @@
-"""The rows of CSV lines that need no second look, made in one loop: nearly all of a long list are such."""
+"""Makes the rows of plain CSV lines in one fast loop; nearly all lines of a long list are plain."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,18 +14,18 @@ from bulkstop.source.rows import FIELDS, SCOPE_FIELDS, Layout, RowParser, carry_
 from bulkstop.text.cells import from_cell
 
 MOST_ROWS = 1000
-"""Number of rows that are made before they are handed on."""
+"""Most rows of a batch."""
 _LONE_FIELDS = ("campaign_id", "priority", "name", "profile")
 _is_likely = LIKELY.fullmatch
 _holds_half = re.compile("[\ud800-\udfff]").search
-_make = tuple.__new__  # what Campaign.of_row calls
+_make = tuple.__new__  # as in Campaign.of_row
 
 
 class UsualRows:
-    """Makes of a usual line the row that the long way makes of it, and leaves every other line to that.
+    """Makes the same row of a plain line as the general reader does, and leaves every other line to that.
 
-    A usual line is whole, and no longer than it may be. It has as many cells as the header, with quotes around all of
-    them or none. Its id is a likely one, and what it says of type, account, stream and profile was understood before.
+    A plain line is complete and not too long. It has as many cells as the header, all of them or none in quotes. Its id
+    is a likely one, and its type, account, stream and profile have occurred before.
     """
 
     def __init__(self, reader: LineReader, delimiter: str, layout: Layout, parser: RowParser) -> None:
@@ -35,9 +35,9 @@ class UsualRows:
         self._places = tuple(places[name] for name in _LONE_FIELDS)
 
     def __iter__(self) -> Iterator[Sequence[Row]]:
-        """Yield the rows of the lines that come next, as far as these are usual.
+        """Yield the rows of the next lines as long as these are plain.
 
-        Raises InputError for what cannot be read on.
+        Raises InputError for a stream that cannot be read further.
         """
         reader, error = self._reader, None
         while error is None:
@@ -53,7 +53,7 @@ class UsualRows:
         raise reader.cut_off(error) from None
 
     def _add_to(self, rows: list[Row]) -> None:
-        """Add the rows of usual lines, at most MOST_ROWS."""
+        """Add the rows of plain lines, at most MOST_ROWS."""
         reader, delimiter, width, source = self._reader, self._delimiter, self._layout.width, self._parser.source
         find_scope, pick_scope, add, others = (
             self._parser.scopes.get,
@@ -81,7 +81,7 @@ class UsualRows:
                 break
             if piece[0] in MAY_BEGIN or (not piece.isascii() and _holds_half(piece)):
                 break
-            cells.append(None)  # where the columns are that it has not
+            cells.append(None)  # the value of missing columns
             scope = find_scope(pick_scope(cells))
             if scope is None:
                 break

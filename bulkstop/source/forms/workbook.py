@@ -1,4 +1,4 @@
-"""Rows of a sheet of a workbook."""
+"""Reads the rows of a sheet of a workbook."""
 
 import io
 import re
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from python_calamine import CalamineSheet
 
 REQUIREMENT = "python-calamine>=0.6,<1"
-"""What reads workbooks: the extra `excel`."""
+"""The reader of workbooks, of the extra `excel`."""
 MOST_CELLS = 4 * 10**6
-"""How many cells a sheet may span in any case, empty ones too: each takes 32 bytes."""
+"""Cells that any sheet may span, empty ones included; each takes 32 bytes."""
 SPAN_PER_CELL = 20
-"""How many cells a larger sheet may span for each that is filled."""
+"""Cells that a larger sheet may span for each filled cell."""
 HEAD_ROWS = 20
 _EXACT = 2**53
 _CHUNK = 2**20
@@ -45,10 +45,10 @@ Cells = list[object]
 
 
 def read_workbook_rows(binary: Metered, label: str, parser: RowParser, sheet: str | None = None) -> Iterator[Row]:
-    """Yield a row for every row of a sheet that is neither a header nor blank; a row's line is its number there.
+    """Yield a row for every row of a sheet that is neither a header nor blank; its line is the row number.
 
-    The sheet is the first that is shown, or the one of this name. Raises InputError for what cannot be read as a
-    workbook, for a sheet that is not there, and for one that does not tell where the campaign ids are.
+    The sheet is the first visible one, or the one of this name. Raises InputError for a file that is not a readable
+    workbook, a missing sheet, and a sheet without a column of campaign ids.
     """
     rows = read_sheet(binary, label, parser, sheet)
     head = list(islice(rows, HEAD_ROWS))
@@ -68,7 +68,7 @@ def read_workbook_rows(binary: Metered, label: str, parser: RowParser, sheet: st
 
 
 def _find_header(rows: Iterator[tuple[int, Cells]], table: Table, others: Sequence[str]) -> Iterator[tuple[int, Cells]]:
-    """Have the table take its header; return the rows below. Raises InputError, which names the `others`."""
+    """Give the table its header; return the rows below. Raises InputError, which names the `others`."""
     fault, above = None, 0
     for line, cells in rows:
         if not any(cell != "" for cell in cells):
@@ -89,7 +89,7 @@ def _find_header(rows: Iterator[tuple[int, Cells]], table: Table, others: Sequen
 
 
 def _row(line: int, cells: Cells, table: Table) -> Row | None:
-    """Return the row of a row of the sheet, unless it is none; an id that is not text is not the one that was meant."""
+    """Return the campaign row of a sheet's row, or None; an id that is not text was changed by the spreadsheet."""
     layout = table.layout
     value = cells[layout.id_at] if layout.id_at < len(cells) else ""
     cells = [str(cell) if isinstance(cell, _MOMENTS) else cell for cell in _trim(cells)]
@@ -112,7 +112,7 @@ def _name_kind(value: object) -> str:
 
 
 def _trim(cells: Cells) -> Cells:
-    """Return the cells without the empty ones at the end: each row of a sheet is as wide as the widest."""
+    """Return the cells without empty ones at the end; each row of a sheet is as wide as the widest."""
     width = len(cells)
     while width and cells[width - 1] == "":
         width -= 1
@@ -120,7 +120,7 @@ def _trim(cells: Cells) -> Cells:
 
 
 def read_sheet(binary: Metered, label: str, parser: RowParser, sheet: str | None) -> Iterator[tuple[int, Cells]]:
-    """Yield the cells of each row of a sheet with its number; whole numbers are int, and an empty cell is a text."""
+    """Yield the number and cells of each row of a sheet; whole numbers are int, and an empty cell is a text."""
     try:
         data = b"".join(iter(partial(binary.read1, _CHUNK), b""))
     except (OSError, EOFError, zlib.error) as error:
@@ -131,7 +131,7 @@ def read_sheet(binary: Metered, label: str, parser: RowParser, sheet: str | None
         found, others = _open_sheet(data, label, sheet)
         parser.understood.sheet, parser.understood.other_sheets = found.name, others
         if found.start is None:
-            return  # of nothing some versions of the reader make no rows, but a panic
+            return  # some versions of the reader panic on an empty sheet
         is_numbered = not parser.choice.has_header and parser.choice.chosen
         margin: Cells = [""] * (found.start[1] if is_numbered else 0)
         for line, cells in enumerate(found.iter_rows(), start=1):
@@ -144,12 +144,12 @@ def _plain(number: float) -> object:
 
 @contextmanager
 def _explain_faults(label: str) -> Iterator[None]:
-    """Raise InputError for whatever the reader of workbooks raises for one that is damaged."""
+    """Raise InputError for any error of the workbook reader."""
     try:
         yield
     except (GeneratorExit, KeyboardInterrupt, InputError):
         raise
-    except BaseException as error:  # its panics are no Exception
+    except BaseException as error:  # its panics are not Exceptions
         if type(error).__module__.split(".")[0] not in _OF_THE_READER:
             raise
         is_locked = type(error).__name__ == "PasswordError"
@@ -162,7 +162,7 @@ def _explain_faults(label: str) -> Iterator[None]:
 
 
 def _open_sheet(data: bytes, label: str, sheet: str | None) -> tuple["CalamineSheet", tuple[str, ...]]:
-    """Return the sheet that is meant, and the names of the others that are shown."""
+    """Return the chosen sheet, and the names of the other visible ones."""
     try:
         from python_calamine import CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
     except ImportError:
@@ -179,7 +179,7 @@ def _open_sheet(data: bytes, label: str, sheet: str | None) -> tuple["CalamineSh
 
 
 def _choose(names: Sequence[str], sheet: str, label: str) -> str:
-    """Return the name of the sheet that is meant, whatever its letter case; or that of the one with this number."""
+    """Return the name of a sheet, in any letter case, or of the sheet with this number."""
     alike = [name for name in names if name == sheet] or [
         n for n in names if n.strip().lower() == sheet.strip().lower()
     ]
@@ -196,9 +196,9 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _check_span(data: bytes, label: str) -> None:
-    """Raise InputError for a workbook that unpacks to more than is in it, or whose cells span more than can be held.
+    """Raise InputError for a workbook that unpacks to more than allowed, or whose cells span too much memory.
 
-    A reader that keeps a sheet as a rectangle would end the process for a single cell far out.
+    The reader keeps a sheet as a rectangle, so that a single distant cell could end the process.
     """
     from zipfile import ZipFile
 

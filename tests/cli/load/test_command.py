@@ -40,18 +40,18 @@ SHORT = ("--rate", "100/s", "--count", "20")
 
 
 def load(sim: Simulated | str, *args: str, cwd: Path, **variables: str | None) -> Ended:
-    """Run the command on a service, patient with this machine."""
+    """Run the command against a service, with tolerance for this machine's delays."""
     host = sim if isinstance(sim, str) else sim.url
     return bulkstop("load", "--host", host, *PATIENT, *args, cwd=cwd, **variables)
 
 
 def asked_for(sim: Simulated, prefix: str) -> list[str]:
-    """Return the ids that begin so, of the requests that the simulator has counted."""
+    """Return the ids with this beginning in the requests that the simulator has counted."""
     return [campaign_id for campaign_id in sim.ids() if campaign_id.startswith(prefix)]
 
 
 def counted(path: Path) -> int:
-    """Count the requests that the bands of a page show."""
+    """Return the requests that the bands of a page show."""
     charts = json.loads(path.read_text().split('id="charts">')[1].split("</script>")[0])
     bars = [trace for trace in charts["bands"]["data"] if trace["type"] == "bar"]
     number: float = sum(y * width for each in bars for y, width in zip(each["y"], each["width"], strict=True))
@@ -59,7 +59,7 @@ def counted(path: Path) -> int:
 
 
 def words_of(path: Path) -> str:
-    """Return what a page says before its charts."""
+    """Return the text of a page before its charts."""
     head = path.read_text().split("<body>")[1].split("<script")[0]
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", head)).split())
 
@@ -97,7 +97,7 @@ def test_all_is_counted(sim: Simulated, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_list_once(sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
-    """Without a time or a number each campaign of the list is sent once; what cannot be sent is told."""
+    """Without a duration or count, each campaign of the list is sent once; what cannot be sent is reported."""
     with make_list(5).open("a") as file:
         file.write(",voice,a1,st-1\n")
     run = load(sim, "campaigns.csv", "--rate", "500/s", "--json", cwd=tmp_path)
@@ -111,7 +111,7 @@ def test_list_once(sim: Simulated, make_list: MakeList, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_failures_are_told(tmp_path: Path) -> None:
-    """Requests that fail are errors, each once; a threshold that does not hold is named, and exit 1."""
+    """Each failed request is an error once; a threshold that does not hold is named, with exit 1."""
     with simulator(tmp_path, "--fail", "100%") as sim:
         run = load(
             sim,
@@ -130,7 +130,7 @@ def test_failures_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_why_requests_failed(tmp_path: Path) -> None:
-    """The reason stands in the summary, in the JSON and before the verdict, however many processes sent."""
+    """The reason is in the summary, in the JSON and before the verdict, for any number of processes."""
     args = (*WHERE, "--rate", "100/s", "--count", "8", "--json", "--processes", "2")
     run = load("http://127.0.0.1:1", *args, cwd=tmp_path)
     assert run.code == 1
@@ -143,7 +143,7 @@ def test_why_requests_failed(tmp_path: Path) -> None:
 
 
 async def test_secrets_stay_secret(tmp_path: Path) -> None:
-    """A token that a server repeats stands in no line, no log and no summary."""
+    """A token that a server repeats is in no line, log or summary."""
 
     async def handle(connection: Connection) -> None:
         while (request := await connection.request()) is not None:
@@ -162,7 +162,7 @@ async def test_secrets_stay_secret(tmp_path: Path) -> None:
 
 
 async def test_signal(tmp_path: Path) -> None:
-    """A signal lets nothing more leave; what is in flight is waited for, and all there is says what was done."""
+    """After a signal no further request is sent; those in flight finish, and all outputs report what was done."""
     process: subprocess.Popen[str] | None = None
 
     async def handle(connection: Connection) -> None:
@@ -255,7 +255,7 @@ def test_reader_that_goes(sim: Simulated, tmp_path: Path) -> None:
     ],
 )
 def test_refused(args: tuple[str, ...], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is wrong is named in one line, and no file is left behind."""
+    """A mistake is named in one line, and no file remains."""
     (tmp_path / "there").write_text("campaign_id\n")
     (tmp_path / "protected.txt").write_text("bulkstop-load*\n")
     assert error in refusal(monkeypatch, tmp_path, *args)
@@ -272,16 +272,16 @@ def test_refused_as_a_process(sim: Simulated, tmp_path: Path) -> None:
 
 
 class TestVendor:
-    """The vendor's own hosts are loaded by nobody who does not name them; no test gets further than a dead proxy."""
+    """The vendor's own hosts need to be named; no test gets further than a dead proxy."""
 
     def test_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A host of the vendor is refused, also when another one is allowed."""
+        """A host of the vendor is refused, even if another one is allowed."""
         args = ("--rate", "5/s", "--count", "1", "--allow-host", "other.kore.ai", "--host", "https://PLATFORM.kore.ai")
         error = refusal(monkeypatch, tmp_path, *args)
         assert "is the vendor's own service, which others use as well; a load test there needs --allow-host" in error
 
     def test_allowed(self, tmp_path: Path) -> None:
-        """Named in --allow-host it is loaded."""
+        """A host in --allow-host may be loaded."""
         args = (*WHERE, "--rate", "5/s", "--count", "1", "--allow-host", "Platform.Kore.ai", "--quiet")
         run = bulkstop("load", *NOWHERE, "--host", "https://platform.kore.ai:443", *args, *PATIENT, cwd=tmp_path)
         assert run.code == 1
@@ -289,7 +289,7 @@ class TestVendor:
 
     @pytest.mark.parametrize(("typed", "code"), [("PLATFORM.kore.ai", 1), ("kore.ai", 2)])
     def test_typed(self, typed: str, code: int, tmp_path: Path) -> None:
-        """On a terminal its name is asked for, and only that name will do."""
+        """On a terminal the user must type the host's name; another name is refused."""
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             [*COMMAND, "load", *NOWHERE, "--host", "platform.kore.ai", *WHERE, "--closed", "--count", "1"],
@@ -308,12 +308,12 @@ class TestVendor:
 
 
 def read_all(fd: int) -> str:
-    """Read a terminal until nobody writes to it any more."""
+    """Read a terminal until all writers have closed it."""
     screen = b""
     try:
         while data := os.read(fd, 65536):
             screen += data
-    except OSError:  # how Linux ends a terminal that everybody else has closed
+    except OSError:  # Linux reports the closed terminal in this way
         pass
     os.close(fd)
     return screen.decode()
@@ -321,10 +321,10 @@ def read_all(fd: int) -> str:
 
 @pytest.mark.full
 class TestPage:
-    """`--html` writes a page of the run, whatever becomes of it."""
+    """`--html` writes a page of the run, however it ends."""
 
     def test_written(self, sim: Simulated, tmp_path: Path) -> None:
-        """What several processes measured is on it, to the last request, as in the summary; only the user reads it."""
+        """The page of several processes has every request, as the summary has; only the user can read it."""
         (tmp_path / "p.html").write_text("old")
         run = load(
             sim,
@@ -345,13 +345,13 @@ class TestPage:
         assert (tmp_path / "h.hlog").read_text().count("Tag=service") >= 2
 
     def test_nothing_began(self, sim: Simulated, tmp_path: Path) -> None:
-        """A run that could not begin leaves no page, and nothing else."""
+        """A run that could not begin leaves neither a page nor other files."""
         run = load(sim, *WHERE, *SHORT, "--html", "p.html", cwd=tmp_path, BULKSTOP_TOKEN=None)
         assert run.code in (2, 3)
         assert list(tmp_path.iterdir()) == []
 
     def test_not_installed(self, sim: Simulated, tmp_path: Path) -> None:
-        """Without the library one line says what to install, before anything is sent; else nothing is missed."""
+        """Without the library, one line before the run says what to install; other runs do not need it."""
         (tmp_path / "without").mkdir()
         (tmp_path / "without" / "sitecustomize.py").write_text("import sys\nsys.modules['plotly'] = None\n")
         without = f"{tmp_path / 'without'}:{ROOT}"
@@ -364,7 +364,7 @@ class TestPage:
         assert load(sim, *args, cwd=tmp_path, PYTHONPATH=without).code == 0
 
     def test_full_disk(self, sim: Simulated, tmp_path: Path) -> None:
-        """A page that could not be written is told after the summary, and is exit code 3."""
+        """A page that could not be written is reported after the summary, with exit code 3."""
         run = load(sim, *WHERE, *SHORT, "--html", "/dev/full", "--json", cwd=tmp_path)
         assert run.code == 3
         assert run.err.endswith("\nNOT DONE: --html /dev/full: cannot be written (No space left on device)\n")

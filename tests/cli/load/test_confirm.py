@@ -1,4 +1,4 @@
-"""`bulkstop load` with a list: real campaigns are not stopped without a question."""
+"""`bulkstop load` with a list: real campaigns are only stopped after confirmation."""
 
 from pathlib import Path
 
@@ -27,14 +27,14 @@ LOAD = ("--rate", "5/s", "--count", "1")
 def test_refused(
     how: tuple[str, ...], args: tuple[str, ...], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list at a host that is not this machine needs to be confirmed, by a load and by a search."""
+    """A list for a host that is not this machine needs confirmation, in a load and in a search."""
     campaigns(tmp_path / "c.csv", ["cd-1", "cd-2", "cd-3"])
     said = refusal(monkeypatch, tmp_path, "c.csv", *how, *args)
     assert error in said or error.replace("_", "-") in said
 
 
 def test_here() -> None:
-    """Only what stays on this machine is not asked about: a proxy elsewhere takes the calls away."""
+    """Only calls that stay on this machine need no confirmation; a remote proxy takes them away."""
     assert is_here(Settings(host="http://127.0.0.1:8080", token=TOKEN))
     assert is_here(Settings(host="https://localhost", proxy="http://127.0.0.1:3128", token=TOKEN))
     assert not is_here(Settings(host="https://staging.example", token=TOKEN))

@@ -1,4 +1,4 @@
-"""`bulkstop load --find-limit` as a process: what it finds, says, prints for a profile and exits with."""
+"""`bulkstop load --find-limit` as a process: its result, messages, profile lines and exit codes."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from tests.servers import Connection, http, listening
 pytestmark = pytest.mark.real
 
 SHORT = ("--find-limit", "--step", "200ms", "--rate", "50/s", *PATIENT)
-"""A search of a second or two, patient with this machine."""
+"""A search of a second or two, with tolerance for this machine's delays."""
 PROFILE = """\
 [profile.ours]  # staging
 account_id = "a1"
@@ -26,7 +26,7 @@ quota = ["60/60s"]
 
 
 PROVEN_S = 600
-"""How long a search may take that has a rate hold for two minutes."""
+"""Most seconds of a search that holds a rate for two minutes."""
 
 
 def search(sim: Simulated | str, *args: str, cwd: Path) -> Ended:
@@ -38,9 +38,9 @@ def search(sim: Simulated | str, *args: str, cwd: Path) -> Ended:
 
 
 @pytest.mark.timeout(PROVEN_S)
-@pytest.mark.full  # a quota is written once it has held for two minutes
+@pytest.mark.full  # a quota is written after it has held for two minutes
 def test_found(sim: Simulated, tmp_path: Path) -> None:
-    """What held is told and counted; the lines for the profile go beside the JSON, and the file stays as it is."""
+    """The rate that held is reported with its counts; the profile lines are printed beside the JSON, in no file."""
     (tmp_path / "bulkstop.toml").write_text(PROFILE)
     run = search(
         sim, "--profile", "ours", "--max-rate", "90/s", "--write-quota", "--json", "--id-prefix", "limit-", cwd=tmp_path
@@ -68,7 +68,7 @@ def test_found(sim: Simulated, tmp_path: Path) -> None:
 
 
 def test_limited(tmp_path: Path) -> None:
-    """A service with a quota: the line of each rate says what became of it, and what is told is its limit."""
+    """For a service with a quota, each rate has a line with its result, and the reported limit is that quota."""
     with simulator(tmp_path, "--quota", "25/200ms") as sim:
         run = search(sim, *WHERE, cwd=tmp_path)
         sent = len(sim.requests())
@@ -78,11 +78,11 @@ def test_limited(tmp_path: Path) -> None:
     assert "  ended      all known\n" in run.err
     told = re.search(r"^DONE: ([\d.]+)/s held; [\d.]+/s did not: ", run.err, re.MULTILINE)
     assert told is not None
-    assert 50 <= float(told[1]) <= 135  # a machine with other work to do sends in bursts
+    assert 50 <= float(told[1]) <= 135  # on a busy machine requests are sent in bursts
 
 
 def test_nothing_held(tmp_path: Path) -> None:
-    """Where nothing holds, that is the last line, exit 1, and there is nothing to paste."""
+    """If no rate held, the last line says so, with exit 1 and no profile lines."""
     (tmp_path / "bulkstop.toml").write_text(PROFILE)
     with simulator(tmp_path, "--fail", "100%") as sim:
         run = search(sim, "--profile", "ours", "--write-quota", "--quiet", cwd=tmp_path)
@@ -90,7 +90,7 @@ def test_nothing_held(tmp_path: Path) -> None:
 
 
 async def test_sigterm(tmp_path: Path) -> None:
-    """SIGTERM ends the search: what is known so far is told, exit 143, and there is nothing to paste."""
+    """SIGTERM ends the search: the result so far is reported, with exit 143 and no profile lines."""
     process: subprocess.Popen[str] | None = None
 
     async def handle(connection: Connection) -> None:
@@ -126,7 +126,7 @@ async def test_sigterm(tmp_path: Path) -> None:
     ],
 )
 def test_refused(args: tuple[str, ...], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is wrong is named in one line before anything is sent."""
+    """A mistake is named in one line before anything is sent."""
     (tmp_path / "two.csv").write_text("campaign_id,type,account_id,stream_id\nc1,sms,a1,s\nc2,sms,a2,s\n")
     (tmp_path / "broken.toml").write_text("[profile")
     assert error in refusal(monkeypatch, tmp_path, *SHORT, *args)
@@ -134,6 +134,6 @@ def test_refused(args: tuple[str, ...], error: str, tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("option", [("--max-rate", "5/s"), ("--write-quota",), ("--max-retry-after", "9s")])
 def test_without_a_search(option: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What belongs to the search is refused without it."""
+    """The options of a search are refused without --find-limit."""
     error = refusal(monkeypatch, tmp_path, "--rate", "5/s", "--count", "1", *option)
     assert error == f"{option[0]}: goes with --find-limit"

@@ -56,7 +56,7 @@ class Run:
         self._random = random.Random(seed)
 
     def steps(self) -> Iterator[None]:
-        """Go on until nothing is left or nothing may go on, and stop after each answer."""
+        """Continue until nothing is left or may continue, and yield after each response."""
         while True:
             self._fill()
             if not self.under_way:
@@ -65,7 +65,7 @@ class Run:
             yield
 
     def to_its_end(self) -> "Run":
-        """Go on to the end."""
+        """Continue to the end."""
         for _ in self.steps():
             pass
         return self
@@ -91,7 +91,7 @@ class Run:
 
 
 def fails_after(number: int) -> Callable[[int], Outcome]:
-    """Make a service that works for so many campaigns and then fails for good."""
+    """Return a service that succeeds for some campaigns and then always fails."""
     return lambda campaign: GOOD if campaign <= number else BAD
 
 
@@ -101,7 +101,7 @@ def fails_after(number: int) -> Callable[[int], Outcome]:
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 @pytest.mark.parametrize("count", [1, 2, 10, 64, 100])
 def test_a_service_that_fails_after_100_calls_gets_exactly_the_cap_wrong(count: int, concurrency: int) -> None:
-    """The cap is used up to its last failure and never overshot, whatever the concurrency and the order of answers."""
+    """The cap is used up to its last failure and never exceeded, for any concurrency and order of responses."""
     for seed in range(5):
         run = Run(Admission(FailureCap(count)), 1000, concurrency, fails_after(100), seed).to_its_end()
         assert (run.failed, run.sent) == (count, 100 + count)
@@ -123,7 +123,7 @@ def test_a_share_is_used_up_to_its_last_failure_too(percent: int, failed: int, c
 @settings(max_examples=60)
 @given(caps, st.integers(1, 400), st.randoms(use_true_random=False))
 def test_failures_never_exceed_the_cap(concurrency: int, cap: FailureCap, total: int, script: random.Random) -> None:
-    """Whatever fails and whenever its answer comes, at no time are there more failures than the cap allows by then."""
+    """For any order of responses, there are never more failures than the cap allows at that time."""
     likely = script.random()
     outcomes = [BAD if script.random() < likely else GOOD for _ in range(total)]
     run = Run(Admission(cap), total, concurrency, lambda number: outcomes[number - 1], script.randrange(10**6))
@@ -176,7 +176,7 @@ def test_what_is_under_way_counts_as_failed_until_it_is_known() -> None:
 
 
 def test_a_campaign_that_is_never_sent_gives_its_place_back() -> None:
-    """What was admitted and is taken out again neither failed nor ended."""
+    """A campaign that was admitted and withdrawn neither failed nor ended."""
     admission = Admission(FailureCap(1))
     admission.admit()
     admission.released()
@@ -186,7 +186,7 @@ def test_a_campaign_that_is_never_sent_gives_its_place_back() -> None:
 
 @pytest.mark.parametrize("outcome", sorted(Outcome))
 def test_what_counts_as_a_failure(outcome: Outcome) -> None:
-    """A failure is what the contract says, but for a row that was never sent; what was cut off is none."""
+    """A failure is what the contract says, except a row that was never sent; a call that was cut off is none."""
     admission = Admission(FailureCap(1))
     admission.admit()
     admission.settled(outcome, 0.0, "a")
@@ -210,7 +210,7 @@ def test_the_fault_of_a_cap_says_all_of_it() -> None:
 
 
 def test_the_fault_of_a_share_tells_of_the_sample() -> None:
-    """That 10% are 10 of 10 is said to be of at least 100, while that is what decided."""
+    """A share reached by 10 of 10 is reported as 10% of at least 100, because that decided."""
     few = Run(Admission(FailureCap(share=0.1)), 50, 1, fails_after(0)).to_its_end()
     assert str(few.admission.fault).startswith("max_failures 10% (of at least 100): 10 of 10 campaigns failed, ")
     many = Run(Admission(FailureCap(share=0.025)), 5000, 1, fails_after(2000)).to_its_end()
@@ -230,13 +230,13 @@ def test_the_fault_of_a_share_tells_of_the_sample() -> None:
     ],
 )
 def test_a_cap_that_lets_nothing_leave_is_refused(given_: dict[str, float], said: str) -> None:
-    """A run that could never begin is a wrong setting, and is said to be one."""
+    """A cap that prevents every call is reported as an invalid setting."""
     with pytest.raises(ValueError, match=said):
         FailureCap(**given_)  # type: ignore[arg-type]
 
 
 def test_without_cap_and_waves_all_is_admitted() -> None:
-    """A run without guards goes on whatever fails."""
+    """A run without guards continues after any failures."""
     run = Run(Admission(), 50, 8, fails_after(0)).to_its_end()
     assert (run.failed, run.admission.fault) == (50, None)
 
@@ -306,7 +306,7 @@ def test_a_canary_that_fails_is_named() -> None:
 
 
 def test_the_last_wave_is_not_judged() -> None:
-    """A wave holds back the next one; when there is none, single failures end nothing."""
+    """A wave delays the next one; in the last wave, single failures end nothing."""
     run = Run(Admission(waves=[1, 100]), 100, 8, fails_after(50)).to_its_end()
     assert (run.settled, run.failed, run.admission.fault) == (100, 50, None)
 
@@ -332,7 +332,7 @@ def test_with_a_cap_a_wave_that_fails_as_a_whole_does_not_pass(concurrency: int)
 
 
 def test_each_wave_is_judged_by_itself() -> None:
-    """A failure in a wave that passed neither hides that all of the next one failed, nor is named as its first."""
+    """A failure in a passed wave neither hides that all of the next one failed, nor is named as its first."""
     bad = {3, 6, 7, 8}
     run = Run(
         Admission(FailureCap(50), waves=[5, 8, 100]), 100, 1, lambda number: BAD if number in bad else GOOD
@@ -488,7 +488,7 @@ def test_waves_as_numbers_of_campaigns(text: str, total: int, sizes: list[int]) 
     ],
 )
 def test_waves_that_make_no_sense(text: str, said: str) -> None:
-    """What cannot be read, does not rise or leaves a rest is refused in words."""
+    """Waves that cannot be read, do not rise, or do not cover the list are refused with the reason."""
     with pytest.raises(ValueError, match=said):
         parse_waves(text, 1000)
 
@@ -499,7 +499,7 @@ def test_waves_that_make_no_sense(text: str, said: str) -> None:
     st.integers(0, 2000),
 )
 def test_waves_always_rise_and_cover_the_list(numbers: list[int], percents: list[int], total: int) -> None:
-    """Whatever the list's length, each wave has a campaign more than the one before, and the last one has the rest."""
+    """For any length of the list, each wave ends after the one before, and the last one has the rest."""
     sizes = parse_waves(",".join([*map(str, numbers), *(f"{percent}%" for percent in percents), "100%"]), total)
     assert sizes == sorted(set(sizes))
     assert all(1 <= size <= total for size in sizes)

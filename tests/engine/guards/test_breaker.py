@@ -49,7 +49,7 @@ def test_a_run_begins_closed() -> None:
 
 
 def test_its_course_is_observed() -> None:
-    """Observers are told when it opens, with the reason, and when it closes, with how long it was open."""
+    """Observers get the opening with its reason, and the closing with its duration."""
     events: list[Event] = []
     breaker = answer_all(Breaker(2, observe=events.append), [BAD, BAD])
     probe(breaker, BAD)
@@ -107,7 +107,7 @@ def test_a_probe_that_did_not_leave_is_made_up_for() -> None:
 
 
 def test_only_what_is_due_is_a_probe() -> None:
-    """A call that leaves too early all the same proves nothing, and holds no probe back."""
+    """A call that is sent too early proves nothing, and delays no probe."""
     breaker = answer_all(opened(), [GOOD], now=0.5)
     assert breaker.ready_at() == 1.0
     breaker.left(1.0)
@@ -189,7 +189,7 @@ def test_a_server_that_writes_into_the_message_is_held_off() -> None:
 
 @pytest.mark.parametrize("late", [GOOD, BAD, Outcome.THROTTLED])
 def test_a_late_answer_is_no_probe(late: Outcome) -> None:
-    """While it is open, what left before neither closes it, nor lengthens the pause, nor stands for the probe."""
+    """While the breaker is open, earlier calls neither close it, nor lengthen the pause, nor count as the probe."""
     breaker = opened()
     breaker.answered(0.5, 0.0, late)
     assert breaker.ready_at() == 1.0
@@ -292,7 +292,7 @@ class Broken(RuleBasedStateMachine):
 
     @invariant()
     def one_probe(self) -> None:
-        """Let no more than one probe be out, and none when it is closed."""
+        """Check that at most one probe is in flight, and none when the breaker is closed."""
         probes = sum(is_probe for _, is_probe in self.calls)
         assert probes <= (self.down_since is not None)
 
@@ -316,7 +316,7 @@ TestBroken.settings = settings(max_examples=80, stateful_step_count=50)
 @settings(max_examples=50)
 @given(st.lists(st.sampled_from([GOOD, BAD]), max_size=60), st.integers(1, 12))
 def test_it_opens_at_the_first_full_row_and_not_before(outcomes: list[Outcome], threshold: int) -> None:
-    """Whatever the answers, it is open exactly from the first time on that so many in a row are bad."""
+    """For any responses, it opens exactly when the first full row of failures is complete."""
     breaker, seen = Breaker(threshold), ""
     for outcome in outcomes:
         answer_all(breaker, [outcome])
@@ -325,7 +325,7 @@ def test_it_opens_at_the_first_full_row_and_not_before(outcomes: list[Outcome], 
 
 
 def test_a_lasting_failure() -> None:
-    """What does not pass by itself ends the run at once, unless somebody has answered before: then it is an outage."""
+    """A permanent failure ends the run at once, unless an earlier call was answered: then it is an outage."""
     breaker = Breaker()
     breaker.answered(0.0, 0.0, BAD, "the certificate has expired", is_lasting=True)
     assert str(breaker.fault) == "the certificate has expired"

@@ -1,4 +1,4 @@
-"""The guards at work in the pool, in virtual time: what they hold back, what goes on, and how a run ends for them."""
+"""The guards in the pool, in virtual time: what they delay, what continues, and how they end a run."""
 
 import asyncio
 import math
@@ -50,7 +50,7 @@ NO_ROUTE = Attempt(Outcome.CONNECTION_ERROR, RetryHint.LATER, error="no route")
 
 
 def fails_after(calls: int, answer: Attempt = BROKEN, seed: int = 0) -> Service:
-    """Make a service that fails everything after so many calls, and answers in no order."""
+    """Return a service that fails everything after some calls, and answers in random order."""
     random_s = random.Random(seed)
     service = Service(
         lambda one, call: Reply(random_s.uniform(0.01, 0.5), STOPPED if len(service.log) <= calls else answer)
@@ -65,7 +65,7 @@ def fails_after(calls: int, answer: Attempt = BROKEN, seed: int = 0) -> Service:
 @pytest.mark.parametrize("names", ["a", "abcdefgh"])
 @pytest.mark.parametrize("count", [1, 10, 64])
 def test_exactly_the_cap_fails(count: int, names: str, concurrency: int) -> None:
-    """When all fails after 100 calls, exactly so many campaigns fail as the cap says, and the rest was not sent."""
+    """If all fails after 100 calls, exactly as many campaigns fail as the cap says, and the rest is not sent."""
     rows = accounts(names, 400 // len(names))
     job = Job(rows, fails_after(100), admission=Admission(FailureCap(count)), concurrency=concurrency)
     fault = job.to_its_end()
@@ -91,7 +91,7 @@ def test_tries_count_once(concurrency: int) -> None:
 
 
 def test_the_last_failure_of_a_finished_list_ends_nothing() -> None:
-    """When nothing is left to hold back, a cap that is reached is no reason: the run has come to its end."""
+    """If no campaign is left, a reached cap does not end the run: it is complete."""
     job = Job(campaigns(101), fails_after(100), admission=Admission(FailureCap(1)), concurrency=1)
     assert job.to_its_end() is None
     assert job.outcomes() == {Outcome.STOPPED: 100, Outcome.SERVER_ERROR: 1}
@@ -160,7 +160,7 @@ def down(began_s: float, ended_s: float, answer: Attempt = NO_ROUTE) -> Service:
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 @pytest.mark.parametrize("answer", [NO_ROUTE, BROKEN])
 def test_one_probe_at_a_time_while_the_service_is_down(answer: Attempt, concurrency: int) -> None:
-    """What leaves after the tenth failure are single probes, at pauses that double, until one finds it working."""
+    """After the tenth failure only single probes are sent, at doubling pauses, until one succeeds."""
     service = down(5.0, 40.0, answer)
     job = Job(accounts("ab", 60 * concurrency), service, breaker=Breaker(10), concurrency=concurrency, attempts=99)
     assert job.to_its_end() is None
@@ -190,7 +190,7 @@ def test_an_outage_beyond_the_bound_ends_the_run(concurrency: int) -> None:
 
 
 def test_a_list_that_ends_while_it_is_open_is_done() -> None:
-    """Nobody waits for a probe when there is no campaign left to be one."""
+    """No probe is waited for if no campaign is left for one."""
     job = Job(campaigns(10), always(BROKEN, 0.25), breaker=Breaker(10), concurrency=8)
     assert job.to_its_end() is None
     assert job.took_s == 0.5
@@ -245,7 +245,7 @@ def test_a_wrong_account_ends_alone(answer: Attempt, concurrency: int) -> None:
 
 
 def test_a_closed_group_uses_no_quota() -> None:
-    """Of an account with 10 calls a minute, 5 are spent on the wrong stream and 5 are left for the right one."""
+    """In an account with 10 calls a minute, 5 are spent on the wrong stream and 5 are left for the right one."""
     wrong = [one._replace(stream_id="st-2", campaign_id=f"w-{one.line}") for one in campaigns(200)]
     service = Service(lambda one, call: Reply(0.25, REFUSED if one.stream_id == "st-2" else STOPPED))
     job = Job([*wrong, *campaigns(5)], service, scopes=ScopeBreaker(), limits=[Limit(10, 60)], concurrency=1)
@@ -256,7 +256,7 @@ def test_a_closed_group_uses_no_quota() -> None:
 
 
 def test_a_closed_group_takes_no_place_in_a_wave() -> None:
-    """What is not sent is neither admitted nor a failure: the wave goes on with the next campaign that is."""
+    """A campaign that is not sent is neither admitted nor a failure: the wave continues with the next one."""
     wrong = [one._replace(stream_id="st-2", campaign_id=f"w-{one.line}") for one in campaigns(50)]
     service = Service(lambda one, call: Reply(0.25, GONE if one.stream_id == "st-2" else STOPPED))
     admission = Admission(FailureCap(20), waves=[12, 24, 100], soak_s=5.0)
@@ -269,7 +269,7 @@ def test_a_closed_group_takes_no_place_in_a_wave() -> None:
 
 
 def test_a_campaign_of_a_closed_group_that_was_tried_keeps_its_tries() -> None:
-    """Only what was never sent is held back: a campaign between two tries is tried to its end."""
+    """Only campaigns that were never sent are omitted: one between two attempts gets all its attempts."""
     service = Service(lambda one, call: Reply(0.25, BUSY if one.line == 1 and call < 3 else GONE))
     job = Job(campaigns(50), service, scopes=ScopeBreaker(), concurrency=2)
     assert job.to_its_end() is not None
@@ -303,7 +303,7 @@ def test_a_signal_stays_the_reason_beside_a_closed_group() -> None:
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 @pytest.mark.parametrize("answer", [STOPPED, CLAIM])
 def test_calls_in_flight_double_with_each_answer_time(answer: Attempt, concurrency: int) -> None:
-    """Of a group 1, 2, 4 … calls are in flight, up to the concurrency: the 63rd leaves in the sixth answer time."""
+    """A group has 1, 2, 4 … calls in flight, up to the concurrency: the 63rd is sent in the sixth answer time."""
     lists = Lists(lambda of, number: {one.campaign_id: AT_REST for one in campaigns(200)})
     job = Job(campaigns(200), always(answer, 1.0), scopes=ScopeBreaker(), concurrency=concurrency, lists=lists)
     assert job.to_its_end() is None
@@ -313,7 +313,7 @@ def test_calls_in_flight_double_with_each_answer_time(answer: Attempt, concurren
 
 
 def test_a_group_begins_slowly_beside_one_that_works() -> None:
-    """What one stream of an account is known for says nothing of another: each begins with one call."""
+    """The success of one stream says nothing about another of the account: each begins with one call."""
     other = [one._replace(stream_id="st-2", campaign_id=f"o-{one.line}") for one in campaigns(100)]
     job = Job([*campaigns(100), *other], always(STOPPED, 1.0), scopes=ScopeBreaker(), concurrency=64)
     assert job.to_its_end() is None
@@ -322,7 +322,7 @@ def test_a_group_begins_slowly_beside_one_that_works() -> None:
 
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 def test_a_try_in_a_group_without_a_success_is_its_call_in_flight(concurrency: int) -> None:
-    """While nothing is known of a group, neither new campaigns nor due tries leave beside its one call."""
+    """While a group has no success, neither new campaigns nor due attempts are sent beside its one call."""
     service = Service(lambda one, call: Reply(5.0, BUSY if call < 3 else STOPPED if one.line > 6 else GONE))
     job = Job(campaigns(4), service, scopes=ScopeBreaker(), concurrency=concurrency)
     assert job.to_its_end() is not None
@@ -332,7 +332,7 @@ def test_a_try_in_a_group_without_a_success_is_its_call_in_flight(concurrency: i
 
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
 def test_a_refused_group_holds_up_no_other_of_its_account(concurrency: int) -> None:
-    """The right stream behind five hundred campaigns of a wrong one needs as long as it would alone, but for five."""
+    """The right stream behind five hundred campaigns of a wrong one takes only five calls longer than alone."""
     wrong = [one._replace(stream_id="st-2", campaign_id=f"w-{one.line}") for one in campaigns(500)]
     service = Service(lambda one, call: Reply(1.0, REFUSED if one.stream_id == "st-2" else STOPPED))
     alone = Job(campaigns(300), always(STOPPED, 1.0), scopes=ScopeBreaker(), concurrency=concurrency)
@@ -347,7 +347,7 @@ def test_a_refused_group_holds_up_no_other_of_its_account(concurrency: int) -> N
 @pytest.mark.parametrize("answer", [REFUSED, RENEWED, GONE, FOREIGN, MOVED, BAD])
 @pytest.mark.parametrize("size", [1, 4, 5, 6, 500])
 def test_at_most_five_calls_are_lost_to_a_wrong_group(answer: Attempt, size: int, concurrency: int) -> None:
-    """Whatever the concurrency, and with a token that is renewed as well, five calls tell."""
+    """At any concurrency, and with a renewed token, five calls are enough."""
     job = Job(campaigns(size), always(answer, 0.5), scopes=ScopeBreaker(), concurrency=concurrency)
     assert job.to_its_end() is not None
     assert len(job.service.log) == min(FIRST, size + (answer is RENEWED))
@@ -414,7 +414,7 @@ def test_a_listed_campaign_or_no_list_closes_the_group(reading: Reading, said: s
 
 
 def listing(rows: Iterable[Campaign], running: Callable[[Campaign, int], bool], latency_s: float = 1.0) -> Lists:
-    """Make lists that have all rows, those running of which `running` says so at the n-th reading."""
+    """Return lists with all rows; the campaigns in `running` for the n-th reading run."""
     rows = list(rows)
     return Lists(
         lambda of, number: {
@@ -446,7 +446,7 @@ def test_claims_that_the_list_has_at_rest_were_stopped_before(concurrency: int, 
 
 @pytest.mark.parametrize("attempts", [1, 2, 4])
 def test_a_campaign_that_runs_whatever_is_claimed_is_unconfirmed(attempts: int) -> None:
-    """After its last try nobody says that it is stopped."""
+    """After its last attempt it is not reported as stopped."""
     rows = campaigns(3)
     lists = listing(rows, lambda one, number: True)
     job = Job(rows, always(CLAIM, 0.5), scopes=ScopeBreaker(), attempts=attempts, lists=lists)
@@ -498,7 +498,7 @@ def test_a_wave_waits_for_the_list(concurrency: int) -> None:
 @pytest.mark.parametrize("cap", [1, 3, 10])
 @pytest.mark.parametrize("names", ["a", "abc"])
 def test_a_cap_waits_for_the_list(names: str, cap: int, concurrency: int) -> None:
-    """Claims hold the places of a cap until they are decided; then the run goes on, and none is lost."""
+    """Claims keep their places in a cap until they are decided; then the run continues, and none is lost."""
     rows = accounts(names, 12)
     lists = listing(rows, lambda one, number: False)
     job = Job(
@@ -523,7 +523,7 @@ def test_claims_that_the_list_does_not_prove_reach_a_cap() -> None:
 
 
 def test_lists_of_many_accounts_are_read_a_few_at_a_time() -> None:
-    """REVIEWS of them, whatever the number of accounts, and each once."""
+    """At most REVIEWS lists are read concurrently, for any number of accounts, and each once."""
     rows = accounts([f"a{number}" for number in range(50)], 3)
     lists = listing(rows, lambda one, number: False, latency_s=5.0)
     job = Job(rows, always(CLAIM, 1.0), scopes=ScopeBreaker(), concurrency=64, lists=lists)
@@ -559,7 +559,7 @@ def test_a_renewed_claim_of_several_streams_reads_each_list() -> None:
 def test_what_follows_a_list_is_waited_for_by_a_drain_and_cut_off_by_an_abort(
     end: str, finished: list[int], took_s: float
 ) -> None:
-    """A call that follows what the list has told is one in flight; neither loses what the list has told."""
+    """A follow-up call of a list is in flight; neither a drain nor an abort loses the result of the list."""
     rows, lists, after = campaigns(3), listing(campaigns(3), lambda one, number: False), always(STOPPED, 10.0)
 
     def follow(one: Campaign, result: Result) -> FollowUp:
@@ -628,7 +628,7 @@ def test_a_run_that_ends_while_lists_are_read_leaves_nothing_behind(end: str) ->
     "fault", [QuotaError("the store is gone"), ValueError("a slip"), asyncio.CancelledError()], ids=repr
 )
 def test_a_list_that_raises_ends_the_run_with_every_line(answer: Attempt, fault: BaseException) -> None:
-    """Whatever comes out of it is raised once all rows have their lines; a stray cancellation is told as such."""
+    """Its error is raised once all rows have their lines; a stray cancellation is reported as such."""
     rows = [*campaigns(8, "a"), *campaigns(200, "b")]
     service = Service(lambda one, call: Reply(1.0, answer if one.account_id == "a" else STOPPED))
     lists = Lists(lambda of, number: fault)
@@ -728,7 +728,7 @@ def test_a_certificate_ends_the_run_at_once(attempts: int) -> None:
 
 
 def test_a_certificate_that_changes_is_waited_for() -> None:
-    """One that expires under a run that has worked is an outage: once it is mended every campaign is stopped."""
+    """A certificate that expires during a working run is an outage: once it is replaced, every campaign is stopped."""
     service = Service(lambda one, call: Reply(0.1, EXPIRED if 10 < len(service.log) <= 30 else STOPPED))
     job = Job(campaigns(60), service, breaker=Breaker(3))
     assert job.to_its_end() is None
@@ -736,7 +736,7 @@ def test_a_certificate_that_changes_is_waited_for() -> None:
 
 
 def test_an_answer_is_no_lasting_failure() -> None:
-    """Whatever is said of it, a call that was answered ends its own campaign alone, and at once."""
+    """A call that was answered ends only its own campaign, at once, whatever the failure."""
     refused = REFUSED._replace(outcome=Outcome.REJECTED, again=RetryHint.NEVER)
     job = Job(campaigns(5), always(refused, 0.1), breaker=Breaker())
     assert job.to_its_end() is None

@@ -113,7 +113,7 @@ def test_what_refuses_a_call_as_its_whole_group_may_be(attempt: Attempt, refusal
 
 @pytest.mark.parametrize("attempt", REFUSALS)
 def test_five_refusals_in_a_row_close_a_group(attempt: Attempt) -> None:
-    """The fifth closes it, the fourth does not; all five lines come out then, and none of their rows has ended."""
+    """The fifth closes it, the fourth does not; then all five lines are reported, and none is final."""
     groups = ScopeBreaker[Row]()
     assert note_all(groups, *[attempt] * (FIRST - 1)) == []
     assert (groups.of(campaign()).closed, groups.faults()) == (None, [])
@@ -167,7 +167,7 @@ def test_what_was_under_way_when_a_group_was_closed_ends_by_its_own_answer(attem
 
 
 def test_after_a_success_old_campaigns_close_nothing() -> None:
-    """However many are not found then, each has ended at once."""
+    """Any number of campaigns may then be not found; each ends at once."""
     groups = ScopeBreaker[Row](can_list=True)
     assert flags(note_all(groups, STOPPED, *[GONE] * 100)) == [True] * 101
     assert (groups.faults(), groups.to_review) == ([], [])
@@ -183,7 +183,7 @@ def test_after_a_success_five_lasting_refusals_in_a_row_close_a_group(attempt: A
 
 @pytest.mark.parametrize("attempt", [*OTHER, BAD, NOT_ALLOWED])
 def test_the_first_final_failures_that_are_alike_close_a_group(attempt: Attempt) -> None:
-    """Five in a row do before a success; none of them has ended, nor what comes in later."""
+    """Before a success five in a row close it; neither they nor later ones are final."""
     groups = ScopeBreaker[Row](can_list=True)
     note_all(groups, *[attempt] * (FIRST - 1))
     assert not groups.faults()
@@ -194,7 +194,7 @@ def test_the_first_final_failures_that_are_alike_close_a_group(attempt: Attempt)
 
 @pytest.mark.parametrize("attempt", [*OTHER, BAD, NOT_ALLOWED])
 def test_after_a_success_campaigns_of_one_kind_close_nothing(attempt: Attempt) -> None:
-    """However many fail alike then, those behind them are still running, and are stopped."""
+    """Any number may then fail alike; the campaigns behind them still run, and are stopped."""
     groups = ScopeBreaker[Row](can_list=True)
     assert flags(note_all(groups, STOPPED, *[attempt] * 100, STOPPED)) == [True] * 102
 
@@ -305,7 +305,7 @@ def test_a_claim_shows_that_a_group_works() -> None:
 
 
 def reviewing() -> ScopeBreaker[Row]:
-    """Make groups of which one waits for its list."""
+    """Return groups, one of which waits for its list."""
     groups = ScopeBreaker[Row](can_list=True)
     assert note_all(groups, *[GONE] * FIRST) == []
     assert groups.to_review == [groups.of(campaign())]
@@ -323,7 +323,7 @@ def test_a_group_whose_list_is_read_has_no_room() -> None:
 
 @pytest.mark.parametrize("listed", [[], ["cd-77"]])
 def test_when_none_is_listed_they_are_not_found_and_the_group_goes_on(listed: list[str]) -> None:
-    """Old rows at the top of a list are no fault of it; later ones are held against the same list."""
+    """Old rows at the top of a list do not close the group; later ones are checked against the same list."""
     groups = reviewing()
     group = groups.of(campaign())
     assert flags(groups.reviewed(group, listed)) == [True] * FIRST
@@ -365,7 +365,7 @@ def test_after_the_list_other_refusals_in_a_row_still_close(attempt: Attempt) ->
 
 
 def test_a_list_is_read_only_when_all_five_were_not_found() -> None:
-    """What is refused in another way is not about a campaign that may be missing."""
+    """Other refusals do not mean that a campaign may be missing."""
     groups = ScopeBreaker[Row](can_list=True)
     note_all(groups, *[GONE] * (FIRST - 1), BAD)
     assert groups.to_review == []
@@ -405,7 +405,7 @@ def test_what_a_working_group_holds_at_its_end_has_ended() -> None:
 
 
 def test_a_run_that_ends_early_gives_out_what_waits() -> None:
-    """What was refused by a group that never worked has not ended; of one that has, it has."""
+    """Rows refused by a group that never worked are not final; those of a group that worked are."""
     groups = ScopeBreaker[Row]()
     note_all(groups, GONE, GONE)
     for attempt in (STOPPED, REFUSED, REFUSED, REFUSED):
@@ -487,7 +487,7 @@ def test_each_line_is_given_once_and_none_of_a_closed_group_is_final_if_refused(
     listed: set[str] | None,
     is_cut: bool,
 ) -> None:
-    """However the answers are mixed: no line is lost or doubled, and what is refused ends only where a group works."""
+    """For any mix of responses: no line is lost or doubled, and a refused row is final only in a working group."""
     groups, given_out = ScopeBreaker[Row](first, can_list=can_list), list[tuple[Row, bool]]()
     rows = [Row(campaign(number, *of), attempt) for number, (of, attempt) in enumerate(ends)]
 
@@ -520,7 +520,7 @@ def test_each_line_is_given_once_and_none_of_a_closed_group_is_final_if_refused(
 def test_every_group_is_closed_exactly_by_its_own_refusals_in_a_row(
     ends: list[tuple[tuple[str, str, CampaignType], Attempt]], first: int
 ) -> None:
-    """However the answers of groups are mixed: so many refusals in a row close it, others if alike."""
+    """For any mix of responses, the group's own refusals in a row close it; others must be alike."""
     groups = ScopeBreaker[Row](first)
     worked, closed = set[object](), set[object]()
     in_a_row, kinds = defaultdict[object, int](int), dict[object, object]()
@@ -554,7 +554,7 @@ def test_every_group_is_closed_exactly_by_its_own_refusals_in_a_row(
     ],
 )
 def test_the_words_of_the_service_name_the_cause(words: str, cause: str) -> None:
-    """Where the service speaks of the token's signature or of its times, the secret or the clock is what to look at."""
+    """If the service mentions the token's signature or times, the reason names the secret or the clock."""
     groups = ScopeBreaker[Row]()
     note_all(groups, *[REFUSED._replace(message=words)] * FIRST)
     (said,) = groups.faults()

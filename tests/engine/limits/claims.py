@@ -51,7 +51,7 @@ async def counted(store: QuotaStore, account_id: str = ACCOUNT) -> int:
 
 
 async def claim_until_told(where: str, limits: Sequence[Limit]) -> None:
-    """Claim in blocks, and say of each grant when it was; wait only as told."""
+    """Claim in blocks, and print the time of each grant; wait only as requested."""
     blocks = Blocks(await open_store(where, host=HOST, limits=limits, lease_s=LEASE_S))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
@@ -109,7 +109,7 @@ def assert_never_over(grants: Sequence[Call], limits: Sequence[Limit]) -> None:
 
 
 def assert_never_over_whenever(calls: Sequence[Call], limits: Sequence[Limit]) -> None:
-    """No window holds more calls than the limit, at whatever moments between the two they were counted."""
+    """No window has more calls than the limit, for any counting times between departure and answer."""
     for limit in limits:
         for first in calls:
             until = first.latest + limit.window_s

@@ -8,7 +8,7 @@ from bulkstop.model import Limit
 
 
 class Shelf:
-    """Keeps the windows of accounts as a store does, notes what it is told, and is away while `is_away` says so."""
+    """Keeps the windows of accounts as a store does, records its calls, and fails while `is_away` returns True."""
 
     def __init__(
         self, limits: Sequence[Limit], *, lease_s: float = 30.0, now: Callable[[], float] = time.monotonic

@@ -41,7 +41,7 @@ class Slow(Shelf):
 
 
 class Creeping(VirtualLoop):
-    """A loop whose clock never stands quite still, so that no wait can be too short to bring it on."""
+    """A loop whose clock always advances a little, so that no wait is too short."""
 
     def _idle(self, wait_s: float | None) -> None:
         super()._idle(wait_s)
@@ -65,7 +65,7 @@ def in_time(work: Work, *limits: Limit, kind: type[Shelf] = Shelf) -> Shelf:
 
 
 def wanted(shelf: Shelf) -> list[list[int]]:
-    """Return how many places were asked for in each transaction that asked for any."""
+    """Return the number of requested places in each transaction that requested any."""
     return [[take.want for take in takes] for takes, _ in shelf.batches if takes]
 
 
@@ -73,7 +73,7 @@ class TestTransactions:
     """How often the store is asked."""
 
     def test_a_turn_of_the_loop_asks_once(self) -> None:
-        """What all lanes ask for at once goes to the store together."""
+        """The requests of all lanes in one turn of the loop are one transaction."""
 
         async def work(blocks: Blocks, shelf: Shelf) -> None:
             waits = await asyncio.gather(*(blocks.account(f"a{n}").take(3) for n in range(100)))
@@ -97,7 +97,7 @@ class TestTransactions:
         assert [len(changes) for _, changes in shelf.batches] == [0, 1, 8]
 
     def test_a_block_is_used_up_first(self) -> None:
-        """A lane that has places in hand does not ask again, and then asks for no more than it was given."""
+        """A lane that has places does not request more; its next request is for no more than it was given."""
 
         async def work(blocks: Blocks, shelf: Shelf) -> None:
             for _ in range(MOST_PLACES + 1):
@@ -107,7 +107,7 @@ class TestTransactions:
         assert wanted(in_time(work)) == [[MOST_PLACES], [MOST_PLACES]]
 
     def test_those_who_wait_each_get_one(self) -> None:
-        """As many places are asked for as callers wait for one, whatever the size of a block."""
+        """One place is requested for each waiting caller, whatever the size of a block."""
 
         async def work(blocks: Blocks, shelf: Shelf) -> None:
             waits = await asyncio.gather(*(blocks.account("a").take(1) for _ in range(20)))
@@ -138,7 +138,7 @@ class TestGivenBack:
     """Places that are not used."""
 
     def test_after_a_second(self) -> None:
-        """What is not used within a second is others', and less is taken the next time until all is used again."""
+        """Places unused within a second are returned, and fewer are taken the next time until all are used again."""
 
         async def work(blocks: Blocks, shelf: Shelf) -> None:
             one = blocks.account("a")
@@ -172,7 +172,7 @@ class TestGivenBack:
         assert wanted(shelf) == [[4], [1]]
 
     def test_at_the_end_of_a_lane(self) -> None:
-        """When a lane has nothing more to send its places go back at once, though the run goes on."""
+        """When a lane has nothing more to send its places are returned at once, while the run continues."""
         shelf = Shelf([Limit(12, 60.0)], now=now_s)
         rows = {"a": campaigns(1, "a"), "b": campaigns(3, "b")}
 
@@ -195,7 +195,7 @@ class TestGivenBack:
         run(main())
 
     def test_at_the_end_of_the_run(self) -> None:
-        """When all is closed nothing is in use but what has no answer, and all answers are told."""
+        """After closing, only places without an answer are in use, and all answers are recorded."""
 
         async def work(blocks: Blocks, shelf: Shelf) -> None:
             for name in "abc":
@@ -218,7 +218,7 @@ class TestGivenBack:
 
     @pytest.mark.parametrize("cut_after_s", [0.05, 0.15])
     def test_cut_off_while_it_waits(self, cut_after_s: float) -> None:
-        """Who is cut off while the store is asked leaves no place behind."""
+        """A caller that is cut off while the store is called leaves no place behind."""
 
         async def work(blocks: Blocks, shelf: Shelf) -> None:
             taking = asyncio.ensure_future(blocks.account("a").take(3))
@@ -331,7 +331,7 @@ class TestAnswers:
         in_time(work)
 
     def test_others_have_some_in_use(self) -> None:
-        """A place that others have in use may be free soon, so it is asked for again soon; one's own are known."""
+        """A place in use by others may be free soon, so it is requested again soon; own ones are known."""
         shelf = Shelf([Limit(1, 60.0)], now=now_s)
 
         async def main() -> None:
@@ -351,7 +351,7 @@ class TestAway:
     """A store that does not answer."""
 
     def test_nothing_is_lost_meanwhile(self) -> None:
-        """While it is away nothing is permitted, that is said once, and what was answered is told when it is back."""
+        """While the store is away no call is permitted, with one warning; answers are recorded when it is back."""
         events = list[Event]()
         shelf = Shelf([MANY], now=now_s)
 
@@ -379,7 +379,7 @@ class TestAway:
         assert shelf.logs["a"][0] < 1000
 
     def test_for_too_long(self) -> None:
-        """After 30 s of it in a row whoever asks gets an error that says so; an answer begins them anew."""
+        """After 30 s in a row, callers get an error that says so; an answer starts the time anew."""
         shelf = Shelf([MANY], now=now_s)
 
         async def main() -> None:
@@ -406,7 +406,7 @@ class TestAway:
         assert shelf.is_closed
 
     def test_a_fault_of_the_store_is_theirs_who_ask(self) -> None:
-        """Whatever it raises reaches everybody who waits for it, and the next one asks anew."""
+        """An error of the store reaches every waiting caller, and the next one calls it again."""
         faults: list[BaseException] = [ValueError("slip"), asyncio.CancelledError()]
 
         class Faulty(Shelf):
@@ -486,7 +486,7 @@ async def counted(
     st.sampled_from([None, 0.5, 2.0, 4.0]),
 )
 def test_two_who_share_an_account(latencies_s: list[float], concurrency: int, cut_s: float | None) -> None:
-    """Whatever their calls take, and if one is cut off, no window holds more calls than the limit, and all get done.
+    """Even if calls are cut off, no window has more calls than the limit, and all are made.
 
     A service may count a call at any moment between its departure and its answer.
     """

@@ -1,4 +1,4 @@
-"""A server that claims to be Redis: whatever it answers, nothing leaves uncounted, nothing hangs, no secret is told."""
+"""A server that imitates Redis: for any reply, no call is uncounted, nothing hangs, no secret is shown."""
 
 import asyncio
 import hashlib
@@ -32,7 +32,7 @@ OPENED = bulk('["id", 1, 0, {}]')
 GRANT = bulk('["id", 2, 0, [[1, 0, 0, false]]]')
 
 Answer = bytes | Callable[[Connection], Awaitable[None]]
-"""What is sent back, or what is done in its place; without more the connection is closed."""
+"""The replies, or actions in their place; after the last one the connection is closed."""
 
 
 class Evil:
@@ -227,14 +227,14 @@ async def test_an_answer_without_end(answer: Answer, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("ages", ["[[1e99, -5]]", "[[true]]"])
 async def test_ages_that_are_none(ages: str) -> None:
-    """However old it claims calls to be, they are in the window."""
+    """Calls of any claimed age are in the window."""
     async with opened(Evil(EVAL=bulk(ages))) as store:
         assert set((await store.ages([ACCOUNT]))[0]) <= {0.0, 0.001, 60.15}
 
 
 @pytest.mark.parametrize("ages", ["{}", "[]", "[[1], [2]]", "[1]", '[["x"]]', "7"])
 async def test_ages_of_nobody(ages: str) -> None:
-    """Ages of other accounts than were asked for end the run."""
+    """Ages of other accounts than requested end the run."""
     async with opened(Evil(EVAL=bulk(ages))) as store:
         with pytest.raises(QuotaError) as error:
             await store.ages([ACCOUNT])

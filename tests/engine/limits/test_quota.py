@@ -121,7 +121,7 @@ def test_a_bucket_would_let_twice_as_many_through() -> None:
 
 
 def test_without_a_quota_nothing_waits() -> None:
-    """No quota is the absence of every limit, whatever was taken."""
+    """Without a quota there is no limit, after any number of calls."""
     quota = NoQuota()
     for _ in range(1_000):
         quota.take(5.0)
@@ -178,7 +178,7 @@ def test_even_spreads_and_forgets_lateness() -> None:
 
 
 def test_all_of_waits_for_each() -> None:
-    """Of several limits the latest decides, and a call that did not leave frees its place in each."""
+    """The strictest of several limits decides, and a call that is not sent frees its place in each."""
     both = AllOf([RollingWindow([Limit(1, 60)]), EvenPacer([Limit(1, 5)])])
     both.take(0.0)
     assert both.ready_at() == math.inf
@@ -191,5 +191,5 @@ def test_all_of_waits_for_each() -> None:
 
 @pytest.mark.parametrize(("seconds", "calls"), [(0.0, 60), (59.9, 60), (60.0, 120), (3_600.0, 1_000)])
 def test_fit_in_is_what_least_s_allows(seconds: float, calls: int) -> None:
-    """As many calls fit as leave in that time, and not more than there are."""
+    """The calls that fit are those that can be sent in that time, at most all."""
     assert count_leaving(seconds, 1_000, [Places(60, 60)]) == calls

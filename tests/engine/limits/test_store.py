@@ -1,4 +1,4 @@
-"""The windows that are shared: what they permit, where they are, and what is said when they cannot be used."""
+"""Shared windows: what they permit, where they are stored, and the messages when they cannot be used."""
 
 import math
 import subprocess
@@ -48,7 +48,7 @@ def greedy(windows: Sequence[Window], gaps_ms: Sequence[int]) -> list[int]:
 
 @given(lists_of_limits, st.lists(st.sampled_from([0, 0, 0, 1, 40, 900, 9000]), min_size=1, max_size=80))
 def test_merged_windows_break_no_limit(limits: list[Limit], gaps_ms: list[int]) -> None:
-    """Whatever the limits, calls under what they are merged to break none of them."""
+    """Calls within merged limits break none of the original limits."""
     windows = merge_limits(limits)
     made = greedy(windows, gaps_ms)
     for limit in limits:
@@ -99,7 +99,7 @@ def test_guard(window_s: float) -> None:
 
 @pytest.mark.real
 def test_importing_is_cheap() -> None:
-    """Who imports the module pays for neither SQLite nor Redis."""
+    """Importing the module imports neither SQLite nor Redis."""
     code = "import sys, bulkstop.engine.limits.store; sys.exit(bool({'sqlite3', 'redis'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), check=False).returncode == 0
 
@@ -116,7 +116,7 @@ def test_default_path(monkeypatch: pytest.MonkeyPatch, state: str, expected: str
 
 
 def test_a_server_has_one_name() -> None:
-    """However its address is written, an account of a server has the same windows; another account has others."""
+    """An account of a server has the same windows for any spelling of the address; another account has others."""
     written = ["platform.kore.ai", "https://Platform.Kore.AI", "https://platform.kore.ai:443/base/path"]
     assert len({key_of(server_of(host), "a1") for host in written}) == 1
     assert key_of(server_of("platform.kore.ai"), "a1") != key_of(server_of("platform.kore.ai"), "a2")
@@ -138,7 +138,7 @@ def test_a_server_has_one_name() -> None:
     ],
 )
 async def test_an_address_of_nothing(where: str) -> None:
-    """What is neither a path nor a Redis server's URL is refused; it may hold a password, so it is not shown."""
+    """A value that is neither a path nor a Redis URL is refused, and not shown, because it may contain a password."""
     with pytest.raises(SettingsError, match=r"^quota_store") as refused:
         await open_store(where, host="h", limits=[MINUTE], lease_s=30.0)
     assert "hush" not in str(refused.value)
@@ -146,7 +146,7 @@ async def test_an_address_of_nothing(where: str) -> None:
 
 
 async def test_without_the_package_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the package is not installed, the message says how to install it."""
+    """Without the redis package, the message says how to install it."""
     monkeypatch.delitem(sys.modules, "bulkstop.engine.limits.store_redis", raising=False)
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(SettingsError, match=r"quota_store.* -m pip install 'redis>=6'$"):

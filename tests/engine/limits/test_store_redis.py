@@ -107,7 +107,7 @@ async def opened(url: str, *limits: Limit) -> AsyncIterator[QuotaStore]:
 
 
 async def claim_each(store: QuotaStore, count: int) -> None:
-    """Claim until so many are permitted, waiting as told."""
+    """Claim until this many calls are permitted, with the requested waits."""
     while count:
         wait_s = await claim(store)
         count -= not wait_s
@@ -115,10 +115,10 @@ async def claim_each(store: QuotaStore, count: int) -> None:
 
 
 class TestWindow:
-    """What is permitted, and when."""
+    """Which calls are permitted, and when."""
 
     async def test_calls_are_counted_over_openings(self, server: Server) -> None:
-        """A store that is opened again goes on with the same window, and tells the time until it has a place."""
+        """A reopened store continues the same window, and returns the time until it has a place."""
         async with opened(server.url, Limit(3, 20.0)) as store:
             assert await counted(store) == 0
             assert await claims(store, 2) == [0.0, 0.0]
@@ -154,7 +154,7 @@ class TestWindow:
             assert await counted(long) == 8
 
     async def test_ages(self, server: Server) -> None:
-        """The calls that still count are told by their ages, of this account alone, whoever made them."""
+        """The ages of the calls that still count are those of this account, whoever made them."""
         async with opened(server.url, Limit(5, 20.0)) as store:
             assert await store.ages([ACCOUNT]) == [[]]
             assert await claims(store, 3) == [0.0] * 3
@@ -177,7 +177,7 @@ class TestWindow:
             assert await store.ages([ACCOUNT]) == [[0.0]]
 
     async def test_it_stays_small(self, server: Server) -> None:
-        """Calls that count no more are removed, and all of it is when nobody asks any more."""
+        """Expired calls are removed, and all data when the store is no longer used."""
         async with opened(server.url, Limit(2, 0.002)) as store:
             await claim_each(store, 40)
         with server.client() as client:
@@ -230,7 +230,7 @@ class TestAway:
     """A server that stops, hangs, or forgets."""
 
     async def test_started_anew(self, server: Server) -> None:
-        """A server that comes back with nothing in it counts as full for a window, for whoever asks, and says so."""
+        """A server that restarts without data counts as full for a window, with a message."""
         events = list[Event]()
         limits = [Limit(3, 1.0)]
         store = await open_store(server.url, host=HOST, limits=limits, lease_s=LEASE_S, observe=events.append)
@@ -249,7 +249,7 @@ class TestAway:
         await store.close()
 
     async def test_emptied(self, server: Server) -> None:
-        """The same after FLUSHALL, where answers are still to be told, and where another opened it in between."""
+        """The same after FLUSHALL, with outstanding answers, and when another process opened it in between."""
         async with opened(server.url, Limit(3, 60.0)) as store:
             (grant,) = await store.settle([Take(ACCOUNT, 2)], [], {})
             with server.client() as client:
@@ -312,10 +312,10 @@ class TestAway:
 
 
 class TestOpening:
-    """What is found out before anything is sent, and what is never told."""
+    """What is checked before anything is sent, and what is never shown."""
 
     async def test_nobody_there(self) -> None:
-        """A server that cannot be reached is told at once, with its address and without the password."""
+        """An unreachable server is reported at once, with its address but not the password."""
         with socket.socket() as taken:  # bound and not listening
             taken.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -324,7 +324,7 @@ class TestOpening:
         assert PASSWORD not in str(refused.value)
 
     async def test_passwords(self, tmp_path: Path) -> None:
-        """The right password opens the store, a wrong one or none is told at once, and no repr shows one."""
+        """The right password opens the store, a wrong or missing one is reported at once, and no repr shows it."""
         with running(tmp_path, "--requirepass", PASSWORD) as server:
             address = server.url.removeprefix("redis://")
             async with (
@@ -355,14 +355,14 @@ class TestOpening:
         assert PASSWORD not in str(refused.value)
 
     async def test_a_wrong_setting(self, server: Server) -> None:
-        """What the URL sets wrongly is told, but not quoted."""
+        """An invalid setting in the URL is reported, but not quoted."""
         for query in (f"?nonsense={PASSWORD}", f"?max_connections={PASSWORD}"):
             with pytest.raises(SettingsError, match=r"^quota_store redis://127") as refused:
                 await open_store(server.url + query, host=HOST, limits=[MINUTE], lease_s=LEASE_S)
             assert PASSWORD not in str(refused.value)
 
     async def test_an_account_is_not_named(self, server: Server) -> None:
-        """Who looks into the server finds no account and no host."""
+        """The data in the server name no account and no host."""
         async with opened(server.url) as store:
             await claim(store, "topsecretaccount")
         with server.client() as client:

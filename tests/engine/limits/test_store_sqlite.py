@@ -114,10 +114,10 @@ def unlock(process: "subprocess.Popen[str]") -> None:
 
 
 class TestWindow:
-    """What is permitted, to whom, and when."""
+    """Which calls are permitted, for whom, and when."""
 
     async def test_calls_are_counted_over_openings(self, tmp_path: Path) -> None:
-        """A store that is opened again goes on with the same window, and tells the time until it has a place."""
+        """A reopened store continues the same window, and returns the time until it has a place."""
         path = tmp_path / "quota.sqlite"
         async with opened(path, Limit(3, 20.0)) as store:
             assert await claims(store, 2) == [0.0, 0.0]
@@ -128,7 +128,7 @@ class TestWindow:
             assert await counted(store) == 3
 
     async def test_the_wait_is_enough(self, tmp_path: Path) -> None:
-        """Who waits as told is permitted then, and not before."""
+        """A caller that waits as requested is permitted then, and not before."""
         machine = Machine()
         async with on(machine, tmp_path / "q", Limit(2, 1.0), Limit(3, 10.0)) as store:
             assert await claims(store, 2, "a") == [0.0, 0.0]
@@ -238,7 +238,7 @@ class TestLeases:
     """Places whose calls have no answer yet."""
 
     async def test_a_place_counts_from_the_answer(self, tmp_path: Path) -> None:
-        """A call that takes its time holds its place until a window after its answer, whoever asks."""
+        """A slow call keeps its place until a window after its answer, for all processes."""
         machine = Machine()
         async with (
             on(machine, tmp_path / "q", Limit(2, 10.0)) as store,
@@ -254,7 +254,7 @@ class TestLeases:
             assert await two.settle([Take("a", 1)], [], {}) == [Grant((), 7.026, 0)]
 
     async def test_a_process_that_died(self, tmp_path: Path) -> None:
-        """What it had taken counts for as long as its calls may have taken, and a window longer; then it is free."""
+        """Its places count as long as its calls may have taken, plus a window; then they are free."""
         machine = Machine()
         async with on(machine, tmp_path / "q", Limit(2, 10.0)) as store:
             await store.settle([Take("a", 2)], [], {})
@@ -272,7 +272,7 @@ class TestLeases:
             assert (len(again.places), again.busy) == (1, 3)
 
     async def test_many_accounts_in_a_transaction(self, tmp_path: Path) -> None:
-        """Each gets what is free of its own, in the order in which they were asked for."""
+        """Each account gets its own free places, in the order of the requests."""
         async with on(Machine(), tmp_path / "q", Limit(3, 10.0), Limit(5, 600.0)) as store:
             await claims(store, 2, "b")
             grants = await store.settle([Take(name, 3) for name in "cba"], [], {"b": "of b"})
@@ -282,9 +282,9 @@ class TestLeases:
     @settings(max_examples=25)
     @given(st.lists(st.tuples(st.integers(0, 1500), st.integers(1, 4), st.integers(-1, 3000)), min_size=5, max_size=40))
     def test_whatever_happens(self, steps: list[tuple[int, int, int]]) -> None:
-        """However places are taken, answered late or given back, no window has more calls than the limit.
+        """However places are taken, answered late or returned, no window has more calls than the limit.
 
-        A call is counted by the service at any moment between its departure and its answer.
+        The service counts a call at any moment between its departure and its answer.
         """
         limits = [Limit(3, 1.0), Limit(5, 4.0)]
         with tempfile.TemporaryDirectory() as folder:
@@ -332,7 +332,7 @@ class TestLocked:
 
     @pytest.mark.real
     async def test_nothing_is_permitted_and_nothing_stands_still(self, tmp_path: Path) -> None:
-        """While the lock is held a claim says so, and the event loop runs on; then all goes on."""
+        """While the lock is held a claim reports that, and the event loop runs; then all continues."""
         path = tmp_path / "q"
         async with opened(path) as store:
             assert await claim(store) == 0.0
@@ -405,7 +405,7 @@ class TestClock:
             assert await counted(store, "a") == 1
 
     async def test_set_forward(self, tmp_path: Path) -> None:
-        """Where there is a steady clock, a wall clock that is set forward permits nothing early."""
+        """With a monotonic clock, setting the wall clock forward permits nothing early."""
         machine = Machine()
         async with on(machine, tmp_path / "q", Limit(3, 10.0)) as store:
             assert await claims(store, 3, "a") == [0.0] * 3
@@ -414,7 +414,7 @@ class TestClock:
 
     @pytest.mark.parametrize("wall_off_ms", [0, -3_600_000])
     async def test_start_again(self, tmp_path: Path, wall_off_ms: int) -> None:
-        """A machine that starts again goes on with the window, also when its wall clock is then behind."""
+        """After a restart of the machine the window continues, even if its wall clock is then behind."""
         machine, path = Machine(), tmp_path / "q"
         async with on(machine, path, Limit(3, 60.0)) as store:
             assert await claims(store, 3, "a") == [0.0] * 3
@@ -438,7 +438,7 @@ class TestClock:
         ),
     )
     def test_whatever_happens(self, has_steady: bool, steps: list[tuple[int, str]]) -> None:
-        """However often clocks are set back and machines started again, no window is ever broken."""
+        """For any changes of the clock and restarts, no window is broken."""
         limits = [Limit(2, 1.0), Limit(4, 5.0)]
         with tempfile.TemporaryDirectory() as folder:
             grants = asyncio.run(self._granted(Machine(has_steady), Path(folder) / "q", limits, steps))
@@ -480,7 +480,7 @@ class TestFile:
     """The file, and what is not one."""
 
     async def test_only_for_its_user(self, tmp_path: Path) -> None:
-        """The file, and the directories made for it, are nobody else's."""
+        """The file and its new directories are private to the user."""
         path = tmp_path / "state" / "quota.sqlite"
         async with opened(path) as store:
             await claim(store)
@@ -525,7 +525,7 @@ class TestFile:
         assert path.stat().st_size < 200 * 3000
 
     async def test_removed_by_another_run(self, tmp_path: Path) -> None:
-        """A run whose account another one has removed meanwhile makes it again."""
+        """If another run has removed the account meanwhile, the run creates it again."""
         machine, path = Machine(), tmp_path / "q"
         async with on(machine, path, Limit(2, 60.0)) as store:
             assert await claim(store, "a") == 0.0
@@ -542,7 +542,7 @@ class TestFile:
         ids=["text", "bad header", "zeros"],
     )
     async def test_no_database(self, tmp_path: Path, damage: bytes) -> None:
-        """A file that is no database is refused at once, in one line with the remedies, and left as it is."""
+        """A file that is not a database is refused at once, in one line with the remedies, and unchanged."""
         path = tmp_path / "q"
         path.write_bytes(damage)
         with pytest.raises(SettingsError, match=r"^quota_store .*/q: .*remove it.*quota_store=.memory.$") as refused:
@@ -589,7 +589,7 @@ class TestFile:
 
     @pytest.mark.parametrize("where", ["file/q", "file/deeper/q", "folder", "nul\0byte"])
     async def test_no_place_for_a_file(self, tmp_path: Path, where: str) -> None:
-        """Where no file can be made, the message says so and names the option and the way out."""
+        """If no file can be created, the message says so and names the option and the remedy."""
         (tmp_path / "file").touch()
         (tmp_path / "folder").mkdir()
         with pytest.raises(SettingsError, match=r"^quota_store .*quota_store=.memory.$"):
@@ -646,7 +646,7 @@ class TestOldLayout:
         assert tables == {"clock", "accounts", "calls"}
 
     async def test_two_at_once(self, tmp_path: Path) -> None:
-        """Of two processes that find it at once one takes it over, and both go on."""
+        """If two processes find it at once, one migrates it, and both continue."""
         path, machine = tmp_path / "q", Machine()
         self._write(path, machine, {"a": [40_000, 20_000]})
         stores = [
@@ -659,7 +659,7 @@ class TestOldLayout:
             await store.close()
 
     async def test_of_before_the_machine_started(self, tmp_path: Path) -> None:
-        """Where its clock has started anew since, its times are held against the wall clock."""
+        """After a restart of its clock, the old times are compared by the wall clock."""
         path, machine = tmp_path / "q", Machine()
         wall_off_ms = T0_MS - machine.clock().steady_ms() - 77
         self._write(path, machine, {"a": [5_000 - wall_off_ms]}, clock="boot0")
@@ -702,7 +702,7 @@ class TestShared:
 
     @pytest.fixture
     def folder(self) -> Iterator[Path]:
-        """Make a folder that everybody can reach."""
+        """Create a folder that every user can reach."""
         with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
             Path(name).chmod(0o755)
             yield Path(name) / "shared"
@@ -720,7 +720,7 @@ class TestShared:
 
     @pytest.mark.parametrize("umasks", [("077", "022"), pytest.param(("002", "077"), marks=pytest.mark.full)])
     def test_in_a_folder_of_a_group(self, folder: Path, umasks: tuple[str, str]) -> None:
-        """Two users of a group share the file in its folder, at once and after each other, whatever their umask."""
+        """Two users of a group share the file in its folder, concurrently and in turn, with any umask."""
         folder.mkdir()
         os.chown(folder, 0, GROUP)
         folder.chmod(0o2770)
@@ -738,7 +738,7 @@ class TestShared:
 
     @pytest.mark.full
     def test_not_for_others(self, folder: Path) -> None:
-        """A user who is not of the group is told so, and what to do."""
+        """A user outside the group gets a message that says so, with the remedy."""
         folder.mkdir()
         os.chown(folder, 0, GROUP)
         folder.chmod(0o2775)
@@ -749,7 +749,7 @@ class TestShared:
 
     @pytest.mark.parametrize("mode", [pytest.param(0o777, marks=pytest.mark.full), 0o1777])
     def test_where_everybody_writes(self, folder: Path, mode: int) -> None:
-        """A file in a folder that everybody can write is its user's alone, and a second one is told how to share."""
+        """A file in a folder that every user can write belongs to its user; a second user is told how to share."""
         folder.mkdir()
         folder.chmod(mode)
         path = folder / "quota.sqlite"
@@ -763,7 +763,7 @@ class TestShared:
         assert not is_shared(str(path))
 
     def test_what_a_member_plants(self, folder: Path, tmp_path: Path) -> None:
-        """In the group's folder, too, a link of another user is not followed, nor a file that is everybody's."""
+        """Even in the group's folder, another user's link is not followed, and a world-writable file is refused."""
         folder.mkdir()
         os.chown(folder, 0, GROUP)
         folder.chmod(0o2770)

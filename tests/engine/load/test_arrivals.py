@@ -1,4 +1,4 @@
-"""When requests are due: pure arithmetic, so every promise is held against any rate and any length."""
+"""When requests are due: pure arithmetic, so that each promise is tested for any rate and length."""
 
 import itertools
 import math
@@ -84,7 +84,7 @@ def test_count_alone() -> None:
     ],
 )
 def test_course(schedule: Schedule, course: list[tuple[float, float]]) -> None:
-    """A rate is held, rises, falls to nothing, goes by steps or jumps in the middle, and ends with the schedule."""
+    """A rate is constant, rises, falls to zero, changes in steps or jumps in the middle, and ends with the schedule."""
     assert list(itertools.chain(*schedule.course)) == pytest.approx(list(itertools.chain(*course)))
 
 
@@ -101,7 +101,7 @@ def test_course(schedule: Schedule, course: list[tuple[float, float]]) -> None:
     ],
 )
 def test_no_schedule(make: object, why: str) -> None:
-    """What sends nothing, or never ends, is refused."""
+    """A schedule that is empty or endless is refused."""
     assert callable(make)
     with pytest.raises(ValueError, match=why):
         make()
@@ -109,7 +109,7 @@ def test_no_schedule(make: object, why: str) -> None:
 
 @given(rate=rates, late_s=st.lists(st.floats(0, 5), min_size=1, max_size=50))
 def test_lateness_is_remembered(rate: float, late_s: list[float]) -> None:
-    """However late requests leave, each later one keeps its own time: start + n/rate."""
+    """Late requests do not move later ones: each has its own time, start + n/rate."""
     arrivals = OpenModel(constant(rate, count=len(late_s)))
     arrivals.begin(100.0)
     taken = [arrivals.take(arrivals.due_at + late) for late in late_s]
@@ -119,12 +119,12 @@ def test_lateness_is_remembered(rate: float, late_s: list[float]) -> None:
 
 @pytest.mark.parametrize("arrivals", [OpenModel(constant(1, 1)), ClosedModel(1)])
 def test_nothing_is_due_before_the_beginning(arrivals: OpenModel | ClosedModel) -> None:
-    """What has not begun lets nothing leave."""
+    """Before the beginning no request is sent."""
     assert arrivals.due_at == math.inf
 
 
 def test_closed_model() -> None:
-    """Without a schedule a request is due whenever it is asked for, until the number is reached."""
+    """Without a schedule a request is due whenever it is requested, until the number is reached."""
     arrivals, endless, none = ClosedModel(2), ClosedModel(), ClosedModel(0)
     for each in (arrivals, endless, none):
         each.begin(5.0)
@@ -167,7 +167,7 @@ def test_random_times_follow_the_rate() -> None:
 
 
 def test_overdue() -> None:
-    """What was due at times of its own and nobody took is told, and is taken by that; a closed model has none."""
+    """Due requests that nobody took are returned once; a closed model has none."""
     arrivals = OpenModel(iter([0.0, 1.0, 2.0, 3.0]))
     arrivals.begin(10.0)
     arrivals.take(10.0)

@@ -1,4 +1,4 @@
-"""The generator in virtual time: what leaves when, whatever the service does, and whose fault lateness is."""
+"""The generator in virtual time: when requests are sent, for any service, and who caused lateness."""
 
 import asyncio
 import heapq
@@ -48,7 +48,7 @@ class Scene:
         )
 
     def run(self, *, begin_at: float | None = None, until_s: float = 0.0, end: str = "") -> "Scene":
-        """Run it to its end, or until it is told to `end` after so many seconds."""
+        """Run it until its end, or until `end` is called after some seconds."""
 
         async def main() -> None:
             timer = asyncio.get_running_loop().call_later(until_s, getattr(self.generator, end)) if end else None
@@ -176,7 +176,7 @@ def test_queue(gaps: list[float], latencies: list[float], places: int) -> None:
 
 
 def test_held_up_for_the_whole_run() -> None:
-    """A service too slow for the rate gets all requests all the same, ever later, and none is lost."""
+    """A service too slow for the rate gets all requests, increasingly late, and none is lost."""
     scene = Scene(constant(100, 2), always(STOPPED, latency_s=0.1).send, places=5).run()
     assert len(scene.samples) == 200
     assert scene.latencies()[-1] == pytest.approx(200 / 50 - 199 / 100, abs=0.11)
@@ -189,7 +189,7 @@ class TestWhoseFault:
     """Lateness is the generator's own unless all places were taken."""
 
     def test_program_that_stands_still(self) -> None:
-        """What was due while the program did not run is late through its fault, as late as it is."""
+        """Requests due while the program was suspended are late through its fault, by their full delay."""
         scene = Scene(constant(100, 2), stalling(51, 0.4)).run()
         late = {sample.campaign.line: sample.late_s for sample in scene.samples}
         assert sorted(line for line, late_s in late.items() if late_s > 1e-6) == list(range(52, 91))
@@ -213,7 +213,7 @@ class TestWhoseFault:
         assert scene.generator.full_busy_s == 2.0
 
     def test_busy_clock(self) -> None:
-        """The clock of work stands nearly still while this thread sleeps, and runs while it works."""
+        """The clock of work hardly advances while this thread sleeps, and advances while it works."""
         busy = Busy()
         began = busy()
         while busy() == began:
@@ -223,14 +223,14 @@ class TestWhoseFault:
 
 
 class TestEnd:
-    """However a run ends, what was in flight is noted."""
+    """However a run ends, its requests in flight are recorded."""
 
     @pytest.mark.parametrize("over_wire", [False, True])
     @pytest.mark.parametrize(
         ("end", "places", "stopped", "unknown"), [("drain", 99, 31, 0), ("drain", 2, 6, 0), ("abort", 99, 21, 10)]
     )
     def test_told_to_end(self, end: str, places: int, stopped: int, unknown: int, over_wire: bool) -> None:
-        """Drained it waits for what is in flight, aborted it cuts that off; nothing more leaves, held up or not."""
+        """A drain waits for requests in flight, an abort cuts them off; no further request is sent."""
         service = always(STOPPED, latency_s=1.0)
         scene = Scene(
             constant(10, 60), service.send, places=places, at_once=service.begin if over_wire else never_at_once
@@ -243,7 +243,7 @@ class TestEnd:
         }
 
     def test_no_room(self) -> None:
-        """Aborted it waits for no room for what it noted, neither before nor after that."""
+        """An abort never waits for room for its records."""
         latencies = itertools.count(1)
 
         async def send(_: Campaign) -> Attempt:
@@ -257,7 +257,7 @@ class TestEnd:
         assert [sample.attempt.outcome for sample in scene.samples] == [Outcome.STOPPED] * 2 + [Outcome.UNKNOWN] * 2
 
     def test_drain_in_the_last_moment(self) -> None:
-        """Nothing leaves after it was drained, however much is due by then."""
+        """Nothing is sent after a drain, however much is due by then."""
         scene: Scene
 
         async def send(_: Campaign) -> Attempt:
@@ -276,7 +276,7 @@ class TestEnd:
         assert service.log == []
 
     def test_lost_credentials(self) -> None:
-        """What keeps a request from being sent ends the run; those in flight are noted first, and it is raised."""
+        """An error that prevents a request ends the run; those in flight are recorded first, then it is raised."""
         calls = itertools.count(1)
 
         async def send(_: Campaign) -> Attempt:
@@ -291,7 +291,7 @@ class TestEnd:
         assert len(scene.samples) == 4
 
     def test_full_disk(self) -> None:
-        """What `note` raises ends the run as well, once."""
+        """An error of `note` also ends the run, once."""
         noted: list[Sample] = []
 
         def note(sample: Sample) -> None:
@@ -319,7 +319,7 @@ class TestEnd:
         assert [sample.attempt.outcome for sample in scene.samples][:2] == [Outcome.STOPPED, Outcome.UNKNOWN]
 
     def test_stray_cancellation(self) -> None:
-        """A cancellation that nobody asked for ends the run instead of leaving a place empty for ever."""
+        """A stray cancellation ends the run instead of losing a place for ever."""
 
         async def send(one: Campaign) -> Attempt:
             if one.line == 2:
@@ -356,20 +356,20 @@ class TestClosed:
         assert max(sample.ended_s for sample in scene.samples) == pytest.approx(math.ceil(100 / 8) * 0.5)
 
     def test_latency_is_service_time(self) -> None:
-        """Nothing is due before it can leave, so there is no lateness to be told."""
+        """Nothing is due before it can be sent, so there is no lateness."""
         scene = Scene(ClosedModel(50), freezing(0.1, 2), places=4).run()
         assert scene.latencies() == pytest.approx(scene.services())
         assert {sample.held_s for sample in scene.samples} == {0.0}
 
     def test_time(self) -> None:
-        """Without a number it goes on until it is drained."""
+        """Without a number it continues until it is drained."""
         scene = Scene(ClosedModel(), always(STOPPED, latency_s=0.5).send, places=3).run(until_s=2.2, end="drain")
         assert len(scene.samples) == 15
 
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_on_a_real_loop(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """On a real clock nothing leaves before it is due, all leave, and those that are due together do together."""
+    """On a real clock no request is sent before it is due, all are sent, and those due together together."""
     samples: list[Sample] = []
     service = always(STOPPED, latency_s=0.001)
     times = [0.0, 0.0, 0.0, *(0.01 + n / 2000 for n in range(100))]

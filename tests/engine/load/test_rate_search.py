@@ -26,13 +26,13 @@ def searched(knee: RateSearch, service: Service, most: int = 200) -> list[tuple[
 
 
 def limited(limit: float, over: TrialResult = TrialResult.GAVE_WAY) -> Service:
-    """Make a service that holds up to a limit, whatever came before."""
+    """Return a service that holds up to a limit, regardless of earlier calls."""
     return lambda rate, is_long: TrialResult.HELD if rate <= limit else over
 
 
 @given(start=STARTS, limit=st.floats(0.1, 1e5))
 def test_any_limit(start: float, limit: float) -> None:
-    """Whatever the limit is: found to 5 % from below, confirmed, in as many trials as the doublings and six or so."""
+    """Any limit is found to 5 % from below and confirmed, in as many trials as the doublings and about six."""
     knee = RateSearch(start, bottom=0.1, top=1e5)
     tried = searched(knee, limited(limit))
     assert knee.low is not None
@@ -59,7 +59,7 @@ def test_limit_that_is_felt_later(limit: float, more: float) -> None:
 
 @given(st.lists(st.sampled_from(TrialResult), min_size=1, max_size=300), STARTS)
 def test_whatever_is_told(trials: list[TrialResult], start: float) -> None:
-    """However a service behaves, the search ends, and stays between its bounds."""
+    """For any behaviour of the service, the search ends, and stays within its bounds."""
     left = iter(trials)
     knee, tried = RateSearch(start, bottom=0.1, top=1e5), 0
     while knee.rate is not None:
@@ -95,7 +95,7 @@ def test_late_by_chance() -> None:
 
 
 def test_too_fast_for_this_machine() -> None:
-    """A rate at which it is late each time is this machine's limit, and told as that."""
+    """A rate at which this machine is late each time is its limit, and is reported as such."""
     knee = RateSearch(10.0, bottom=1.0, top=1e5)
     tried = searched(knee, limited(100, TrialResult.LATE))
     assert knee.by_machine
@@ -115,7 +115,7 @@ def test_the_service_gives_way_below() -> None:
 
 @pytest.mark.parametrize(("start", "top"), [(0, 1), (2, 1), (math.nan, 1)])
 def test_no_search(start: float, top: float) -> None:
-    """A start that is none is refused, and so is a word after the end."""
+    """An invalid start is refused, and so is a result after the end."""
     with pytest.raises(ValueError, match="begins above zero"):
         RateSearch(start, bottom=1, top=top)
     ended = RateSearch(1, bottom=1, top=1)
@@ -125,7 +125,7 @@ def test_no_search(start: float, top: float) -> None:
 
 
 def test_held_for_too_short_a_time() -> None:
-    """What held is forgotten where it is said to have held too short a time; what gave way did."""
+    """Rates that were held too briefly are forgotten, but not those that gave way."""
     rates = RateSearch(10.0, bottom=1.0, top=1e5)
     for trial in (TrialResult.HELD, TrialResult.HELD, TrialResult.GAVE_WAY):
         rates.record(trial)
@@ -135,7 +135,7 @@ def test_held_for_too_short_a_time() -> None:
 
 
 def test_refuted() -> None:
-    """A rate that was found and does not hold after all gave way: the search goes on below it, each for longer."""
+    """If a rate that was found fails later, the search continues below it, each rate for longer."""
     rates = RateSearch(10.0, bottom=1.0, top=1e5)
     searched(rates, limited(100))
     low = rates.low

@@ -1,4 +1,4 @@
-"""What a refusal tells of the rate at which it came."""
+"""What a refusal says about its rate."""
 
 from bulkstop.engine.load.refusals import Refusals
 
@@ -30,7 +30,7 @@ def test_as_many_as_before() -> None:
 
 
 def test_no_more_after_a_longer_rest() -> None:
-    """Fewer may come of earlier requests; if a longer rest brings no more they do not, and it is not doubled again."""
+    """Fewer may come of earlier requests; if a longer pause does not help, they do not, and it is not doubled again."""
     refusals = Refusals(1.0)
     refusals.record(80, 50)
     assert is_of_earlier(refusals, 56, 20)
@@ -41,7 +41,7 @@ def test_no_more_after_a_longer_rest() -> None:
 
 
 def test_long_enough() -> None:
-    """Where some are taken, a rest of two steps is enough to tell."""
+    """If some requests are accepted, a pause of two steps is enough to decide."""
     refusals = Refusals(20.0)
     refusals.record(80, 50)
     assert not is_of_earlier(refusals, 56, 20)

@@ -76,14 +76,14 @@ def unlimited(now: float) -> bool:
 
 
 class HeldUp:
-    """A way to the server on which all calls are held up for 10 ms, about every second, and then arrive together."""
+    """A network that delays all calls for 10 ms, about every second, and then delivers them together."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self._began_at = self._random.expovariate(1)
 
     def __call__(self, now: float) -> float:
-        """Return the seconds that a call leaving now is held up."""
+        """Return the delay in seconds of a call that is sent now."""
         while now > self._began_at + 10 * MS:
             self._began_at += 10 * MS + self._random.expovariate(1)
         return max(0.0, self._began_at + 10 * MS - now) if self._began_at <= now else 0.0
@@ -109,9 +109,9 @@ class Arrival(NamedTuple):
 
 @dataclass
 class World:
-    """A server, the way to it and workers that send as the pool does, in virtual time.
+    """A server, its network, and workers that send as the pool does, in virtual time.
 
-    A call takes 0.1 to 0.2 ms to the server, unless it is held up, and its answer takes about `answer_s`.
+    A call takes 0.1 to 0.2 ms to the server, unless it is delayed, and its answer takes about `answer_s`.
     """
 
     server: Server
@@ -228,7 +228,7 @@ def test_a_limit_that_drops_to_a_fifth_and_comes_back_is_followed(answer_s: floa
 
 
 def test_calls_that_are_held_up_and_arrive_together_cost_little() -> None:
-    """What a busy machine or network does every second is not taken for the limit."""
+    """The regular delays of a busy machine or network are not mistaken for the limit."""
     for seed in SEEDS[:3]:
         seen = World(LimitReq(500), seed, held_up=HeldUp(seed)).run(Adaptive(), 10)
         assert goodput(seen, 3, 10) >= 0.88 * 500
@@ -254,7 +254,7 @@ def test_a_rolling_window_is_found_too(calls: int, window_s: float) -> None:
 
 
 def test_errors_slow_the_growth_and_do_not_stop_it() -> None:
-    """With every third call failing for another reason, the limit is found all the same, and nothing more is tried."""
+    """With every third call failing for another reason, the limit is still found, and no further rate is tried."""
     seen = World(LimitReq(500), fails=0.33).run(Adaptive(), 10)
     assert goodput(seen, 4, 10) >= 0.9 * 500
     assert wasted(seen) <= 0.03
@@ -279,7 +279,7 @@ def test_without_a_limit_and_with_workers_enough_it_grows_to_the_most() -> None:
 
 
 def test_no_two_calls_leave_together() -> None:
-    """Whatever the lateness, calls are at least 1 - CARRY intervals of the highest rate apart: never a burst."""
+    """With any lateness, calls are at least 1 - CARRY intervals of the highest rate apart: never a burst."""
     seen = World(LimitReq(50), timer=lambda drawn: drawn.expovariate(20)).run(Adaptive(most=100), 20)
     leaving = sorted(call.sent_at for call in seen)
     assert min(later - earlier for earlier, later in pairwise(leaving)) >= (1 - CARRY) / 100 - 1e-9
@@ -307,7 +307,7 @@ def at_rate(rate: float) -> Adaptive:
 
 
 def test_a_pause_is_not_made_up_for() -> None:
-    """After a minute without calls the second call waits its interval, but for the small part that is carried."""
+    """After a minute without calls the second call waits its interval, except for the small part that is carried."""
     adaptive = at_rate(10)
     adaptive.take(60.0)
     assert adaptive.ready_at() == pytest.approx(60.0 + (1 - CARRY) / 10)
@@ -351,7 +351,7 @@ def test_slow_start_doubles_per_round_and_falls_back_to_the_last_rate_that_went_
 
 
 def test_one_decrease_per_event() -> None:
-    """However many of the calls in flight are throttled, the rate is lowered once; later calls can lower it again."""
+    """If several calls in flight are throttled, the rate is lowered once; later calls can lower it again."""
     adaptive = at_rate(100)
     now = answer_calls(adaptive, 1.0, [True] * 50)
     once = adaptive.rate
@@ -387,7 +387,7 @@ def test_calls_that_left_within_a_hiccup_count_once() -> None:
 
 
 def test_at_a_high_rate_many_throttled_answers_are_no_hiccup() -> None:
-    """Thousands of calls a second do not make up for a share of throttled ones that goes on."""
+    """Thousands of calls a second do not compensate for a persistent share of throttled ones."""
     adaptive = at_rate(5_000)
     answer_calls(adaptive, 1.0, [True, False, False, False, False, False, False, False] * 12, flight_s=1e-6)
     assert adaptive.rate < 5_000
@@ -502,7 +502,7 @@ def limited_nginx(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def used_and_wasted(limited_nginx: ModuleType) -> tuple[float, float]:
-    """Hold a limit of 50/s that nobody told for 4.5 s; return what was used of it after 1 s, and the share refused."""
+    """Run for 4.5 s at an unknown limit of 50/s; return the share used after 1 s, and the share refused."""
     adaptive, seconds = Adaptive(), 4.5
     with limited_nginx.limited(50) as server:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)
@@ -529,10 +529,11 @@ def used_and_wasted(limited_nginx: ModuleType) -> tuple[float, float]:
 
 @pytest.mark.alone
 def test_the_limit_of_a_real_nginx_is_found_and_held(limited_nginx: ModuleType) -> None:
-    """No burst, one connection: 0.80 of the limit is used after 1 s and at most 0.10 wasted, in one of three rounds.
+    """On one connection, 0.80 of the limit is used after 1 s and at most 0.10 wasted, in one of three rounds.
 
-    A call in 20 ms: with one in 2 ms, as in the benchmark, a busy machine cannot keep up, whatever paces the calls. And
-    another program can take the processor for all of one round: such a limit gives nobody back what a late call lost.
+    There are no bursts, and a call every 20 ms: with one every 2 ms, as in the benchmark, a busy machine cannot keep
+    up, however the calls are paced. Another program can take the processor for all of a round, and such a limit does
+    not return what a late call lost.
     """
     rounds = []
     for _ in range(3):

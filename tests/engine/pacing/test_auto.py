@@ -1,4 +1,4 @@
-"""However a service counts, its limit is used and hardly ever met: in models of limiters, in virtual time."""
+"""With any way of counting, a limit is used and hardly ever exceeded: limiter models in virtual time."""
 
 import heapq
 import math
@@ -40,7 +40,7 @@ class World:
     ended_s: float = 0.0
 
     def run(self, quota: AutoPacer | RollingWindow, calls: float, until_s: float = math.inf) -> "World":
-        """Make so many calls, each again until it is let in."""
+        """Make this many calls, each repeated until it is admitted."""
         rnd, order, due = random.Random(self.seed), count(), list[tuple[float, int, str, float]]()
         left, in_flight, looks_at = calls, 0, 0.0
 
@@ -179,7 +179,7 @@ def test_what_was_refused_is_told() -> None:
     ids=["a lower limit", "a lower limit without bursts", "others"],
 )
 def test_why_it_is_slow(limiter: Limiter, every_s: float, steady: range | None) -> None:
-    """Where as many calls are taken in each window the limit is lower; else something else also uses the account."""
+    """If each window admits as many calls the limit is lower; otherwise something else also uses the account."""
     quota = pacer(QUICK)
     World(Bursts(limiter, every_s)).run(quota, math.inf, 200.0)
     finding = quota.finding()
@@ -189,7 +189,7 @@ def test_why_it_is_slow(limiter: Limiter, every_s: float, steady: range | None) 
 
 
 class Bursts:
-    """A limiter that somebody else uses as well, for three calls at a time, at times that nobody foresees."""
+    """A limiter with another client, which makes three calls at a time, at unpredictable times."""
 
     def __init__(self, limiter: Limiter, every_s: float) -> None:
         self._limiter, self._every_s = limiter, every_s
@@ -248,7 +248,7 @@ def answer(quota: AutoPacer, is_503: Callable[[int], bool], calls: int) -> list[
 
 
 def test_503_as_a_limit() -> None:
-    """Amid good answers 503 is taken for a limit: the account slows down, and as none follows it was one."""
+    """Among successes a 503 is treated as a limit: the account slows down, and without another one it was a limit."""
     overload = Overload()
     quota, gcra = AutoPacer([QUICK], overload), Gcra(QUICK, 5)
     now, taken = 0.0, list[RetryHint]()
@@ -265,7 +265,7 @@ def test_503_as_a_limit() -> None:
 
 
 def test_503_of_an_ill_backend() -> None:
-    """When 503 goes on at half the rate it is a fault: attempts are counted, and calls leave in bursts again."""
+    """Persistent 503 at half the rate is a fault: attempts are counted, and calls are sent in bursts again."""
     overload = Overload()
     quota = AutoPacer([QUICK], overload)
     taken = answer(quota, lambda number: number % 3 == 2, 60)
@@ -326,7 +326,7 @@ def test_what_was_learnt_is_handed_on(share: float) -> None:
     ],
 )
 def test_a_note_of_no_use(note: str) -> None:
-    """What is old, or makes no sense, is as if it was not there."""
+    """An old or invalid note is ignored."""
     quota = pacer(QUICK)
     quota.recall(note, 1_764_000_000.0)
     assert quota.finding() is None
@@ -334,7 +334,7 @@ def test_a_note_of_no_use(note: str) -> None:
 
 
 def test_refused_for_hours() -> None:
-    """However often in a row a call is refused, the account asks again within a few windows."""
+    """After any number of refusals in a row, the account calls again within a few windows."""
     quota, now = pacer(QUICK), 0.0
     for _ in range(3000):
         now = max(now, quota.ready_at())

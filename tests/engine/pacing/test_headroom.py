@@ -1,4 +1,4 @@
-"""What a service says that it still takes sets the pace: in virtual time, with models of services that say so."""
+"""The remaining calls in responses set the pace: models of services in virtual time."""
 
 import heapq
 import itertools
@@ -80,7 +80,7 @@ class SlidingCounter:
 
 
 class Course(NamedTuple):
-    """What became of a run: when calls left, how many were refused, and when the last was let through."""
+    """The course of a run: when calls were sent, how many were refused, and when the last was admitted."""
 
     left: list[float]
     refused: int
@@ -88,7 +88,7 @@ class Course(NamedTuple):
 
 
 def run(service: Service, calls: int, *, most_s: float = math.inf, hears: bool = True) -> Course:
-    """Send calls as a lane does until so many were let through; an answer takes LATENCY_S."""
+    """Send calls as a lane does until this many are admitted; an answer takes LATENCY_S."""
     pacer, now, order = AutoPacer([STATED]), 0.0, itertools.count()
     events: list[tuple[float, int, float, tuple[bool, Allowance | None] | None]] = []
     left: list[float] = []
@@ -167,7 +167,10 @@ def test_more_than_is_stated_changes_nothing(said: Allowance | None) -> None:
 
 @pytest.mark.parametrize(("most_s", "rests_until"), [(math.inf, 30.05), (12.0, 12.05)], ids=["whole", "cut"])
 def test_nothing_leaves_before_the_reset(most_s: float, rests_until: float) -> None:
-    """With nothing left a lane rests until the time that is told, but no longer than it may; one call asks then."""
+    """With nothing left a lane waits until the reset in the response, but no longer than allowed.
+
+    Then one call probes.
+    """
     answers = iter([Allowance(0, 30.0), *[None] * 9])
     course = run(lambda at: (True, next(answers)), 10, most_s=most_s)
     assert course.left[:2] == [0.0, pytest.approx(rests_until)]
@@ -175,7 +178,7 @@ def test_nothing_leaves_before_the_reset(most_s: float, rests_until: float) -> N
 
 
 def test_no_more_are_in_flight_than_remain() -> None:
-    """Calls leave while fewer are in flight than remain, in whatever order their answers come."""
+    """Calls are sent while fewer are in flight than remain, for any order of their answers."""
     headroom = _noted(Allowance(3, 9.0), now=1.0)
     assert [headroom.ready_at(in_flight) for in_flight in range(4)] == [-math.inf] * 3 + [math.inf]
     _note(headroom, Allowance(5, 9.0), sent_at=0.5, now=1.1)  # it left before the other was answered: it counts less
@@ -199,7 +202,7 @@ def test_service_that_is_wrong_is_not_believed() -> None:
 
 
 def test_what_is_not_said_again_is_forgotten() -> None:
-    """An answer that says nothing used a place all the same; after some of them nothing holds a call back."""
+    """A response without such headers used a place too; after several of them no call is delayed."""
     headroom = _noted(Allowance(3, 9.0, 4, 5.0), now=1.0)
     for number in range(1, SILENT_ANSWERS):
         _note(headroom, None, now=1.0 + number)
@@ -229,7 +232,7 @@ ALLOWANCES = st.none() | st.builds(
 
 @given(st.lists(st.tuples(ALLOWANCES, st.booleans(), st.integers(0, 3)), min_size=1, max_size=12))
 def test_no_wait_is_longer_than_it_may_be(answers: list[tuple[Allowance | None, bool, int]]) -> None:
-    """Whatever a service says, with nothing in flight the next call leaves within the longest wait, and none raises."""
+    """For any response, without calls in flight the next call is sent within the longest wait, and none raises."""
     pacer, now = AutoPacer([STATED]), 0.0
     for said, throttled, more in answers:
         for _ in range(more + 1):

@@ -105,7 +105,7 @@ def test_why_nothing_leaves() -> None:
 
 
 def test_a_run_begins_with_what_another_has_learnt() -> None:
-    """Of two runs that share a store the second is refused nothing."""
+    """If two runs share a store, the second has no refused calls."""
 
     async def ask() -> float:
         return 0.0

@@ -56,7 +56,7 @@ def look_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LookUps]:
 
 
 def free_address() -> tuple[str, int]:
-    """Return an address where nobody listens."""
+    """Return an address without a listener."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         address: tuple[str, int] = sock.getsockname()
@@ -74,7 +74,7 @@ class TestLookUps:
     """A name is looked up seldom, and once for all who ask."""
 
     async def test_kept_for_a_while(self, look_up: Callable[..., LookUps], monkeypatch: pytest.MonkeyPatch) -> None:
-        """What was just looked up is not looked up again."""
+        """A recent lookup is reused."""
         monkeypatch.setattr("bulkstop.kore.wire.pool.KEEPALIVE_EXPIRY_S", 0)
         async with listening(replying(http())) as server, WireTransport(f"http://{NAME}:{server.port}") as wire:
             service = look_up([("127.0.0.1", server.port)])
@@ -96,22 +96,22 @@ class TestLookUps:
             assert isinstance(await wire.post("/", {}), Response)
 
     async def test_name_that_is_none(self) -> None:
-        """A name that cannot even be asked for is one that cannot be looked up."""
+        """A name that cannot be looked up at all is reported as such."""
         async with WireTransport(f"http://{'x' * 64}.example") as wire:
             assert "could not be looked up" in failure(await wire.post("/", {})).error
 
 
 class TestAddresses:
-    """Of several addresses one that answers is enough."""
+    """One answering address of several is enough."""
 
     async def test_first_refuses(self, look_up: Callable[..., LookUps]) -> None:
-        """An address where nobody listens is passed over."""
+        """An address without a listener is skipped."""
         async with listening(replying(http())) as server, WireTransport(f"http://{NAME}:{server.port}") as wire:
             look_up([free_address(), ("127.0.0.1", server.port)])
             assert isinstance(await wire.post("/", {}), Response)
 
     async def test_first_is_silent(self, look_up: Callable[..., LookUps]) -> None:
-        """One that does not answer at all costs a moment, not the call."""
+        """An address that does not answer costs a moment, not the call."""
         with full_queue() as silent:
             async with listening(replying(http())) as server, WireTransport(f"http://{NAME}:{server.port}") as wire:
                 look_up([silent, ("127.0.0.1", server.port)])
@@ -132,7 +132,7 @@ class TestAddresses:
         ],
     )
     async def test_nothing_left(self, error: Exception, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """No file descriptor or thread left is told as that, with the way out."""
+        """A lack of file descriptors or threads is reported as such, with the remedy."""
 
         async def none_left(*args: Any, **kwargs: Any) -> socket.socket:
             raise error
@@ -144,7 +144,7 @@ class TestAddresses:
 
 
 class TestTunnel:
-    """What a proxy answers to CONNECT decides, and nothing else does."""
+    """Only the proxy's response to CONNECT decides."""
 
     @pytest.mark.parametrize(
         ("said", "error"),
@@ -234,10 +234,10 @@ def context_for(chain: Path) -> ssl.SSLContext:
 
 
 class TestTls:
-    """TLS that cannot be agreed on, or ends early, is told as what it is."""
+    """A failed or interrupted TLS handshake is reported as such."""
 
     async def test_names_the_server(self, tls: tuple[str, Path]) -> None:
-        """The server is told the name that is wanted (SNI), and that HTTP/1.1 will be spoken (ALPN)."""
+        """The server gets the wanted name (SNI), and HTTP/1.1 as the protocol (ALPN)."""
         asked: list[str | None] = []
         context = context_for(tls[1])
         context.sni_callback = lambda _, name, __: asked.append(name)
@@ -250,7 +250,7 @@ class TestTls:
         assert "localhost" in asked
 
     async def test_reset_in_the_handshake(self, tls: tuple[str, Path]) -> None:
-        """A server that hangs up in mid-handshake was not reached."""
+        """A server that hangs up within the handshake was not reached."""
 
         async def slam(connection: Connection) -> None:
             await connection.reader.read(1)
@@ -263,7 +263,7 @@ class TestTls:
 
     @pytest.mark.parametrize("raw", [http(b"", length=9), http(b"part", length=9), b"HTTP/1.1 2"])
     async def test_truncated(self, tls: tuple[str, Path], raw: bytes) -> None:
-        """An answer that ends early under TLS is none."""
+        """A response that ends early under TLS is invalid."""
         async with (
             listening(replying(raw, "reset"), context_for(tls[1])) as server,
             WireTransport(f"https://127.0.0.1:{server.port}", ca=tls[0]) as wire,

@@ -13,7 +13,7 @@ PROXY = "http://user:pa55word@proxy:3128"
 
 
 class TestGate:
-    """One goes first, and what it is told holds for all."""
+    """One connection goes first, and its result holds for all."""
 
     @pytest.mark.parametrize(
         ("variable", "text", "status", "remedy"),
@@ -35,7 +35,7 @@ class TestGate:
         assert remedy in str(caught.value)
 
     def test_refused_once(self) -> None:
-        """Of many that come at the same time one asks; the password is not shown, and not asked with for a while."""
+        """Of many concurrent calls one tries; the password is not shown, and not used for a while."""
         now = [0.0]
         gate = ProxyGate(PROXY, "api.example:443", clock=lambda: now[0])
         asked = 0
@@ -61,7 +61,7 @@ class TestGate:
         assert asked == 2
 
     def test_open(self) -> None:
-        """Once one was let through the others go at the same time."""
+        """After one success the others go at the same time."""
         gate = ProxyGate(PROXY, "api.example:443")
         inside = most = 0
 
@@ -85,7 +85,7 @@ class TestGate:
         [(407, b"{}", True), (403, b"<html>denied</html>", True), (403, b'{"errors":[]}', False), (502, b"", False)],
     )
     def test_plain_calls(self, status: int, body: bytes, ends: bool) -> None:
-        """Of a plain call a 407 is the proxy's, and so is a 403 that is not JSON object; others are the service's."""
+        """For a plain call, a 407 is the proxy's, as is a 403 without a JSON object; others are the service's."""
         gate = ProxyGate("http://proxy:3128", "api.example:80")
         if not ends:
             gate.judge(Response(status, body, 1.0))

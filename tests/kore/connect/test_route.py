@@ -49,7 +49,7 @@ LOGIN = {"Proxy-Authorization": "Basic dXMgZXI6cEBzcw=="}
     ],
 )
 def test_way(host: str, proxy: str | None, way: Route) -> None:
-    """Where the connection goes, what is asked of whom, and what `Host` says; a usual port is not said."""
+    """The destination of the connection, the request to it, and the `Host` header, without a default port."""
     assert find_route(host, proxy) == way
 
 

@@ -1,4 +1,4 @@
-"""Which fault TLS has, and which file is of no use, is said in words of its own."""
+"""Each TLS fault, and each unusable file, has its own message."""
 
 import ssl
 from pathlib import Path
@@ -36,7 +36,7 @@ def make_fault(code: int, message: str = "") -> ssl.SSLCertVerificationError:
     ],
 )
 def test_certificate(code: int, words: str, names_ca: bool) -> None:
-    """Each fault of a certificate is named; an authority is asked for only where one could help."""
+    """Each fault of a certificate is named; an authority is suggested only where one could help."""
     why, again = explain_tls(make_fault(code, "something else"), "api.example")
     assert words in why
     assert ("ca=" in why) is names_ca
@@ -55,7 +55,7 @@ def test_certificate(code: int, words: str, names_ca: bool) -> None:
     ],
 )
 def test_handshake(reason: str, words: str) -> None:
-    """What breaks a handshake is named, also where a client has made another error of OpenSSL's."""
+    """The cause of a failed handshake is named, even if a client wraps OpenSSL's error."""
     error = ssl.SSLError(1, f"[SSL: {reason}] words")
     error.reason = reason
     assert words in explain_tls(error, "api.example")[0]
@@ -65,7 +65,7 @@ def test_handshake(reason: str, words: str) -> None:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make files of every kind that is taken for another."""
+    """Create files of every kind that may be confused with another."""
     folder = tmp_path_factory.mktemp("files")
     ca, _ = authority(folder)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -97,7 +97,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_wrong_kind_of_file(files: Path, name: str, words: str) -> None:
-    """A file that is not an authority's certificate is told by what it is, and so is one that is to be our own."""
+    """A wrong file for an authority, or for our certificate, is reported by its actual kind."""
     for role, given in (("ca", TlsFiles(ca=str(files / name))), ("cert", TlsFiles(cert=str(files / name)))):
         with pytest.raises(SettingsError) as caught:
             make_tls_context(given)
@@ -115,7 +115,7 @@ def test_wrong_kind_of_file(files: Path, name: str, words: str) -> None:
     ],
 )
 def test_wrong_key(files: Path, cert: str, key: str | None, words: str) -> None:
-    """A key that is encrypted (nobody is asked for a password), of another certificate or not there is named."""
+    """A key that is encrypted (there is no password prompt), of another certificate, or missing is named."""
     paths = {"cert": str(files / cert), "key": str(files / key) if key else None}
     with pytest.raises(SettingsError) as caught:
         make_tls_context(TlsFiles(**paths))
@@ -123,5 +123,5 @@ def test_wrong_key(files: Path, cert: str, key: str | None, words: str) -> None:
 
 
 def test_key_in_the_same_file(files: Path) -> None:
-    """A certificate and its key may stand in one file."""
+    """A certificate and its key may be in one file."""
     make_tls_context(TlsFiles(cert=str(files / "server.pem")))

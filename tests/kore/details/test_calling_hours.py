@@ -1,4 +1,4 @@
-"""Calling hours as an answer has them: what is read, and what is told as malformed instead of guessed."""
+"""Calling hours in a response: what is read, and what is reported as malformed instead of guessed."""
 
 import json
 import re
@@ -69,14 +69,14 @@ def test_without(campaign: dict[str, Any]) -> None:
     ],
 )
 def test_fault(hours: object, fault: str) -> None:
-    """What is malformed, or could be meant in two ways, is told."""
+    """Malformed or ambiguous calling hours are reported."""
     with pytest.raises(ValueError, match=f"^{re.escape(fault)}$"):
         parse(hours)
 
 
 @given(st.dictionaries(st.sampled_from(["frequency", "timezone", "days"]), JSON) | JSON)
 def test_any_answer(hours: object) -> None:
-    """Whatever stands there is read, or told in one line."""
+    """Any value is read, or reported in one line."""
     answer = Response(
         200, json.dumps({"data": {"_id": "cd-1", "dialingStrategy": {"callingHours": hours}}}).encode(), 1
     )
@@ -90,7 +90,7 @@ def test_any_answer(hours: object) -> None:
     [("cd-1", Hours(CallingHours("Asia/Kolkata", (Window(0, 540, 1080),)))), ("cd-2", None)],
 )
 def test_whose_they_are(campaign_id: str, hours: Hours | None) -> None:
-    """The calling hours of another campaign than was asked for are none."""
+    """The calling hours of another campaign than requested are ignored."""
     data = {"_id": "cd-1", "dialingStrategy": {"callingHours": SAMPLE}}
     read = read_hours(Response(200, json.dumps({"data": data}).encode(), 1.0), VOICE, campaign_id)
     assert (read.outcome is Outcome.UNCONFIRMED) if isinstance(read, Attempt) else (read == hours)

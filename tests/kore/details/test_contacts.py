@@ -1,4 +1,4 @@
-"""What interaction details tell of contacts, whatever the service answers."""
+"""The contacts in interaction details, for any response of the service."""
 
 import json
 from typing import Any
@@ -33,7 +33,7 @@ def contact(**fields: Any) -> Contact:
 
 
 def test_contact() -> None:
-    """A contact has its key, its campaign and its times, which stand there in UTC."""
+    """A contact has its key, its campaign and its times, which are in UTC."""
     assert contact() == Contact("6993256027d16c0edd2", "cd-1", "cid-1", AT_S, AT_S + 1, True)
 
 
@@ -55,7 +55,7 @@ def test_contact() -> None:
     ],
 )
 def test_times(text: object, at_s: float | None) -> None:
-    """A time is read in the forms of the vendor's pages; what is none is not taken for one."""
+    """A time is read in the formats of the vendor's pages; other texts are not times."""
     assert read_time(text) == at_s
 
 
@@ -74,7 +74,7 @@ def test_ends(fields: dict[str, object], started_s: float | None, ended_s: float
 
 
 def test_whose() -> None:
-    """Of a contact that names no campaign it is told whether it may be of one; inbound ones are none."""
+    """A contact without a campaign says whether it may belong to one; inbound ones do not."""
     assert contact(campaigninfo={"attempt": ""}, metaInfo={}).may_be_of_campaign is False
     assert contact(campaigninfo={}).may_be_of_campaign is True
     assert contact(campaigninfo={"campaignName": "Promo"}, metaInfo=None).may_be_of_campaign is True
@@ -106,5 +106,5 @@ def test_what_is_no_page(body: object, status: int, outcome: Outcome) -> None:
 
 
 def test_nobody() -> None:
-    """A service that says that there are none need not list them."""
+    """A service without contacts need not list them."""
     assert read({"numResults": 0, "data": None}) == ContactPage((), 0, 0)

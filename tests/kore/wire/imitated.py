@@ -65,7 +65,7 @@ class Transport(asyncio.Transport):
 
 
 Serve = Callable[[Transport, int], object]
-"""What the server does at the n-th request of a connection."""
+"""The server's action at the n-th request of a connection."""
 
 
 @contextmanager

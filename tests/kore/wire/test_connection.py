@@ -1,4 +1,4 @@
-"""One connection, whatever its transport does when it is aborted."""
+"""One connection, for any behaviour of its transport at an abort."""
 
 import asyncio
 from collections.abc import Callable
@@ -80,7 +80,7 @@ def fail(connection: Connection) -> None:
     ids=["timeout", "eof", "close", "noise"],
 )
 async def test_told_first(abort: Abort, end: Abort, outcome: Outcome, error: str) -> None:
-    """An exchange is told what ended it, whatever the abort then does."""
+    """An exchange gets its cause of failure, whatever the abort then does."""
     connection = Connection(Owner(), lambda: 1.0)
     transport = Transport(connection, abort)
     told = list[Came]()
@@ -95,7 +95,7 @@ async def test_told_first(abort: Abort, end: Abort, outcome: Outcome, error: str
 
 @pytest.mark.parametrize("abort", [disconnect, hang, fail])
 async def test_cut_off(abort: Abort) -> None:
-    """Whoever waits for an answer is told once that it was cut off, and the connection ends."""
+    """A waiting caller is notified once of the abort, and the connection ends."""
     connection = Connection(Owner(), lambda: 1.0)
     transport = Transport(connection, abort)
     told = list[Came]()
@@ -125,7 +125,7 @@ async def test_end_without_a_byte(answer: bytes, end: Abort) -> None:
 
 
 async def test_one_that_is_gone() -> None:
-    """A connection that was lost is not aborted: its exchange is told, and so is its owner."""
+    """A lost connection is not aborted: its exchange and its owner are notified."""
     owner = Owner()
     connection = Connection(owner, lambda: 1.0)
     transport = Transport(connection, fail)

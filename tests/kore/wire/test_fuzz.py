@@ -30,7 +30,7 @@ SOCKET_CASES = min(CASES, 300)
 REQUESTS, CAP = 3, 2000
 ENDS = ("keep", "keep", "keep", "fin", "reset", "time")
 FOR_REQUEST = re.compile(rb"for request (\d+), \1, \1\.")
-"""Three times: one that was spoilt into another number is nobody's."""
+"""Three times, so that one that is damaged into another number matches none."""
 PARTS = (
     b"\r\n",
     b"\r\n\r\n",
@@ -58,9 +58,9 @@ PARTS = (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What comes back for one request; `sound` is what it must be taken for, if that is sure.
+    """The bytes that answer one request; `sound` is the expected response, if that is certain.
 
-    One that `is_cut` is the beginning of a sound one: it must be taken for none, unless what is wanted of it is there.
+    With `is_cut` they are the beginning of a sound one, which must not be accepted unless all needed parts are there.
     """
 
     raw: bytes
@@ -155,7 +155,7 @@ def pieces(raw: bytes, random: Random) -> Iterator[bytes]:
 
 
 class Fed(asyncio.Transport):
-    """A connection whose other side is the test; a write is lost, and an end is told at once."""
+    """A connection whose other side is the test; a write is dropped, and an end is reported at once."""
 
     def __init__(self, line: WireConnection) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ class Fed(asyncio.Transport):
 
 
 class Owner:
-    """Counts what it is told."""
+    """Counts its notifications."""
 
     take_idle = ended_ = 0
 
@@ -206,7 +206,7 @@ class Owner:
 
 
 def exchange(line: WireConnection, fed: Fed, number: int, random: Random) -> Response | TransportFailure:
-    """Ask once, let come what comes, and judge what became of it."""
+    """Send one request, deliver the bytes, and check its outcome."""
     given = reply(number, random)
     told = list[Came]()
     line.send(b"request", CAP, 0.0, told.append)
@@ -244,10 +244,10 @@ def judge(found: Response | TransportFailure, number: int, given: Reply) -> None
 
 @pytest.mark.timeout(3600)
 async def test_any_bytes() -> None:
-    """Whatever comes, in whatever pieces, each request on a connection ends in one outcome, which is its own.
+    """For any bytes in any pieces, each request on a connection has one outcome, its own.
 
-    What was not spoilt is read as what it is. Nothing is raised, little is kept, and nobody is asked on a connection
-    over which more came than was asked for.
+    An intact response is read correctly. Nothing is raised, little is kept, and no request follows surplus bytes on a
+    connection.
     """
     outcomes: dict[str, int] = {}
     for case in range(CASES):

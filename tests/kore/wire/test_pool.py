@@ -20,7 +20,7 @@ TIMEOUT_S = 10.0
 
 
 def wire(connections: int = 2, timeout_s: float = TIMEOUT_S) -> WireTransport:
-    """Make a wire whose clock is that of its loop."""
+    """Return a wire whose clock is that of its loop."""
     clock = asyncio.get_running_loop().time
     return WireTransport("http://api.example", connections=connections, timeout_s=timeout_s, clock=clock)
 
@@ -94,7 +94,7 @@ class TestDeadlines:
 
     @pytest.mark.parametrize("takes_s", [0.0, 5.0, 9.99])
     def test_in_time(self, takes_s: float) -> None:
-        """A call that ends in time is left alone, and so is the next one on its connection."""
+        """A call that ends in time is not cut off, nor is the next one on its connection."""
 
         async def main() -> list[Response | TransportFailure]:
             with imitated(later(takes_s)) as made:
@@ -229,7 +229,7 @@ class TestLimit:
         assert (dialled, took_s) == (6, 3)
 
     def test_cut_off_at_the_last_moment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So does one that was made and never used, whose end nobody tells: uvloop's, cut off in between."""
+        """So does one that was made and never used, whose end is not reported: uvloop's, cut off in between."""
 
         async def main() -> None:
             with imitated(answering(http())) as made:
@@ -293,7 +293,7 @@ class TestKeeping:
         ("rest_s", "connections"), [(0.0, 1), (KEEPALIVE_EXPIRY_S - 0.1, 1), (KEEPALIVE_EXPIRY_S, 2)]
     )
     def test_rest(self, rest_s: float, connections: int) -> None:
-        """One that rested too long is not used again."""
+        """A connection that was idle too long is not used again."""
 
         async def main() -> int:
             with imitated(answering(http())) as made:
@@ -375,7 +375,7 @@ class TestLeaving:
 
     @pytest.mark.parametrize(("unsent", "was_aborted"), [(0, False), (1, True)])
     def test_resting(self, unsent: int, was_aborted: bool) -> None:
-        """One that rests ends in good order; one that cannot even get rid of its request does not hold up the rest."""
+        """An idle connection ends in order; one that cannot send its request does not delay the others."""
 
         async def main() -> list[Transport]:
             with imitated(answering(http())) as made:
@@ -388,7 +388,7 @@ class TestLeaving:
         assert (made.is_closing(), made.was_aborted) == (True, was_aborted)
 
     def test_in_flight(self) -> None:
-        """A call that somebody else still has under way is told so."""
+        """A call in flight of another caller is notified."""
 
         async def main() -> Response | TransportFailure:
             with imitated(silent):

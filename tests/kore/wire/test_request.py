@@ -26,7 +26,7 @@ def written(target: str, headers: Mapping[str, str], body: bytes = b"{}") -> byt
 
 
 class TestSameAsTheOther:
-    """What the wire writes equals what the aiohttp client writes."""
+    """The bytes of the wire equal those of the aiohttp client."""
 
     @pytest.mark.real
     @pytest.mark.parametrize("path", ["", "/gateway", "/gateway/"])
@@ -54,7 +54,7 @@ class TestSameAsTheOther:
 
     @pytest.mark.real
     async def test_tunnel(self) -> None:
-        """The call for a tunnel says no less; what a proxy need not know is left out."""
+        """The tunnel request is complete; what a proxy need not know is left out."""
         heads: list[bytes] = []
         async with listening(proxying(heads)) as proxy, listening(replying(b"")) as server:
             for make in (AiohttpTransport, WireTransport):
@@ -86,7 +86,7 @@ class TestInjection:
 
     @pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding", "CONNECTION"])
     def test_framing(self, name: str) -> None:
-        """Where a request ends and goes is not the caller's to say."""
+        """The caller cannot change where a request ends and goes."""
         with pytest.raises(LocalProtocolError, match=r"^a header tells where a request ends or goes"):
             written("/", {name: "1"})
 
@@ -118,10 +118,10 @@ class TestInjection:
 
 
 class TestKept:
-    """What recurs is put together once, and never taken for another."""
+    """Recurring parts are composed once, and never confused."""
 
     def test_changes(self) -> None:
-        """Each request has its own fields, length and body, whatever came before it."""
+        """Each request has its own fields, length and body, after any other."""
         requests = Requests(find_route("https://api.example", None), "bulkstop/1")
         for turn in range(3):
             for token in ("t1", "t2"):

@@ -105,7 +105,7 @@ class TestPieces:
         assert read(*(raw[at : at + 1] for at in range(len(raw)))) == (answer, is_last)
 
     def test_one_after_the_other(self) -> None:
-        """A reader reads all forms in turn, in whatever pieces, and none leaves anything for the next."""
+        """A reader reads all forms in turn, in any pieces, and none leaves bytes for the next."""
         reader = Reader()
         lasting = [(raw, answer) for raw, answer, is_last in FORMS.values() if not is_last]
         for raw, answer in [*lasting, *reversed(lasting)]:
@@ -132,7 +132,7 @@ class TestPieces:
 
     @pytest.mark.parametrize("raw", [http(), CHUNKED + chunks(VOICE_ANSWER), FORMS["gzip"][0]])
     def test_end_within(self, raw: bytes) -> None:
-        """A sized answer that ends before its end is none, wherever that is."""
+        """A sized response that ends early is invalid, wherever it ends."""
         for at in range(len(raw)):
             reader = Reader()
             reader.begin(CAP)
@@ -141,7 +141,7 @@ class TestPieces:
 
 
 class TestSurplus:
-    """What comes behind an answer is nobody's: the answer counts, and is the last one."""
+    """Bytes after a response belong to no request: the response counts, and is the last one."""
 
     SURPLUS = (
         http(b"second"),
@@ -168,7 +168,7 @@ class TestSurplus:
 
 
 class TestLenient:
-    """What some servers write though they ought not to, and the other transport reads as well."""
+    """Deviations of some servers, which the other transport accepts as well."""
 
     @pytest.mark.parametrize("size", [1, 7, 1000])
     @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ class TestLenient:
     @pytest.mark.parametrize("size", [1, 1000])
     @pytest.mark.parametrize("fields", [b"", b"Connection: upgrade\r\nUpgrade: h2c\r\n"])
     def test_another_protocol(self, fields: bytes, size: int) -> None:
-        """A 101 is an answer, and the last one of its connection: nobody asked for what follows."""
+        """A 101 is a response, and the last one of its connection: the bytes after it were not requested."""
         raw = b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % fields
         pieces = [raw[at : at + size] for at in range(0, len(raw), size)]
         assert read(*pieces) == (Response(101, b"", 1.5), True)
@@ -195,7 +195,7 @@ class TestLenient:
 
 
 class TestUnreadable:
-    """What is no sound answer is refused as soon as that is clear, with a reason."""
+    """An invalid response is refused as soon as that is certain, with a reason."""
 
     RUBBISH = (
         b"rubbish",
@@ -235,7 +235,7 @@ class TestUnreadable:
             until_closed(f"HTTP/1.1 200 OK\r\nContent-Encoding: {packing}\r\n\r\n".encode() + body)
 
     def test_status_is_known(self) -> None:
-        """What breaks behind a head still has its status; a new answer has none yet."""
+        """A fault after a head still has its status; a new response has none yet."""
         reader = Reader()
         reader.begin(CAP)
         with pytest.raises(RemoteProtocolError):
@@ -261,12 +261,12 @@ ENDLESS = {
 
 
 class TestEndless:
-    """What has no end is given up at a cap, in little memory."""
+    """An endless response is given up at a cap, in little memory."""
 
     @pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
     @pytest.mark.parametrize("size", [1000, HEAD_CAP, HEAD_CAP + 1, 10**6])
     def test_the_cap_is_one_byte_wide(self, status: str, size: int) -> None:
-        """A head that just fits is read and one byte more is refused, in whatever pieces they come."""
+        """A head that just fits is read and one byte more is refused, in any pieces."""
         around = len(http(VOICE_ANSWER, "X: ", status=status)) - len(VOICE_ANSWER)
         for surplus in (0, 1):
             raw = http(VOICE_ANSWER, f"X: {'y' * (HEAD_CAP - around + surplus)}", status=status)
@@ -280,7 +280,7 @@ class TestEndless:
     @pytest.mark.parametrize(("start", "more"), ENDLESS.values(), ids=ENDLESS)
     @pytest.mark.parametrize("pieces", [1, 64])
     def test_around_the_body(self, start: bytes, more: bytes, pieces: int) -> None:
-        """Heads, trailers and whatever else is not body."""
+        """Heads, trailers and other bytes besides the body."""
         reader = Reader()
         reader.begin(CAP)
         tracemalloc.start()
@@ -336,7 +336,7 @@ class TestEndless:
 
 
 def outcome(pieces: list[bytes], cap: int) -> tuple[object, ...]:
-    """Read an answer that may be anything; return all that can be seen of what became of it."""
+    """Read any bytes as a response; return all that is visible of the outcome."""
     reader = Reader()
     reader.begin(cap)
     for piece in pieces:
@@ -362,7 +362,7 @@ FRAGMENTS = st.one_of(
     cap=st.sampled_from([CAP, 40]),
 )
 def test_any_bytes_in_any_pieces(raw: bytes, cuts: list[int], cap: int) -> None:
-    """Whatever comes, the plain way of reading a whole answer finds what the thorough one finds in its pieces."""
+    """For any bytes, the fast reader of a whole response finds what the thorough one finds in its pieces."""
     edges = [0, *sorted(cuts), len(raw)]
     pieces = [piece for start, end in pairwise(edges) if (piece := raw[start:end])]
     whole, cut = outcome([raw] if raw else [], cap), outcome(pieces, cap)

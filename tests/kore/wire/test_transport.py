@@ -32,7 +32,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def test_same_cap_as_the_other_transport() -> None:
-    """As much of an answer is read over either transport."""
+    """Both transports read the same number of bytes of a response."""
     assert HEAD_CAP == aiohttp_transport.FIELD_CAP
 
 
@@ -58,7 +58,7 @@ def ending(raw: bytes, end: Callable[[Connection], object]) -> Handler:
 
 @on_both_loops
 class TestEnds:
-    """A connection may end at any time, in any way; what that means is said."""
+    """A connection may end at any time, in any way; the failure says what that means."""
 
     @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
     @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ class TestEnds:
     @pytest.mark.parametrize("rounds", range(16))
     @pytest.mark.parametrize("scheme", ["http", "https"])
     async def test_cancelled_anywhere(self, rounds: int, scheme: str, tmp_path: Path) -> None:
-        """A call that is cancelled in whatever round of the loop leaves no socket behind (warnings are errors)."""
+        """A call that is cancelled in any round of the loop leaves no socket behind (warnings are errors)."""
         ca, context = authority(tmp_path)
         async with (
             listening(replying(b"", "hang"), context if scheme == "https" else None) as server,
@@ -154,7 +154,7 @@ class TestEnds:
 TIMEOUT_S, CAP, CALLS = 10.0, 2000, 3
 Move = bytes | Literal["wait", "fin", "reset"]
 Script = list[list[Move]]
-"""What the server does at each request that it gets: bytes that arrive, a while, an end."""
+"""The server's actions at each request: bytes that arrive, a pause, an end."""
 
 
 def whole(number: int) -> list[bytes]:
@@ -204,7 +204,7 @@ def moves(number: int) -> st.SearchStrategy[list[Move]]:
 
 
 def serving(script: Script) -> Callable[[Transport, int], None]:
-    """Do at the n-th request, over whatever connection it comes, what stands there in the script."""
+    """Do at the n-th request, over any connection, what the script says."""
     todo = iter(script)
 
     def serve(transport: Transport, number: int) -> None:
@@ -257,9 +257,9 @@ async def calls(script: Script) -> list[tuple[Response | TransportFailure, float
 @example(script=[[http(VOICE_ANSWER) + http()[:5]], [http()[5:]], []])
 @example(script=[[http(), "wait", http(b"this is for request 0.")], ["wait", "wait"], []])
 def test_any_bytes(script: Script) -> None:
-    """Whatever comes, in whatever pieces, each call has its own outcome in its time, and little is kept of the rest.
+    """For any bytes in any pieces, each call has its own outcome in time, and little of the rest is kept.
 
-    Also: nothing is raised anywhere, nothing is left behind (`run` sees to both), and no answer is another's.
+    Nothing is raised or left behind (`run` checks both), and no response is used for another call.
     """
     found, _ = run(calls(script))
     for number, (reply, took_s) in enumerate(found):

@@ -1,4 +1,4 @@
-"""What is said of a list of campaigns that run."""
+"""The messages about a list of running campaigns."""
 
 from typing import Any
 
@@ -62,5 +62,5 @@ def test_verdict(facts: dict[str, Any], said: str) -> None:
     ],
 )
 def test_expected(expected: tuple[int, int], facts: dict[str, Any], said: str) -> None:
-    """Where a number was expected the last word is DONE if so many were found, and all lists were read."""
+    """With an expected number the last word is DONE if it was found, and all lists were read."""
     assert format_verdict(Discovery(**facts), "r.csv", Expected(*expected, 8)).startswith(said)

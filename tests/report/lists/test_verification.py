@@ -1,4 +1,4 @@
-"""What a person reads of a verification."""
+"""The text of a verification."""
 
 import time
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ def finding(campaign_id: str, state: State, outcome: Outcome = Outcome.STOPPED, 
 
 
 def verification(*findings: Finding, **more: Any) -> Verification:
-    """Make a verification with these findings and three campaigns at rest."""
+    """Return a verification with these findings and three campaigns at rest."""
     states = {State.NOT_RUNNING: 3} | {each.state: 1 for each in findings if each.outcome is not Outcome.PROTECTED}
     facts: dict[str, Any] = {"protected": {}, "invalid": 0, "unlisted": 0, "notes": (), "calls": 1, "elapsed_s": 0.5}
     return Verification(states, findings=findings, **(facts | more))
 
 
 def test_lines() -> None:
-    """States are counted, and what may call somebody or is not known has a line; texts of others cannot steer it."""
+    """States are counted, and each running or unknown campaign has a line; foreign texts cannot steer it."""
     found = verification(
         finding("cd-2", State.RUNNING, name="a \x1b[2Jname\u202e", status="Dialling"),
         finding("cd-gone", State.NOT_FOUND),
@@ -75,7 +75,7 @@ def test_ended_early() -> None:
 
 
 def test_way_on() -> None:
-    """What is to be stopped again has its command, and what a schedule starts again is told."""
+    """There is a command for campaigns that need another stop, and a message about those that a schedule starts."""
     found = verification(finding("cd-1", State.RUNNING), finding("cd-2", State.RUNS_AGAIN))
     assert format_hint(found, "bulkstop stop LIST") == (
         "To stop them (a schedule starts 1 of them again; --disable-schedule ends that): bulkstop stop LIST"
@@ -89,7 +89,7 @@ CALLING = Calling(VOICE, "cd-7", STOPPED_S, 2, 1, STOPPED_S + 60)
 
 @pytest.fixture
 def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Show times in UTC, whatever zone this machine has."""
+    """Show times in UTC, in any zone of this machine."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "UTC")
         time.tzset()
@@ -118,7 +118,7 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 )
 @pytest.mark.usefixtures("utc")
 def test_contacts_decide(contacts: ContactFacts, code: int, verdict: str) -> None:
-    """What calls is not stopped, and what could not be looked at is not proven, unless it is for want of the scope."""
+    """A campaign that calls is not stopped, and one that could not be checked is unproven, except without scope."""
     found = verification(contacts=contacts)
     assert (found.exit_code, found.is_done, format_verdict(found)) == (code, code == 0, verdict)
 
@@ -141,7 +141,7 @@ def test_what_calls() -> None:
 
 
 def test_contacts_as_json() -> None:
-    """A machine is told the times in UTC, and none since which all is quiet where something calls."""
+    """The JSON has times in UTC, and no time of silence while something calls."""
     told = verification(contacts=QUIET).as_dict()["contacts"]
     assert (told["no_contact_since"], told["from"]) == ("2026-02-16T18:02:11.000Z", "2026-02-16T17:32:05.000Z")
     told = verification(contacts=ContactFacts(3, 9, 1.0, 2.0, STOPPED_S, (CALLING,))).as_dict()["contacts"]

@@ -49,12 +49,12 @@ def test_alike() -> None:
     ],
 )
 def test_worse(new: dict[str, Any], names: set[str]) -> None:
-    """What is worse by more than is allowed, and by more than the number of requests explains, is a regression."""
+    """A figure that is worse than allowed, and than the number of requests explains, is a regression."""
     assert worse(figures(), figures(**new)) == names
 
 
 def test_allowed() -> None:
-    """How much worse a figure may be is what is asked for."""
+    """The allowed regression of a figure is the requested one."""
     assert worse(figures(), figures(scale=1.2), 0.25) == set()
     (first, *_) = compare(figures(), figures(scale=1.2), 0.25)
     assert first.judgment == "worse, within what is allowed"
@@ -81,6 +81,6 @@ def test_table() -> None:
     ],
 )
 def test_refused(text: str, why: str) -> None:
-    """What is no run, or one that says nothing, is refused with the reason."""
+    """A file that is not a run, or has no figures, is refused with the reason."""
     with pytest.raises(ValueError, match=re.escape(why)):
         read_baseline(text)

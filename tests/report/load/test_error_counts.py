@@ -48,7 +48,7 @@ def test_bounded() -> None:
 
 
 def test_merged() -> None:
-    """What several have counted is together no more, and counts all; also after its way from another process."""
+    """Merged counts take no more memory and count everything, also after a transfer between processes."""
     whole = ErrorCounts()
     for part in (many(15), many(30), many(3)):
         whole.merge(pickle.loads(pickle.dumps(part)))
@@ -59,7 +59,7 @@ def test_merged() -> None:
 
 
 def test_for_a_person() -> None:
-    """A person sees the most frequent, on one line each whatever the text holds, and how many are left."""
+    """The text lists the most frequent, on one line each for any text, and the number of others."""
     found = ErrorCounts()
     for number, text in enumerate(("a", "b", "c\nd\x1b[2J", "e", "f")):
         found.add(Outcome.TIMEOUT, text, number + 1)

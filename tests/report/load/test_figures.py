@@ -49,7 +49,7 @@ def test_open_model() -> None:
 
 
 def test_closed_model() -> None:
-    """Where nothing is due at a time of its own there is the service time alone."""
+    """In a closed model there is only the service time."""
     rows = dict(format_metrics(some(), is_open=False))
     assert "service" in rows
     assert not {"latency", "lateness", "held up"} & rows.keys()
@@ -57,7 +57,7 @@ def test_closed_model() -> None:
 
 
 def test_cut_off() -> None:
-    """Requests that were cut off count with the time up to then, and that is said."""
+    """Requests that were cut off count with their time so far, and a note says so."""
     metrics = some()
     measured(1, Outcome.UNKNOWN, latency_s=9.0, answered=False, before=metrics)
     rows = dict(format_metrics(metrics, is_open=True))
@@ -73,7 +73,7 @@ def test_nothing_measured() -> None:
 
 
 def test_held_up() -> None:
-    """What waited for a place is told, with the reason."""
+    """Requests that waited for a place are reported, with the reason."""
     metrics = some(held_s=0.5)
     metrics.full_s, metrics.full_busy_s = 1.0, 0.2
     assert dict(format_metrics(metrics, is_open=True))["held up"] == (
@@ -85,7 +85,7 @@ def test_held_up() -> None:
 
 
 def test_unpunctual() -> None:
-    """That the schedule was not kept is said loudly, with how much and what to do."""
+    """A missed schedule is reported prominently, with its extent and the remedy."""
     warning = warn_unpunctual(some(late_s=0.02))
     assert warning.startswith("THE SCHEDULE WAS NOT KEPT: 100% of the requests left more than 10 ms late because this ")
     assert "say nothing about the service" in warning
@@ -113,7 +113,7 @@ def ended(*outcomes: Outcome, answered: bool = True) -> Metrics:
 
 
 def test_reasons() -> None:
-    """Why requests failed is told to both; how a stop ended well needs no reason."""
+    """The reasons of failed requests are in text and JSON; a successful stop needs no reason."""
     metrics = ended(Outcome.STOPPED, Outcome.ALREADY_STOPPED, Outcome.THROTTLED)
     assert dict(format_metrics(metrics, is_open=True))["reason"] == "1 throttled: why throttled"
     assert metrics_to_json(metrics, is_open=True)["reasons"] == [
@@ -130,14 +130,14 @@ def test_reasons() -> None:
     ],
 )
 def test_unstopped(outcomes: list[Outcome], mark: str, ends: str) -> None:
-    """That nothing was stopped at all is said; softly where the campaigns were made up and nobody has them."""
+    """A message says that nothing was stopped; without emphasis for made-up campaigns."""
     warning = f"{mark}: no request stopped a campaign: {ends}; the figures are those of answering so"
     assert warn_nothing_stopped(ended(*outcomes)) == warning
     assert warn_nothing_stopped(ended(*outcomes, Outcome.ALREADY_STOPPED)) == warn_nothing_stopped(Metrics()) == ""
 
 
 def test_unanswered() -> None:
-    """That nothing was answered is said with the reason, on one line."""
+    """A run without responses is reported with the reason, on one line."""
     metrics = ended(Outcome.TIMEOUT, Outcome.TIMEOUT, answered=False)
     assert warn_nothing_stopped(metrics) == "no request was answered: all 2 requests ended as timeout (why timeout)"
     metrics.reasons.add(Outcome.TIMEOUT, "a\nb", 5)

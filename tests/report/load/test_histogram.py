@@ -35,7 +35,7 @@ def counted(values_us: list[int]) -> Histogram:
 @settings(max_examples=30)
 @given(values_us=many)
 def test_counted_as_the_library_counts(values_us: list[int]) -> None:
-    """What is counted past the library comes out of it just as if the library had counted it."""
+    """The library reads the same counts as if it had counted itself."""
     reference = HdrHistogram(1, HIGHEST_US, 3)
     for us in values_us:
         reference.record_value(us)
@@ -87,7 +87,7 @@ def test_merged(one: list[int], other: list[int]) -> None:
 @settings(max_examples=20)
 @given(values_us=many)
 def test_read_back(values_us: list[int]) -> None:
-    """What is encoded the library reads."""
+    """The library reads what is encoded."""
     hdr = HdrHistogram.decode(counted(values_us).encode())
     assert hdr.get_total_count() == len(values_us)
     assert hdr.get_max_value() == pytest.approx(max(values_us), rel=1e-3, abs=1)
@@ -117,7 +117,7 @@ def test_mean_is_the_library_s() -> None:
 
 
 def test_mean_is_no_more_than_the_longest() -> None:
-    """Of values that are all the same the mean is that value, and not what their class stands for."""
+    """The mean of equal values is that value, not the one of their class."""
     for us in (2049, 4097, 100_001, 1_000_001):
         histogram = counted([us] * 3)
         assert histogram.mean_s <= histogram.max_s

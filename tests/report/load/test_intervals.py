@@ -1,4 +1,4 @@
-"""Intervals: each request in the second of its answer, each second told of once."""
+"""Intervals: each request in the second of its response, each second reported once."""
 
 import math
 import pickle
@@ -13,7 +13,7 @@ from tests.loads import interval
 
 
 class Log:
-    """Keeps what was told of each interval at the time."""
+    """Records each interval when it is reported."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[float, float, int, int, Counter[Outcome]]] = []
@@ -27,7 +27,7 @@ class Log:
 
 
 def test_seconds() -> None:
-    """Each second with answers is told of when it is over, with those alone; one without is left out."""
+    """Each second with responses is reported when it is over; one without is omitted."""
     log = Log()
     intervals = Intervals(log)
     for at in (0.1, 0.9, 1.0, 3.25, 3.5):
@@ -47,7 +47,7 @@ class TestTogether:
     """Several who count at the same time have one interval a second."""
 
     def test_added_up(self) -> None:
-        """A second is told of once, with what all have counted in it, when all have passed it; in order."""
+        """A second is reported once, in order, with the counts of all, when all have passed it."""
         log = Log()
         together = IntervalMerger(log, 2)
         together.add(interval(0.0, 0.5))

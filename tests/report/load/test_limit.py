@@ -1,4 +1,4 @@
-"""What a search has come to, as a person, a machine and a profile have it."""
+"""The result of a search, as text, as JSON and as a profile."""
 
 import tomllib
 from dataclasses import replace
@@ -61,7 +61,7 @@ FOUND = LimitSummary(plan=PLAN, run_id="run-1", probes=(probe(50), probe(100, "s
     ],
 )
 def test_limit(summary: LimitSummary, row: tuple[str, str]) -> None:
-    """The limit is told with what did not hold above it; where that is not known, as what it is."""
+    """The limit is reported with what did not hold above it, or as unknown."""
     assert row in format_limit(summary)
     assert limit_to_json(summary)["at_least"] is row[1].startswith("at least")
 
@@ -80,20 +80,20 @@ def test_limit(summary: LimitSummary, row: tuple[str, str]) -> None:
     ],
 )
 def test_verdict(more: dict[str, Any], said: str) -> None:
-    """The last word is DONE with exit code 0 alone; else it names what the exit code stands for."""
+    """The last line is DONE only with exit code 0; otherwise it names the reason of the exit code."""
     summary = replace(FOUND, **more)
     assert format_limit_verdict(summary).startswith(said)
     assert format_limit_verdict(summary).startswith("DONE: ") == (summary.exit_code == 0)
 
 
 def test_probe() -> None:
-    """A rate is told with what was measured, or with why it did not hold."""
+    """A rate is reported with its measurements, or with why it did not hold."""
     assert format_probe(probe(50)) == "      50/s  held      p99 100.0 ms, 10 requests in 1.0 s"
     assert format_probe(probe(1000, "slow")) == "   1,000/s  gave way  slow"
 
 
 def test_faults() -> None:
-    """What makes the limit another than it looks is named: this machine, a service that answers nothing or refuses."""
+    """Facts that distort the limit are named: this machine, or a service that answers nothing or refuses."""
     assert list_limit_faults(FOUND) == []
     late = LimitSummary(plan=PLAN, run_id="r", probes=FOUND.probes, low=50, high=100, by_machine=True)
     assert list_limit_faults(late)[0].startswith("THIS MACHINE GAVE WAY FIRST: ")
@@ -156,7 +156,7 @@ def test_a_profile_that_is_there() -> None:
     ],
 )
 def test_where_to_paste(values: dict[str, object] | None, place: str) -> None:
-    """It is told where the lines belong, and which they replace; nothing else of the profile is told."""
+    """The message says where the lines belong, and which they replace; it shows nothing else of the profile."""
     assert describe_paste(QuotaTarget("b.toml", "a b", values), Limit(48, 1.0)) == f"48/1s; {place}"
     assert describe_paste(QuotaTarget("b.toml", "a b", values), None) == "none to paste"
 

@@ -1,4 +1,4 @@
-"""What a load test measured: every request counted, whose fault lateness is, and sums over generators."""
+"""The measurements of a load test: every request counted, the cause of lateness, and sums over generators."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def values_of(metrics: Metrics) -> dict[str, Any]:
 @settings(max_examples=30)
 @given(one=requests, other=requests)
 def test_merged(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
-    """What two generators have measured is, added up, what one would have measured of all."""
+    """The merged measurements of two generators equal those of one."""
     first, second, whole = measured(one), measured(other), measured(one + other)
     for part, elapsed_s in ((first, 2.0), (second, 3.0), (whole, 3.0)):
         part.elapsed_s = elapsed_s
@@ -84,7 +84,7 @@ def test_punctual(late: int, is_punctual: bool) -> None:
 
 
 def test_held_up_by_the_service() -> None:
-    """Requests that waited for a place are no fault of a generator that had nothing to do meanwhile."""
+    """Requests that waited for a place are not the fault of an idle generator."""
     metrics = measured([request(held_s=1.0)] * 50 + [request()] * 50)
     metrics.full_s, metrics.full_busy_s = 10.0, 3.0
     assert metrics.is_punctual
@@ -100,7 +100,7 @@ def test_held_up_by_the_generator() -> None:
 
 
 def test_nothing() -> None:
-    """Without requests there is no rate and nobody is late."""
+    """Without requests there is no rate and no lateness."""
     metrics = Metrics()
     assert (metrics.requests, metrics.rates, metrics.late_share) == (0, (0.0, 0.0, 0.0), 0.0)
     assert metrics.kept_schedule
@@ -148,7 +148,7 @@ def test_room(places: int, quick_s: float, has_room: bool) -> None:
 
 
 def test_unsent() -> None:
-    """What never left is due, has failed and was slow; the schedule was not kept."""
+    """Requests that were never sent count as due, failed and slow; the schedule was not kept."""
     metrics = measured([request()] * 9)
     metrics.add_unsent(3.0)
     assert (metrics.requests, metrics.due, metrics.failed, metrics.errors) == (9, 10, 1, 0)

@@ -41,7 +41,7 @@ Case = tuple[LoadSummary, list[Point]]
 
 
 def case(*required: str, is_open: bool = True, **about: Any) -> Case:
-    """Make a run of 12 s at 40/s up, with a server that stood still from 4 to 6 s and refused some calls later."""
+    """Return a run of 12 s that rises at 40/s, with a pause from 4 to 6 s and some refusals later."""
     metrics, timeline = Metrics(), Timeline()
     intervals = Intervals(timeline.add)
     for number in range(LENGTH_S * RATE):
@@ -101,7 +101,7 @@ def charts_of(written: str) -> dict[str, Any]:
 
 
 class TestCharts:
-    """What the charts show is what was measured, and is what the library takes."""
+    """The charts show the measurements, in the form that the library needs."""
 
     @pytest.mark.parametrize("is_open", [True, False], ids=["open", "closed"])
     def test_the_library_takes_them(self, *, is_open: bool) -> None:
@@ -132,7 +132,7 @@ class TestCharts:
         assert lines["legend2", "max"]["visible"] == "legendonly"
 
     def test_percentiles(self) -> None:
-        """The curve goes through the percentiles that are told, and ends with the longest."""
+        """The curve goes through the reported percentiles, and ends with the longest."""
         metrics = case()[0].metrics
         chart = draw_percentiles(metrics.latency, metrics.service, is_open=True)
         for trace, times in zip(chart["data"], (metrics.latency, metrics.service), strict=True):
@@ -158,17 +158,17 @@ class TestCharts:
         assert chart["data"][-1]["y"] == [RATE, RATE]
 
     def test_every_outcome_has_a_colour(self) -> None:
-        """What a request can come to is drawn; the other outcomes are of rows that are not sent."""
+        """Every possible outcome of a request has a colour; other outcomes belong to rows that are not sent."""
         never = {Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED, Outcome.NOT_SENT}
         assert set(COLOURS) == set(Outcome) - never
         assert len(set(COLOURS.values())) == len(COLOURS)
 
 
 class TestText:
-    """What a page says, whoever reads it."""
+    """The text of a page."""
 
     def test_figures(self) -> None:
-        """Figures, verdicts, outcomes and every second stand in the text, for who sees no chart; silence has a row."""
+        """Figures, verdicts, outcomes and every second are also text, for readers without charts; silence has a row."""
         summary, points = case("errors<1%", "p99<9s")
         written = text(summary, points)
         words = words_of(written)
@@ -191,7 +191,7 @@ class TestText:
         assert "latency" not in words_of(written).lower()
 
     def test_alarms(self) -> None:
-        """What makes the figures worthless is told first, and loud; that they are of a part only, as well."""
+        """Facts that invalidate the figures come first, prominently; so does a partial run."""
         summary, points = case(signum=2)
         summary.metrics.late = summary.metrics.requests
         written = text(summary, points)
@@ -201,7 +201,7 @@ class TestText:
         assert "schedule: kept" not in top
 
     def test_hostile_words(self) -> None:
-        """Whatever is told is text: it opens no element, ends none, and does not turn the direction of the writing."""
+        """All values are text: they neither open nor end an element, nor change the writing direction."""
         summary, points = case()
         written = text(nasty(summary), points)
         assert [len(re.findall(f"<{tag}[ >]", written)) for tag in ("script", "img", "title")] == [3, 0, 1]
@@ -210,7 +210,7 @@ class TestText:
         assert words_of(written).count(shown) == 12
 
     def test_secrets(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is secret is masked, whatever it stands in."""
+        """Secrets are masked in every text."""
         monkeypatch.setattr("bulkstop.report.load.page.REDACTOR", Redactor(SECRET))
         summary, points = case()
         summary.metrics.reasons.add(Outcome.TIMEOUT, f"no {SECRET}")
@@ -233,7 +233,7 @@ class TestText:
             assert [(shape["label"]["text"], shape["y0"]) for shape in shapes] == [("p99 required", 1000.0)]
 
     def test_nothing_answered(self) -> None:
-        """Requests that were all cut off are counted, with their times up to then, and why they failed is told."""
+        """Requests that were all cut off are counted, with their times so far and the reason."""
         metrics, timeline = Metrics(), Timeline()
         intervals = Intervals(timeline.add)
         metrics.add(Outcome.UNKNOWN, latency_s=9, service_s=9, late_s=0, held_s=0, answered=False, error="cut")
@@ -284,7 +284,7 @@ class TestInBrowser:
 
     @pytest.mark.real
     async def test_drawn(self, chromium: str, tmp_path: Path) -> None:
-        """Every line and band is there, the file was all that was asked for, and no planted script ran."""
+        """Every line and band is drawn, only the file was requested, and no planted script ran."""
         summary, points = await to_thread(case)  # as below: to make a page holds a loop for a quarter of a second
         async with opened(chromium, await to_thread(written, tmp_path, (nasty(summary), points))) as tab:
             assert await tab.value(DRAWN) == "3"
@@ -352,7 +352,7 @@ class TestInBrowser:
 
     @pytest.mark.real
     async def test_without_scripts(self, chromium: str, tmp_path: Path) -> None:
-        """Where scripts are off, the figures are there, and what is missing is told."""
+        """Without scripts the figures are shown, and a note says what is missing."""
         async with opened(chromium, await to_thread(unable_to_draw, tmp_path), scripts=False) as tab:
             assert "The charts need JavaScript" in str(await tab.value("document.body.innerText"))
             assert await number_of(tab, "details table tbody tr") == len(case()[1])
@@ -361,7 +361,7 @@ class TestInBrowser:
     @pytest.mark.real
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     async def test_contrast(self, chromium: str, tmp_path: Path, scheme: str) -> None:
-        """Text stands out from its ground, by day and by night."""
+        """Text has enough contrast, in light and dark mode."""
         async with opened(chromium, await to_thread(unable_to_draw, tmp_path)) as tab:
             await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
             for name in ("body", ".under", ".held", ".tiles dt", ".alarm"):

@@ -1,4 +1,4 @@
-"""The line of a request: its keys, its times, and one line whatever the words in it."""
+"""The line of a request: its keys, its times, and one line for any words in it."""
 
 import json
 
@@ -30,7 +30,7 @@ def test_line() -> None:
 
 
 def test_cut_off() -> None:
-    """What was cut off has the times up to then, and its outcome says so."""
+    """A request that was cut off has its times so far, and its outcome says so."""
     cells = json.loads(format_request(CAMPAIGN, Attempt(Outcome.UNKNOWN, error="cut"), **TIMES))
     assert (cells["outcome"], cells["latency_ms"], cells["http_status"]) == ("unknown", 123.457, None)
 

@@ -1,4 +1,4 @@
-"""How a load test went: its end, its exit code, what a person and a machine are told."""
+"""The result of a load test: its end, its exit code, its text and JSON."""
 
 from dataclasses import replace
 from typing import Any
@@ -30,7 +30,7 @@ LATE = {"late_s": 0.05}
 
 
 def summarized(verdicts: tuple[Verdict, ...] = (), *, plan: LoadPlan = PLAN, **how: Any) -> LoadSummary:
-    """Sum up a run that all requests of were sent, unless it is said."""
+    """Return the summary of a run that sent all requests, by default."""
     ended = {name: how.pop(name) for name in ("signum", "fault", "in_flight", "aborted", "changes") if name in how}
     return LoadSummary(plan, measured(**{"count": 100, **how}), verdicts, "run-1", 0.0, **{"in_flight": 32, **ended})
 
@@ -73,7 +73,7 @@ def test_exit_codes(how: dict[str, Any], verdicts: tuple[Verdict, ...], code: in
     ],
 )
 def test_reason(how: dict[str, Any], reason: str, unsent: int) -> None:
-    """What ended it is told; only requests that had all the time there was, and no place, were not sent."""
+    """The reason of the end is reported; requests that had enough time but no place were not sent."""
     summary = summarized(**how)
     assert dict(format_summary(summary))["ended"] == reason
     told = summary.as_dict()
@@ -105,14 +105,14 @@ def test_reason(how: dict[str, Any], reason: str, unsent: int) -> None:
     ],
 )
 def test_verdict(how: dict[str, Any], verdicts: tuple[Verdict, ...], said: str) -> None:
-    """The last word is DONE with exit code 0 alone; else it names what the exit code stands for."""
+    """The last line is DONE only with exit code 0; otherwise it names the reason of the exit code."""
     summary = summarized(verdicts, **how)
     assert format_verdict(summary).startswith(said)
     assert format_verdict(summary).startswith("DONE: ") == (summary.exit_code == 0)
 
 
 def test_verdict_of_refusals() -> None:
-    """Where all that is required held and nothing was stopped, the last word says that, too."""
+    """If all requirements held but nothing was stopped, the verdict says that too."""
     summary = summarized(outcome=Outcome.NOT_FOUND)
     assert format_verdict(summary) == "DONE: all 100 requests sent; no campaign was stopped"
 
@@ -125,7 +125,7 @@ def test_verdict_of_few_files() -> None:
 
 
 def test_plan() -> None:
-    """What will be sent is shown before it is; several processes and what is required only where there is such."""
+    """The plan is shown in advance; processes and requirements only if there are any."""
     rows = [("host", "http://h"), ("load", "100/s, for 1.0 s: 100 requests"), ("in flight", "at most 32")]
     assert format_plan(PLAN) == [*rows, ("campaigns", "made up")]
     more = replace(PLAN, planned=None, processes=2, require=(parse_threshold("p99<1s"), parse_threshold("errors<1%")))
@@ -146,14 +146,14 @@ def test_faults() -> None:
 
 
 def test_few_files() -> None:
-    """Where open files are what is short, it is they that are named, and not an option that changes nothing."""
+    """If open files are too few, the message names them, not an option that would not help."""
     summary = summarized(count=90, unsent=10, in_flight=5)
     assert ("connections", "5: the limit on open files has no room for more") in format_summary(summary)
     assert "raise the limit on open files (ulimit -n); they count as failed" in list_faults(summary)[-1]
 
 
 def test_held_up_by_few_files() -> None:
-    """Where requests had to wait because of them the run says nothing of the service, whatever was required of it."""
+    """If requests waited for lack of open files, the run says nothing about the service, whatever was required."""
     summary = summarized((FAILED,), in_flight=5)
     summary.metrics.held = 1
     assert summary.exit_code == 3
@@ -161,7 +161,7 @@ def test_held_up_by_few_files() -> None:
 
 
 def test_json() -> None:
-    """A machine is told what was planned and what became of what is required; the time only if anything was sent."""
+    """The JSON has the plan and the verdict on each requirement; the time only if anything was sent."""
     told = summarized((FAILED,)).as_dict()
     assert {name: told[name] for name in ("run_id", "host", "model", "began_at", "planned", "max_in_flight")} == {
         "run_id": "run-1",
@@ -184,7 +184,7 @@ def test_json() -> None:
     ],
 )
 def test_one_source(how: dict[str, Any], said: str) -> None:
-    """A machine is told that the schedule was not kept whenever a person is."""
+    """The JSON says that the schedule was missed whenever the text does."""
     summary = summarized(**how)
     assert any(fault.startswith(said) for fault in list_faults(summary))
     assert summary.as_dict()["kept_schedule"] is False
@@ -192,7 +192,7 @@ def test_one_source(how: dict[str, Any], said: str) -> None:
 
 
 def test_room_is_told_before() -> None:
-    """That slow answers would take all places is said before anything is sent, where there are few."""
+    """If few places are available, a message says in advance that slow responses would take them all."""
     plan = replace(PLAN, max_in_flight=50, intended=((0.0, 100.0), (1.0, 100.0)))
     assert ("in flight", "at most 50: at 100/s enough while answers take up to 0.5 s") in format_plan(plan)
     assert ("in flight", "at most 500") in format_plan(replace(plan, max_in_flight=500))

@@ -1,4 +1,4 @@
-"""Thresholds: how they are written, and what they are held against."""
+"""Thresholds: how they are written, and how they are judged."""
 
 import pytest
 from hypothesis import given
@@ -57,7 +57,7 @@ def test_judged(text: str, held: bool, said: str, metrics: Metrics) -> None:
 
 @given(part=st.integers(0, 1000), whole=st.integers(1, 1000))
 def test_on_the_edge(part: int, whole: int) -> None:
-    """What was measured is not below itself, and not above: 35 of 100 are 35 %."""
+    """A value is neither below nor above itself: 35 of 100 are 35 %."""
     part = min(part, whole)
     metrics = Metrics()
     metrics.outcomes[Outcome.THROTTLED], metrics.outcomes[Outcome.STOPPED] = part, whole - part
@@ -100,7 +100,7 @@ def test_time_on_the_edge(ms: int) -> None:
     ],
 )
 def test_refused(text: str, why: str) -> None:
-    """What is not a condition is refused with the forms there are."""
+    """An invalid condition is refused with the valid forms."""
     with pytest.raises(ValueError, match=why):
         parse_threshold(text)
 
@@ -164,7 +164,7 @@ def test_unsent_may_be_of_any_outcome() -> None:
     ],
 )
 def test_usual(require: list[str], whole: list[str]) -> None:
-    """Whatever is required, hardly any request may fail, unless a line says something else about that."""
+    """By default hardly any request may fail, unless a requirement is about that."""
     assert [each.text for each in with_usual([*map(parse_threshold, require)])] == whole
 
 

@@ -88,5 +88,5 @@ def test_length_that_nobody_knew() -> None:
     ("length_s", "width_s"), [(None, 1), (0.5, 1), (MOST, 1), (MOST + 1, 2), (3600, 5), (86_400, 120), (1e9, 3600)]
 )
 def test_width(length_s: float | None, width_s: float) -> None:
-    """A point stands for as few seconds as a run of that length allows."""
+    """A point covers as few seconds as the length of the run allows."""
     assert choose_width(length_s) == width_s

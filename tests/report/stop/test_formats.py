@@ -1,4 +1,4 @@
-"""A result is a line and comes back from it, JSON or CSV, whatever it holds; a file of lines is read or refused."""
+"""A result is written as a line and read back, as JSON or CSV, with any values; a file of lines is read or refused."""
 
 import csv
 import io
@@ -95,7 +95,7 @@ class TestJson:
     """One JSON object a line."""
 
     def test_every_key_in_order(self) -> None:
-        """All keys stand in each line, in the contract's order; what is absent is null."""
+        """Each line has all keys, in the contract's order; an absent value is null."""
         line = to_json(PLAIN)
         assert line.count(b"\n") == 1
         assert list(json.loads(line)) == list(COLUMNS)
@@ -105,14 +105,14 @@ class TestJson:
         "row", [{"note": "\ud800"}, {"huge": 2**80}, {"odd": object()}, {"line\n": "a\nb"}, {"a": {1: 2}}]
     )
     def test_any_row_is_one_line(self, row: dict[str, object]) -> None:
-        """Whatever a row carries along, its result is one line of JSON in the same order, and can be read back."""
+        """Any row's result is one line of JSON with the keys in order, and can be read back."""
         line = to_json(Result("cd-1", None, None, None, Outcome.INVALID, row=row))
         assert line.count(b"\n") == 1
         assert list(json.loads(line)) == list(COLUMNS)
         assert from_json(line).row is not None
 
     def test_a_mapping_is_an_object(self) -> None:
-        """A row that is another mapping than a dict is an object all the same, also beside half a surrogate pair."""
+        """A row of another mapping type than dict is an object too, even with a lone surrogate."""
         for note in ("x", "\ud800"):
             row = MappingProxyType({"note": note, "in": MappingProxyType({"a": 1})})
             result = Result("cd-1", None, None, None, Outcome.INVALID, row=row)
@@ -179,7 +179,7 @@ class TestCsv:
         ],
     )
     def test_no_formulas_behind_a_delimiter(self, text: str, cell: str) -> None:
-        """Where a program takes another delimiter than the comma, and so no heed of quotes, it finds no formula."""
+        """A program with another delimiter than the comma, which ignores quotes, finds no formula."""
         line = Result("cd-1", None, None, None, Outcome.INVALID, message=text, row={"note": "a;=1|+2", "n": [1, -1]})
         found = cells(line)
         assert found["message"] == cell
@@ -219,7 +219,7 @@ class TestCsv:
 
 
 class TestGarbage:
-    """What no run has written is refused, never guessed at, and never an error of another kind."""
+    """A broken line is refused, never guessed, and never causes an error of another kind."""
 
     @given(st.binary())
     @example(b"[" * 100_000)
@@ -282,7 +282,7 @@ class TestGarbage:
             lines_of(csv_header() + to_csv(PLAIN).replace(b",stopped,", b",put_off,"), "r.csv")
 
     def test_csv_by_its_header(self) -> None:
-        """A CSV file is read by the columns that its header names, in whatever order, with more or fewer of them."""
+        """A CSV file is read by the column names of its header, in any order, with more or fewer of them."""
         columns = ("line", "added", *(name for name in COLUMNS if name not in ("line", "row")))
         data = csv_header(columns) + to_csv(PLAIN, columns)
         assert [line.result for line in lines_of(data, "r.csv")] == [None, replace(PLAIN, row=None)]

@@ -53,7 +53,7 @@ def settings_of(path: Path) -> Any:
 
 
 def go_on(path: Path) -> None:
-    """Go on with a file to its end; what was rejected is sent again."""
+    """Continue a file until its end; rejected rows are sent again."""
     settings, retry = settings_of(path), frozenset({Outcome.REJECTED})
     with (
         RunJournal(str(path), mode=Mode.RESUME, retry=retry) as journal,
@@ -87,7 +87,7 @@ def test_report(path: Path, copy: Callable[[Path], Path]) -> None:
 
 @pytest.mark.parametrize("path", RESULTS, ids=names)
 def test_resume(path: Path, copy: Callable[[Path], Path]) -> None:
-    """Exactly what has not ended is gone on with, without any trust, and all is proven afterwards."""
+    """Exactly the rows that have not ended are sent, without trust, and all is proven afterwards."""
     here = copy(path)
     go_on(here)
     review = review_results(str(here))
@@ -109,7 +109,7 @@ def test_verify(path: Path, copy: Callable[[Path], Path]) -> None:
 
 @pytest.mark.parametrize("dropped", ["schedule", "row", "latency_ms"])
 def test_csv_of_other_columns(dropped: str, tmp_path: Path, copy: Callable[[Path], Path]) -> None:
-    """A CSV file without a column of today, and with one of another day, is gone on with in its own columns."""
+    """A CSV file with a missing or an unknown column is continued with its own columns."""
     path = copy(KEPT / "v1" / "killed.csv")
     columns = (*(name for name in COLUMNS if name != dropped), "of_another_day")
     rewrite(path, columns)
@@ -124,7 +124,7 @@ def test_csv_of_other_columns(dropped: str, tmp_path: Path, copy: Callable[[Path
 
 
 def test_lines_of_other_keys(copy: Callable[[Path], Path]) -> None:
-    """A file whose lines have other keys is gone on with, and keeps them as they are."""
+    """A file whose lines have other keys is continued, and keeps them."""
     path = copy(KEPT / "v1" / "killed.jsonl")
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
     for line in lines:
@@ -138,7 +138,7 @@ def test_lines_of_other_keys(copy: Callable[[Path], Path]) -> None:
 
 
 def test_of_a_newer_form(copy: Callable[[Path], Path]) -> None:
-    """A manifest of a newer form is one line in every command that reads it, whatever its lines are."""
+    """A manifest of a newer version is one line in every command that reads it, with any lines."""
     path = copy(KEPT / "v1" / "drained.jsonl")
     document = json.loads(Path(manifest_path(str(path))).read_bytes()) | {"schema": 2}
     Path(manifest_path(str(path))).write_text(json.dumps(document))

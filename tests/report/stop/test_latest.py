@@ -1,4 +1,4 @@
-"""The latest line of each row of a result file, whatever its form."""
+"""The latest line of each row of a result file, in either format."""
 
 import json
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def said(name: Path, lines: Sequence[Result]) -> bytes:
 
 @given(st.lists(st.tuples(st.sampled_from([1, 2, 3, BLOCK_LINES, 4 * BLOCK_LINES]), st.sampled_from(OUTCOMES))))
 def test_latest(tmp_path_factory: pytest.TempPathFactory, lines: Lines) -> None:
-    """Of each row its last line is given, as it stands and in the order of the file, of JSON and of CSV alike."""
+    """The last line of each row is written unchanged, in the order of the file, for JSON and CSV."""
     expected = [lines[at] for at in sorted({line: at for at, (line, _) in enumerate(lines)}.values())]
     for name in ("r.jsonl", "r.csv"):
         file = tmp_path_factory.mktemp("latest") / name
@@ -49,7 +49,7 @@ def test_latest(tmp_path_factory: pytest.TempPathFactory, lines: Lines) -> None:
 
 
 def test_state(path: Path) -> None:
-    """Only rows that stand as is wanted are given: what their latest line says, and no line before it."""
+    """Only rows with a wanted state are returned, with their latest line and no earlier one."""
     rows = [result(1, Outcome.TIMEOUT), result(2, Outcome.TIMEOUT), result(3, Outcome.NOT_SENT)]
     index = ResumeIndex(written(path, [*rows, result(1, Outcome.STOPPED)]), keeps_places=True)
     failed = list(read_latest(index, lambda state: state.outcome is Outcome.TIMEOUT))
@@ -59,7 +59,7 @@ def test_state(path: Path) -> None:
 
 
 def test_torn(path: Path) -> None:
-    """A last line that was torn off in mid-write is none, as for a run that goes on with the file."""
+    """An incomplete last line is ignored, as by a resumed run."""
     lines = [result(1, Outcome.TIMEOUT), result(2, Outcome.STOPPED)]
     written(path, lines)
     with path.open("ab") as file:
@@ -68,7 +68,7 @@ def test_torn(path: Path) -> None:
 
 
 def test_other_form(tmp_path: Path) -> None:
-    """Lines of several files become those of one form; a file of that form is taken as it stands."""
+    """Lines of several files are converted to one format; those in that format are unchanged."""
     one, other = result(1, Outcome.TIMEOUT), result(2, Outcome.STOPPED)
     lines, table = tmp_path / "r.jsonl", tmp_path / "r.csv"
     written(lines, [one])
@@ -113,7 +113,7 @@ def test_changed_meanwhile(path: Path, harm: str) -> None:
 
 
 def test_json_only_for_a_reader(tmp_path: Path) -> None:
-    """What is written of a CSV file as JSON is read as the lines that a run would have written."""
+    """The JSON of a CSV file is read as the lines that a run would have written."""
     row = {"owner": "=a", "n": 1}
     table = tmp_path / "r.csv"
     written(table, [Result("cd-1", None, "a", "s", Outcome.TIMEOUT, source="a.csv", line=1, row=row)])

@@ -58,7 +58,7 @@ def write_until_refused(ledger: Ledger) -> None:
 
 @contextmanager
 def held(path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Hold the lock of a result file in another process, which has a child that was given all it could be given."""
+    """Lock a result file in another process, with a child that inherits everything it can."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)],
         env=environment(),
@@ -116,7 +116,7 @@ class TestBeginning:
     """A file begins with its first line; until then everything is as it was."""
 
     def test_private_and_not_taken_twice(self, path: Path) -> None:
-        """A new file is its owner's alone whatever the umask is, and one that exists is kept unless told otherwise."""
+        """A new file is private to its owner under any umask, and an existing one is kept by default."""
         usual = os.umask(0)
         try:
             with Ledger(str(path)) as ledger:
@@ -129,7 +129,7 @@ class TestBeginning:
         assert path.read_bytes() == LINE
 
     def test_overwriting_begins_with_the_first_line(self, tmp_path: Path) -> None:
-        """Until there is a line the old results stand; then they are gone whole, also where the new are shorter."""
+        """The old results remain until the first line; then they are gone completely, even if the new are shorter."""
         path = tmp_path / "results.csv"
         path.write_text("old\n" * 1_000)
         with Ledger(str(path), mode=Mode.OVERWRITE) as ledger:
@@ -138,7 +138,7 @@ class TestBeginning:
             assert path.read_bytes() == csv_header() + to_csv(PLAIN)
 
     def test_a_torn_line_is_cut_by_the_first_one(self, path: Path) -> None:
-        """What is torn off stays while nothing is written, for a dry run changes nothing; the first line cuts it."""
+        """An incomplete line remains while nothing is written, as in a dry run; the first line removes it."""
         path.write_bytes(LINE + LINE[:7])
         with Ledger(str(path), mode=Mode.RESUME) as ledger:
             ledger.go_on_at(len(LINE), 1)
@@ -182,7 +182,7 @@ class TestBeginning:
         assert path.read_bytes() == LINE
 
     def test_a_beginning_that_fails(self, path: Path) -> None:
-        """Where the manifest cannot be begun no line is written, also no later one: not on what was torn or is old."""
+        """If the manifest cannot be begun, no line is ever written, neither after torn nor over old results."""
         path.write_bytes(LINE + LINE[:7])
         begun = []
 
@@ -200,7 +200,7 @@ class TestBeginning:
         assert path.read_bytes() == LINE + LINE[:7]
 
     def test_a_cut_that_fails(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the torn line cannot be cut nothing is written behind it."""
+        """If an incomplete line cannot be removed, nothing is written after it."""
         path.write_bytes(LINE + LINE[:7])
 
         def refuse(fd: int, size: int) -> None:
@@ -215,7 +215,7 @@ class TestBeginning:
         assert path.read_bytes() == LINE + LINE[:7]
 
     def test_it_appends(self, path: Path) -> None:
-        """Lines go to the end of the file, also where something else has written: nothing is ever overwritten."""
+        """Lines go to the end of the file, even if another process has written; nothing is overwritten."""
         with Ledger(str(path)) as ledger:
             ledger.write(PLAIN)
             with path.open("ab") as file:
@@ -236,7 +236,7 @@ class TestLock:
     @pytest.mark.real
     @pytest.mark.parametrize("mode", [Mode.OVERWRITE, Mode.RESUME])
     def test_the_second_is_refused(self, mode: Mode, path: Path) -> None:
-        """Another run is told who writes the file, and the file stays as it is."""
+        """Another run gets a message with the process that writes the file, which is unchanged."""
         path.write_bytes(LINE)
         with held(path) as process, pytest.raises(OutputError) as caught:
             Ledger(str(path), mode=mode, holder=lambda pid: f" (process {pid})")
@@ -275,7 +275,7 @@ class TestLock:
 
     @pytest.mark.parametrize("mode", Mode)
     def test_removed_between_opening_and_locking(self, mode: Mode, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the owner of a new empty file removes it in the very moment, the file is opened once more."""
+        """If the owner of a new empty file removes it at that moment, the file is opened again."""
         lock = fcntl.flock
         inodes = list[int]()
 
@@ -294,7 +294,7 @@ class TestLock:
         assert path.read_bytes() == LINE
 
     def test_replaced_between_opening_and_locking(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where another file has taken the name in the very moment, it is that one that is locked and written."""
+        """If another file takes the name at that moment, that one is locked and written."""
         path.write_bytes(b"old\n")
         lock = fcntl.flock
         calls = []
@@ -325,12 +325,12 @@ class TestLock:
 
 
 class TestWriting:
-    """A line is in the file whole, or not at all and told."""
+    """A line is in the file completely, or not at all with an error."""
 
     @settings(max_examples=30)
     @given(st.lists(st.text(), max_size=5), st.sampled_from(["r.jsonl", "r.csv"]), st.booleans())
     def test_mark(self, tmp_path_factory: pytest.TempPathFactory, notes: list[str], name: str, again: bool) -> None:
-        """After every line the mark is the file's size, number of lines and SHA-256, also of one that goes on."""
+        """After every line the mark is the file's size, line count and SHA-256, also for a continued file."""
         path = tmp_path_factory.mktemp("mark") / name
         lines = 0
         for _ in range(2 if again else 1):
@@ -343,7 +343,7 @@ class TestWriting:
             assert ledger.mark == marked(path.read_bytes() if notes else b"", lines)
 
     def test_a_full_device_is_an_error_and_stays_one(self) -> None:
-        """What cannot be written is told of, and every line after it raises."""
+        """An unwritable line raises, and so does every line after it."""
         with Ledger("/dev/full") as ledger:
             ledger.write(PLAIN)
             assert ledger.outbox is not None
@@ -369,7 +369,7 @@ class TestWriting:
         assert ledger.fault is fault
 
     def test_a_full_disk_at_the_header(self, tmp_path: Path) -> None:
-        """Where not even the header of a CSV file fits nothing of it stays."""
+        """If the header of a CSV file does not fit, nothing of it remains."""
         path = tmp_path / "results.csv"
         with Ledger(str(path)) as ledger, file_limit(10), pytest.raises(OutputError, match="File too large"):
             ledger.write(PLAIN)
@@ -414,7 +414,7 @@ class TestWriting:
 
 
 class TestDurable:
-    """New lines survive a power failure after about a second, and who vouches for them is told only then."""
+    """New lines survive a power failure after about a second, and are vouched for only then."""
 
     def test_within_about_a_second(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A line is made durable within the second that is promised, its file's name with it, then vouched for."""
@@ -452,7 +452,7 @@ class TestDurable:
 
     @pytest.mark.usefixtures("at_once")
     def test_a_disk_that_keeps_nothing(self, path: Path, broken_disk: threading.Event) -> None:
-        """When new lines cannot be made durable the next line is refused, and nobody vouches for anything."""
+        """If new lines cannot be made durable the next line is refused, and none is vouched for."""
         marks: list[Mark] = []
         with Ledger(str(path), vouch=marks.append) as ledger:
             with pytest.raises(OutputError, match=r"cannot be made durable \(Input/output error\)"):
@@ -579,7 +579,7 @@ class TestHashes:
 
 
 def test_memory_of_recent_lines(tmp_path: Path) -> None:
-    """A line that is remembered takes little more room than its bytes, whatever the library made it in."""
+    """A line in memory takes little more than its bytes, whatever buffer it was made in."""
     with Ledger(str(tmp_path / "r.jsonl")) as ledger:
         tracemalloc.start()
         try:

@@ -74,7 +74,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("deed", [remove, replace, remove_folder, empty, write_over])
 def test_loss(deed: Callable[[Path], None], path: Path) -> None:
-    """The look after it raises, no line is taken any more, and all that was sent is saved and can be told."""
+    """The next check raises, no line is accepted any more, and all sent results are saved and listed."""
     with Ledger(str(path)) as ledger:
         write_all(ledger)
         ledger.look()
@@ -92,7 +92,7 @@ def test_loss(deed: Callable[[Path], None], path: Path) -> None:
 
 
 def test_cut_in_part(path: Path) -> None:
-    """Of a file that was cut only what it does not hold any more is told."""
+    """For a file that was cut, only the missing results are listed."""
     with Ledger(str(path)) as ledger:
         write_all(ledger)
         os.truncate(path, path.stat().st_size - 5)
@@ -104,7 +104,7 @@ def test_cut_in_part(path: Path) -> None:
 
 
 def test_more_than_is_remembered(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where not all lines of an emptied file are known any more, the last are saved and the number of all is told."""
+    """If not all lines of an emptied file are known, the last are saved and the total is reported."""
     monkeypatch.setattr(ledger_module, "RECENT_LINES", 2)
     with Ledger(str(path)) as ledger:
         write_all(ledger)
@@ -118,7 +118,7 @@ def test_more_than_is_remembered(path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_often_enough(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However quickly lines come, a loss is noticed while what was written is still remembered."""
+    """At any rate of lines, a loss is noticed while the written results are still in memory."""
     monkeypatch.setattr(ledger_module, "LOOK_EVERY_LINES", 3)
     with Ledger(str(path)) as ledger:
         ledger.write(RESULTS[0])
@@ -142,7 +142,7 @@ def test_put_back(path: Path) -> None:
 
 
 def test_lines_of_an_earlier_run(path: Path) -> None:
-    """Of a file that was removed the lines of earlier runs are saved too, while the open one has them."""
+    """The lines of earlier runs in a removed file are saved too, while it is open."""
     with Ledger(str(path)) as ledger:
         write_all(ledger)
     with Ledger(str(path), mode=Mode.RESUME) as ledger:
@@ -192,7 +192,7 @@ def test_long_name(path: Path) -> None:
 
 
 def test_no_room_to_save(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no file can be made all that is known is told, however much, and nothing is left of the attempt."""
+    """If no file can be created, all known results are listed, and no partial file is left."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

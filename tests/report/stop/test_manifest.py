@@ -29,7 +29,7 @@ def facts(**more: Any) -> dict[str, Any]:
 
 
 def section(**more: Any) -> RunSection:
-    """Make what is said about a run."""
+    """Return the section of a run."""
     return RunSection.read(facts(**more))
 
 
@@ -40,7 +40,7 @@ def mark_of(lines: int) -> Mark:
 
 
 def manifest_of(*lines: int, closed: bool = True) -> Manifest:
-    """Make the manifest of runs that had so many lines in the file at their ends."""
+    """Return the manifest of runs with these numbers of lines at their ends."""
     sections = [section(ledger=mark_of(count)._asdict(), closed=closed) for count in lines]
     return Manifest("m.run.json", sections)
 
@@ -71,7 +71,7 @@ class TestWriting:
     """How it is written."""
 
     def test_beside_the_result_file(self) -> None:
-        """It is called after the result file and stands beside it."""
+        """It is beside the result file, with a name made from that."""
         assert manifest_path("a/b.csv.results.jsonl") == "a/b.csv.results.jsonl.run.json"
 
     def test_a_section_each_run(self, path: Path) -> None:
@@ -92,7 +92,7 @@ class TestWriting:
         assert found.last.reason == "all sent"
 
     def test_what_another_version_wrote(self, path: Path) -> None:
-        """What this version knows nothing of stays in the earlier sections, in its order, byte for byte."""
+        """Unknown keys of another version stay in the earlier sections, in order, byte for byte."""
         earlier = {"a_new_fact": [1.0, None]} | facts(ledger=mark_of(1)._asdict() | {"more": 1}, reason=None)
         path.write_text(json.dumps({"a_new_key": 2, "runs": [earlier]}))
         manifest = Manifest.read(str(path))
@@ -102,7 +102,7 @@ class TestWriting:
         assert path.read_text() == json.dumps(written, indent=2) + "\n"
 
     def test_private(self, path: Path) -> None:
-        """It is its owner's alone, whatever the umask is."""
+        """It is private to its owner, with any umask."""
         usual = os.umask(0)
         try:
             Manifest(str(path)).begin(section())
@@ -112,7 +112,7 @@ class TestWriting:
         assert names(path.parent) == {path.name}
 
     def test_any_text(self, path: Path) -> None:
-        """A name that is not UTF-8, as a file's may be, is kept in plain ASCII, whatever the machine's encoding is."""
+        """A name that is not UTF-8 is stored as plain ASCII, in any encoding of the machine."""
         command = ["bulkstop", os.fsdecode(b"\xff.csv"), "é\u2028\N{GRINNING FACE}"]
         Manifest(str(path)).begin(section(command=command))
         assert path.read_bytes().isascii()
@@ -121,7 +121,7 @@ class TestWriting:
         assert found.last.facts["command"] == command
 
     def test_never_half(self, path: Path) -> None:
-        """Who reads it while it is replaced reads one state or the next, whole."""
+        """A reader during a replacement sees one state or the next, completely."""
         manifest = Manifest(str(path))
         manifest.begin(section(filler="x" * 200_000))
         is_over = threading.Event()
@@ -161,10 +161,10 @@ class TestWriting:
 
 
 class TestFullDisk:
-    """What happens when it cannot be written."""
+    """Effects of a manifest that cannot be written."""
 
     def test_the_old_one_stays(self, path: Path) -> None:
-        """A full disk leaves the old manifest and nothing besides; the lines matter more, so it is told at the end."""
+        """A full disk leaves only the old manifest; the lines matter more, so it is reported at the end."""
         manifest = Manifest(str(path))
         manifest.begin(section())
         before = path.read_bytes()
@@ -202,14 +202,14 @@ class TestFullDisk:
 
 
 class TestReading:
-    """What is read is a manifest, or refused."""
+    """A file is read as a manifest, or refused."""
 
     def test_absent(self, path: Path) -> None:
-        """Where there is none there is none."""
+        """A missing manifest is None."""
         assert Manifest.read(str(path)) is None
 
     def test_a_directory(self, tmp_path: Path) -> None:
-        """What cannot be read is one line that says why."""
+        """An unreadable manifest is one line with the reason."""
         with pytest.raises(OutputError, match=r": cannot be read \(Is a directory\); restore it, or give"):
             Manifest.read(str(tmp_path))
 
@@ -236,7 +236,7 @@ class TestReading:
         ids=lambda text: text[:16],
     )
     def test_garbage(self, text: str, path: Path) -> None:
-        """What is not a manifest is one line that says what to do."""
+        """A file that is not a manifest is one line with the remedy."""
         path.write_text(text)
         with pytest.raises(
             OutputError, match=r"cannot be read \(it is not a manifest, or was damaged\); restore it, or giv"
@@ -269,7 +269,7 @@ class TestReading:
 
     @pytest.mark.parametrize("schema", [1, 1.7, 2, 2.0, 17, 10**400, None, True, "1", [], -1, float("inf")])
     def test_schema(self, schema: object, path: Path) -> None:
-        """A manifest of a higher version is refused as that, whatever else is in it; what is no version is damage."""
+        """A manifest of a higher version is refused as such; an invalid version is damage."""
         path.write_text(json.dumps({"schema": schema, "runs": [facts()]}))
         if isinstance(schema, int | float) and schema is not True and schema < 2:
             assert Manifest.read(str(path)) is not None
@@ -281,7 +281,7 @@ class TestReading:
 
     @pytest.mark.parametrize("key", ["run_id", "trusted", "outcomes", "unproven_lines_taken_over"])
     def test_another_kind(self, key: str, path: Path) -> None:
-        """What is read when it is needed is held to be of its kind at once."""
+        """Values that are read later are type-checked at once."""
         path.write_text(json.dumps({"runs": [facts(**{key: [1]})]}))
         with pytest.raises(OutputError, match="it is not a manifest, or was damaged"):
             Manifest.read(str(path))

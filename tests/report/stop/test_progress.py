@@ -1,4 +1,4 @@
-"""The line that shows how a run stands."""
+"""The line that shows the state of a run."""
 
 import io
 import re
@@ -15,7 +15,7 @@ NOON = 1_767_355_200.0
 
 @pytest.mark.parametrize("width", [12, 16, 20, 40, 60, 80, 200])
 def test_numbers_come_first(width: int) -> None:
-    """In whatever width what has ended and what failed are there, and no word is cut."""
+    """In any width the numbers of ended and failed campaigns are shown, and no word is cut."""
     line = format_progress(RUN, width, at=NOON)
     assert line.startswith("60/126  2 failed")
     assert len(line) <= max(width, len("60/126  2 failed"))
@@ -36,7 +36,7 @@ def test_the_end_and_the_wait_are_told() -> None:
 
 @pytest.mark.parametrize("reason", WaitReason)
 def test_every_wait_names_its_reason(reason: WaitReason) -> None:
-    """Whatever a run waits for has a word of its own, in 80 columns too."""
+    """Every reason to wait has its own words, which fit in 80 columns."""
     assert f"waits: {reason}" in format_progress(RUN._replace(waits_for=reason), 80, at=NOON)
 
 
@@ -52,13 +52,13 @@ def test_every_wait_names_its_reason(reason: WaitReason) -> None:
     ids=["nothing has ended", "some wait for a list", "quota from the start", "not foreseen", "no answer yet"],
 )
 def test_a_sign_of_life(run: Snapshot, line: str) -> None:
-    """In 40 columns there is what goes on, or why not, wherever the count of what has ended stands still."""
+    """In 40 columns the activity or the reason to wait is shown while the count does not change."""
     assert format_progress(run, 39, at=NOON) == line
     assert format_progress(run, at=NOON).startswith(f"{line}  ends ")
 
 
 def test_an_end_at_the_deadline() -> None:
-    """Where the time to finish by comes before all are sent the end is named so, as there is room."""
+    """If the deadline comes before all are sent, the end is named so, as far as there is room."""
     line = format_progress(RUN._replace(ends_at_deadline=True), at=NOON)
     assert re.search(r"  ends \d\d:\d\d:\d\d \S+  \(deadline\)  waits: ", line)
     over = format_progress(RUN._replace(ends_at_deadline=True, left_s=0.0), at=NOON)
@@ -66,7 +66,7 @@ def test_an_end_at_the_deadline() -> None:
 
 
 def test_lines_are_what_the_bar_says() -> None:
-    """Where nothing can be drawn over, the same numbers are a line each time."""
+    """On an output that cannot be redrawn, the same numbers are a line each time."""
     lines: list[str] = []
     Lines(lines.append).show(RUN)
     assert lines[0].startswith("60/126  2 failed  ends ")

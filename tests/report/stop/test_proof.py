@@ -14,7 +14,7 @@ from tests.report.stop.test_manifest import LINES, manifest_of, mark_of, section
 
 
 class TestProof:
-    """What shows that lines are not as they were written."""
+    """Evidence that lines have changed."""
 
     @pytest.fixture
     def ledger(self, tmp_path: Path) -> Path:
@@ -63,7 +63,7 @@ class TestProof:
 
     @pytest.mark.parametrize("more", [LINES[0], b"\n", b"\0", b"x"])
     def test_added_at_the_end(self, more: bytes, ledger: Path) -> None:
-        """What is added after a run has ended is found; after one that was killed it may be its last lines."""
+        """Lines added after the end of a run are found; after a killed run they may be its last lines."""
         ledger.write_bytes(b"".join(LINES) + more)
         said = "something was added after line 12, the last one that was written"
         assert flaw_in(str(ledger), manifest_of(5, 12)) == said
@@ -89,12 +89,12 @@ class TestProof:
         assert (flaw_in(str(path), manifest_of(4, 9, 12)) is None) is (now == was)
 
     def test_lines_are_counted(self, ledger: Path) -> None:
-        """A mark of the right bytes with another number of lines is none."""
+        """A mark with the right hash but another number of lines is no proof."""
         sections = [section(ledger=mark_of(12)._asdict() | {"lines": 11}, closed=True)]
         assert flaw_in(str(ledger), Manifest("m", sections)) == "lines 1 to 11 are not as they were written"
 
     def test_the_header_is_no_line(self, tmp_path: Path) -> None:
-        """Of a CSV file the header is not counted."""
+        """The header of a CSV file is not counted."""
         path, data = tmp_path / "r.csv", b"campaign_id,outcome,source,line\n1,2,3,4\n"
         path.write_bytes(data)
         mark = {"size": len(data), "lines": 1, "sha256": sha256(data).hexdigest()}

@@ -1,4 +1,4 @@
-"""What a result file says about each row: its latest line, whether that is its end, whether it is still that row."""
+"""The state of each row in a result file: its latest line, whether that is final, whether the row is unchanged."""
 
 import gc
 import importlib.util
@@ -64,7 +64,7 @@ class TestEnd:
 
     @pytest.mark.parametrize("outcome", Outcome)
     def test_final(self, outcome: Outcome) -> None:
-        """A row that was sent has ended when its last try has, unless nobody knows what became of it."""
+        """A sent row has ended with its last attempt, unless the effect is unknown."""
         assert is_final(ended(campaign(2), outcome)) is (outcome not in LEFT)
         assert not is_final(ended(campaign(2), outcome, finished=False)), "cut off between two tries"
         assert is_final(unsent_result(campaign(2), outcome, "why")) is (outcome not in LEFT), "held back, never sent"
@@ -104,7 +104,7 @@ class TestEnd:
 
     @pytest.mark.parametrize("outcome", Outcome)
     def test_retry(self, outcome: Outcome, path: Path) -> None:
-        """What ended in one of the outcomes given is to be sent again as well, and nothing else that has ended."""
+        """Rows with one of the given outcomes are sent again as well, but no others that have ended."""
         past = ResumeIndex(written(path, [ended(campaign(2), outcome)]))
         is_tried = outcome in LEFT | WORTH_A_RETRY | {Outcome.INVALID}
         assert past.settled(campaign(2), WORTH_A_RETRY) == (None if is_tried else outcome)
@@ -121,7 +121,7 @@ class TestEnd:
         }
 
     def test_the_latest_line_counts(self, path: Path) -> None:
-        """Of several lines of a row the last one is its state, also where the row had ended further up."""
+        """The last of several lines of a row is its state, even if the row had ended before."""
         row, other = campaign(2), campaign(3)
         lines = [not_sent(row), ended(row, Outcome.TIMEOUT), ended(other), ended(row), ended(other, Outcome.UNKNOWN)]
         past = ResumeIndex(written(path, lines))
@@ -197,7 +197,7 @@ class TestSameRow:
 
     @pytest.mark.parametrize("campaign_id", ["cd-2", ".."])
     def test_a_mended_row_that_was_sent(self, campaign_id: str, path: Path) -> None:
-        """What another run made of a mended row is the state of that row: it counts once."""
+        """The state of a corrected row is the result of another run: it counts once."""
         row = Result(campaign_id, VOICE, "acc", "st-1", Outcome.INVALID, source="a.csv", line=2, run_id="run-1")
         lines = [replace(ended(campaign(1)), run_id="run-1"), row, replace(ended(campaign(2)), run_id="run-2")]
         past = ResumeIndex(written(path, lines))
@@ -220,7 +220,7 @@ class TestSameRow:
         assert [past.settled(row) for row in rows] == [Outcome.STOPPED, None, Outcome.NOT_FOUND]
 
     def test_sparse_lines(self, path: Path) -> None:
-        """Rows far apart, at the edges of blocks and beyond any file, are all told apart."""
+        """Rows far apart, at block boundaries and beyond any file, are all distinguished."""
         lines = [0, 1, BLOCK_LINES - 1, BLOCK_LINES, BLOCK_LINES + 1, 10**6, 2**31, 2**53]
         past = ResumeIndex(written(path, [ended(campaign(line)) for line in lines]))
         assert [past.settled(campaign(line)) for line in lines] == [Outcome.STOPPED] * len(lines)
@@ -228,7 +228,7 @@ class TestSameRow:
         past.check_all_met()
 
     def test_two_rows_of_a_key(self, path: Path) -> None:
-        """A result file with two rows of one key is refused with its line: they cannot be told apart."""
+        """A result file with two rows of one key, which cannot be told apart, is refused with the line."""
         written(path, [replace(ended(campaign(0, each, "key-1")), line=None) for each in ("cd-1", "cd-other")])
         number = 3 if path.suffix == ".csv" else 2
         with pytest.raises(
@@ -258,7 +258,7 @@ class TestSameRow:
 
     @pytest.mark.parametrize("campaign_id", ["", "=1", "'=1", "'", "a\r\nb", "a\0b", "\ud800", 'é,;"', " cd "])
     def test_odd_ids(self, campaign_id: str, path: Path) -> None:
-        """An id is the same after any trip through the file, whatever it holds and the file changes about it."""
+        """Any id is the same after the file has changed its form."""
         row = Result(campaign_id, None, "", "'+", Outcome.INVALID, source="a.csv", line=2)
         past = ResumeIndex(written(path, [row]))
         assert past.settled(row) is Outcome.INVALID
@@ -269,7 +269,7 @@ class TestFile:
     """The file itself."""
 
     def test_a_torn_line(self, path: Path) -> None:
-        """A line torn off in mid-write says nothing; what stands before it is measured, to be gone on with."""
+        """An incomplete line is ignored; the length of the file before it is known, to continue there."""
         written(path, [ended(campaign(2)), ended(campaign(3))])
         whole = path.read_bytes()
         path.write_bytes(whole + whole[-20:-1])
@@ -300,7 +300,7 @@ class TestFile:
             ResumeIndex(str(path))
 
     def test_pipe(self, path: Path) -> None:
-        """A pipe that nobody writes to is refused, and not waited for."""
+        """A pipe without a writer is refused, and not waited for."""
         os.mkfifo(path)
         with pytest.raises(OutputError, match=r"r\.\w+: cannot be read \(Is no regular file\)"):
             ResumeIndex(str(path))
@@ -350,7 +350,7 @@ def with_more_outcomes(count: int, monkeypatch: pytest.MonkeyPatch) -> ModuleTyp
 
 @pytest.mark.parametrize("count", [2, 18])
 def test_more_outcomes(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many outcomes there are, each row has its own back."""
+    """With any number of outcomes, each row gets its own back."""
     rows = [campaign(line) for line in range(1, len(Outcome) + 1)]
     path = written(tmp_path / "r.jsonl", [ended(*each) for each in zip(rows, Outcome, strict=True)])
     index = with_more_outcomes(count, monkeypatch).ResumeIndex(path)

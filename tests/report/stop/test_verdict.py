@@ -91,7 +91,7 @@ def test_schedules_are_in_the_verdict() -> None:
 
 
 def test_failures_are_grouped_by_reason() -> None:
-    """What differs in rows that failed alike is no reason of its own; each group has an example with its place."""
+    """Rows that failed alike are one group, despite different values; each group has an example with its place."""
     stats = Stats()
     for number in range(3):
         stats.add(line(Outcome.REJECTED, number + 2, f"campaign 'cd-{number}' has {number} steps", 409))

@@ -20,7 +20,7 @@ LAST_S = DAY_S - 600.0
 
 
 def make_starts(chance: random.Random) -> list[tuple[float, str]]:
-    """Return when which campaign starts: some each hour, some put off to the same minute, some once at any time."""
+    """Return when which campaign starts: some each hour, some all in one minute, some once at any time."""
     starts = [(3600.0 * hour + chance.uniform(0, 50), f"cd-a{n:x}") for n in range(RECURRING) for hour in range(23)]
     starts += [(at, f"cd-b{n:x}") for n in range(RESCHEDULED) for at in (30_000.0, 30_020.0 + n, 61_000.0)]
     starts += [(chance.uniform(0, LAST_S), f"cd-c{n:x}") for n in range(ONCE)]
@@ -29,7 +29,7 @@ def make_starts(chance: random.Random) -> list[tuple[float, str]]:
 
 @pytest.mark.parametrize(("seed", "quota"), [(1, (60, 60.0)), (3, (20, 60.0))])
 def test_a_day_of_churn(seed: int, quota: tuple[int, float], virtual: Virtual, tmp_path: Path) -> None:
-    """What starts is stopped within an interval and what its quota takes, however often; no call is beyond that."""
+    """Started campaigns are stopped within an interval and the time of the quota; no call exceeds the quota."""
     starts = make_starts(random.Random(seed))
     scene = Scene(World(list(starts), at_rest=AT_REST, quota=quota), tmp_path, hours=24, again=99)
     summary = virtual(hold(scene))

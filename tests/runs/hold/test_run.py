@@ -55,7 +55,7 @@ STOP = re.compile(r"/trigger/([^?]+)\?")
 
 @dataclass
 class World(AlwaysOpen):
-    """A service whose campaigns start at their times (`starts`), each as often as it stands there."""
+    """A service whose campaigns start at the times in `starts`, each as often as listed there."""
 
     starts: list[tuple[float, str]] = field(default_factory=list)
     at_rest: int = 0
@@ -166,7 +166,7 @@ class Scene:
 
     @property
     def listed(self) -> bytes:
-        """The list, as it stands in its file."""
+        """The rows of the list's file."""
         return Path(f"{self.path}.list.jsonl").read_bytes()
 
     @property
@@ -268,7 +268,7 @@ def test_a_day(hours: int, virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_what_comes_back(virtual: Virtual, tmp_path: Path) -> None:
-    """A campaign that came back three times is told and left alone; that it runs in the end is exit 1."""
+    """A campaign that came back three times is reported and not stopped again; if it runs at the end, exit 1."""
     scene = Scene(World([(600.0 * n, "cd-1") for n in range(5)]), tmp_path)
     summary = virtual(hold(scene))
     assert [row["sighting"] for row in scene.rows] == [1, 2, 3] == [line["row"]["sighting"] for line in scene.lines]
@@ -277,7 +277,7 @@ def test_what_comes_back(virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_a_list_that_cannot_be_read(virtual: Virtual, tmp_path: Path) -> None:
-    """While no list can be read nothing is stopped, which is told once, as is its return; then it goes on."""
+    """While no list can be read nothing is stopped, with one message; it continues when a list can be read."""
     scene = Scene(World([(1000.0, "cd-1")], down=(500.0, 1500.0)), tmp_path)
     summary = virtual(hold(scene))
     said = [text for text in scene.said if "list c" in text]
@@ -290,14 +290,14 @@ def test_a_list_that_cannot_be_read(virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_a_list_that_cannot_be_read_in_the_end(virtual: Virtual, tmp_path: Path) -> None:
-    """Where nobody knows what runs in the end, that is exit 1, and is said."""
+    """If it is unknown what runs at the end, that is exit 1, with a message."""
     summary = virtual(hold(Scene(World(down=(500.0, 1e9)), tmp_path)))
     assert summary.exit_code == 1
     assert summary.verdict.startswith("NOT STOPPED: more may run: voice campaigns of account a1: HTTP 500")
 
 
 def test_accounts(virtual: Virtual, tmp_path: Path) -> None:
-    """An account that has more to stop than its quota lets leave, or cannot be read, holds up no other."""
+    """An account with more stops than its quota allows, or with an unreadable list, delays no other."""
     busy = World([(100.0, f"cd-b{n:x}") for n in range(300)])
     down = World([(1000.0, "cd-d")], down=(500.0, 1500.0))
     free = World([(130.0 + 200 * n, f"cd-{n}") for n in range(5)])
@@ -315,7 +315,7 @@ def test_accounts(virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_an_account_that_cannot_be_read_in_the_end(virtual: Virtual, tmp_path: Path) -> None:
-    """What one account has in the end is not known, which is exit 1 and said, whatever the others have."""
+    """If one account's list cannot be read at the end, that is exit 1 with a message, whatever the others have."""
     scene = Scene(World([(30.0, "cd-1")]), tmp_path, others={"down": World(down=(500.0, 1e9))})
     summary = virtual(hold(scene))
     assert (summary.exit_code, summary.running) == (1, ())
@@ -334,7 +334,7 @@ def test_a_token_that_is_lost(denied: str, virtual: Virtual, tmp_path: Path) -> 
 
 
 def test_a_full_disk(virtual: Virtual, tmp_path: Path) -> None:
-    """A sighting that has no place in the list is not stopped and ends the hold; with room it is gone on with."""
+    """A sighting that cannot be written to the list is not stopped and ends the hold; with space it continues."""
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     async def fill(scene: Scene) -> None:
@@ -393,7 +393,7 @@ def test_a_stop_that_fails(virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_what_failed_and_came_back(virtual: Virtual, tmp_path: Path) -> None:
-    """A campaign whose stop failed and that came to rest otherwise waits for nothing when it is back."""
+    """A campaign whose stop failed, and that came to rest by itself, is stopped at once when it is back."""
     world = World([(100.0, "cd-1")], refuses=frozenset({"cd-1"}))
 
     async def rest(scene: Scene) -> None:
@@ -408,7 +408,7 @@ def test_what_failed_and_came_back(virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_a_service_that_is_down_in_the_end(virtual: Virtual, tmp_path: Path) -> None:
-    """Stops that a service which is down holds up do not keep a hold from its end."""
+    """Stops that a service outage delays do not prevent the end of a hold."""
     ids = [f"cd-{number:x}" for number in range(60)]
     starts = [(0.0, "cd-f0"), *((3500.0, each) for each in ids)]
     scene = Scene(World(starts, breaks=frozenset(ids)), tmp_path, options={"attempts": 100})
@@ -428,7 +428,7 @@ def test_what_is_protected(virtual: Virtual, tmp_path: Path) -> None:
 
 
 def test_a_service_that_refuses_all(virtual: Virtual, tmp_path: Path) -> None:
-    """That the first sighting is refused as a whole ends it, while somebody is there to see to it."""
+    """A first sighting that is refused completely ends the hold, while a person can act."""
     summary = virtual(hold(Scene(World([(0.0, "cd-1")], refuses=frozenset({"cd-1"})), tmp_path)))
     assert (summary.exit_code, "may be wrong for your deployment" in summary.verdict) == (3, True)
 
@@ -466,7 +466,7 @@ def test_a_signal(hours: float, signum: int, code: int, virtual: Virtual, tmp_pa
 
 
 def test_it_goes_on(virtual: Virtual, tmp_path: Path) -> None:
-    """A hold that goes on numbers on, knows who came back how often, and closes the rows that have no line."""
+    """A continued hold continues its numbers and counts, and closes the rows without a line."""
     virtual(hold(Scene(World([(0.0, "cd-1"), (700.0, "cd-1")]), tmp_path)))
     listed = tmp_path / "h.jsonl.list.jsonl"
     row = json.loads(listed.read_text().splitlines()[-1]) | {"campaign_id": "cd-2", "sighting": 3}

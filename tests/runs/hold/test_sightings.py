@@ -1,4 +1,4 @@
-"""What a hold has seen: which campaigns are the same, and when one that failed is tried again."""
+"""The list of a hold: which campaigns are the same, and when a failed stop is sent again."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ BOTH = Discovery(((NORTH, ITEM), (SOUTH, ITEM)))
 
 
 def end(sightings: Sightings, sighting: Sighting, *outcomes: Outcome) -> None:
-    """Keep a sighting, and record what became of its rows."""
+    """Store a sighting, and record the outcomes of its rows."""
     sightings.keep(sighting)
     for row, outcome in zip(sighting.rows, outcomes, strict=True):
         place = row.campaign_id, row.campaign_type, row.account_id, row.stream_id
@@ -66,7 +66,7 @@ def test_own_profile(tmp_path: Path) -> None:
 
 
 def test_only_done_stops_count(tmp_path: Path) -> None:
-    """What comes back is counted by the stops that were done; those that failed, or were never sent, do not count."""
+    """Only successful stops count for --again, not those that failed or were never sent."""
     found = Discovery(((NORTH, ITEM),))
     outcomes = [Outcome.SERVER_ERROR, Outcome.STOPPED, Outcome.NOT_SENT, Outcome.TIMEOUT, Outcome.ALREADY_STOPPED]
     with Sightings(str(tmp_path / "list.jsonl"), again=2) as sightings:

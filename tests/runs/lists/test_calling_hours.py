@@ -46,7 +46,7 @@ def test_next_end(windows: tuple[Window, ...], now: str, end: str, is_later: boo
 
 @pytest.mark.parametrize("now", ["08:00", "10:00", "12:30", "17:00"])
 def test_last_end(now: str) -> None:
-    """A day with several windows has one end, the last, in whichever order they stand."""
+    """A day with several windows has one end, the last, in any order of the windows."""
     hours = CallingHours(BERLIN, (Window(0, 800, 1080), Window(0, 540, 720)))
     found = find_end(hours, datetime.fromisoformat(f"2026-03-02T{now}+01:00").timestamp())
     assert (found.cells.stop_at, found.has_several) == ("2026-03-02T18:00", True)
@@ -96,7 +96,7 @@ async def told(
 
 
 async def test_each_by_its_own(tmp_path: Path) -> None:
-    """Each has the time of its own hours, or none; what is malformed is told with its id, and has no time to guess."""
+    """Each campaign has the time of its own hours, or none; malformed hours are reported with the id."""
     noon = DAYS[0] | {"end": "noon"}
     service = Hours(
         {
@@ -126,7 +126,7 @@ async def test_each_by_its_own(tmp_path: Path) -> None:
 
 
 async def test_the_next_night(tmp_path: Path) -> None:
-    """Only what is new or has changed is asked for; the calls for it are told before the first of them is made."""
+    """Only new or changed campaigns need a call; the number is reported before the first call."""
     path, costs, hours = tmp_path / "hours.json", list[HoursCost](), {"cd-1": in_zone(BERLIN), "cd-2": {"days": 1}}
     first = await told(Hours(hours), listed("cd-1", "cd-2"), path, costs)
     assert first.hours is not None
@@ -143,7 +143,7 @@ async def test_the_next_night(tmp_path: Path) -> None:
 
 
 async def test_cost_within_the_quota(tmp_path: Path) -> None:
-    """What is told before the first call includes how long the quota makes it take, the longest of all accounts."""
+    """The cost includes the duration under the quota, the longest of all accounts."""
 
     class EnoughError(Exception):
         """Ends it before any call is made."""
@@ -163,7 +163,7 @@ async def test_cost_within_the_quota(tmp_path: Path) -> None:
 
 
 async def test_without_a_time_of_change(tmp_path: Path) -> None:
-    """A campaign of which the list does not say when it changed is asked for each time."""
+    """A campaign without a time of change in the list needs a call each time."""
     for _ in range(2):
         service = Hours({"cd-1": in_zone(BERLIN)})
         await told(service, listed("cd-1", updated_at=None), tmp_path / "hours.json")
@@ -171,7 +171,7 @@ async def test_without_a_time_of_change(tmp_path: Path) -> None:
 
 
 async def test_refused(tmp_path: Path) -> None:
-    """Calls that all fail end soon; nobody's time is known, nothing of it is kept, and the list stands."""
+    """Repeated failures end the calls soon; no time is known or cached, and the list remains valid."""
     service = Hours({}, status=404)
     found = await told(service, listed(*(f"cd-{number}" for number in range(20))), tmp_path / "hours.json")
     assert len(service.asked) == FAILED_AT_FIRST
@@ -183,7 +183,7 @@ async def test_refused(tmp_path: Path) -> None:
 
 
 async def test_cut_off(tmp_path: Path) -> None:
-    """What was asked for before the end is known the next time."""
+    """Hours that were read before an interruption are in the cache the next time."""
     hours = {"cd-1": in_zone(BERLIN), "cd-2": in_zone(BERLIN)}
     service = Hours(hours, silent=["cd-2"])
     task = asyncio.create_task(told(service, listed("cd-1", "cd-2"), tmp_path / "hours.json"))

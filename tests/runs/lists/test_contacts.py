@@ -1,4 +1,4 @@
-"""Whether stopped campaigns still call: what is asked for, by whose clock, and what is made of any answer."""
+"""Whether stopped campaigns still call: the requests, the clock that counts, and any response."""
 
 import asyncio
 import json
@@ -66,7 +66,7 @@ class Service:
         return Response(status, json.dumps(body).encode(), 1.0, date=date)
 
     def row(self, name: str, start_s: float, end_s: float | None) -> dict[str, object]:
-        """Return a contact as it is told."""
+        """Return a contact as in a response."""
         return {
             "sessionId": f"{name} {start_s}",
             "sessionStartTime": self.write(start_s),
@@ -88,7 +88,7 @@ def result(name: str = "cd-1", outcome: Outcome = Outcome.STOPPED, at_s: float =
 
 
 def look(service: Service, *results: Result, ahead_s: float = 0.0) -> ContactFacts:
-    """Look for contacts with a clock that is so far ahead of the service's, of which an answer has told."""
+    """Look for contacts with a clock ahead of the service's by a known difference."""
     stops = StopTimes()
     for each in results or (result(),):
         stops.note(SCOPE, each)
@@ -119,7 +119,7 @@ def test_what_is_asked_for() -> None:
     [(60, 70, 1, 0), (60, None, 1, 1), (-60, None, 0, 1), (4, 20, 0, 0)],
 )
 def test_still_calls(start_s: float, end_s: float | None, started: int, lasting: int) -> None:
-    """Calling is what started after its stop, but for what was under way, and what lasts."""
+    """Contacts that started after the stop count, except those in progress before, and those that last."""
     facts = look(Service(("cd-1", STOP_S + start_s, None if end_s is None else STOP_S + end_s)))
     assert [each[:2] + each[3:] for each in facts.calling] == (
         [(SCOPE, "cd-1", started, lasting, STOP_S + start_s)] if started or lasting else []
@@ -147,7 +147,7 @@ def test_instance() -> None:
 @pytest.mark.parametrize("ahead_s", [0, 3600, -3600])
 @pytest.mark.parametrize("has_own_time", [True, False])
 def test_clocks(ahead_s: float, has_own_time: bool) -> None:
-    """Wherever this machine's clock stands, a contact counts by the service's."""
+    """With any clock of this machine, a contact counts by the service's."""
     times: dict[str, Any] = {} if has_own_time else {"updated_at": None}
     stop = result(finished_at=utc_text(STOP_S + 1 + ahead_s), started_at=utc_text(STOP_S + ahead_s), **times)
     assert not look(Service(("cd-1", STOP_S - 60, STOP_S - 50)), stop, ahead_s=ahead_s).calling
@@ -155,7 +155,7 @@ def test_clocks(ahead_s: float, has_own_time: bool) -> None:
 
 
 def test_clock_that_was_set_since() -> None:
-    """The service's own time of a stop counts for more than a clock that was wrong then, but for one of another day."""
+    """The service's time of a stop has precedence over a wrong local clock, unless it is of another day."""
     stop = result(finished_at=utc_text(STOP_S + 3600))
     assert look(Service(("cd-1", STOP_S + 60, STOP_S + 70)), stop).calling
     old = result(updated_at=utc_text(STOP_S - 9 * 86400))
@@ -176,7 +176,7 @@ def test_stops_that_may_have_arrived(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_SENT, Outcome.REJECTED, Outcome.UNAUTHORIZED, Outcome.THROTTLED])
 def test_never_stopped(outcome: Outcome) -> None:
-    """Campaigns that were never stopped are counted, and nothing is asked for them; a later stop counts."""
+    """Campaigns that were never stopped are counted without calls; a later stop counts."""
     service = Service(("cd-1", STOP_S + 60, None))
     facts = look(service, result(outcome=outcome))
     assert (service.asked, facts.unstopped, facts.since_s, facts.is_in_the_way) == ([], 1, None, False)
@@ -184,7 +184,7 @@ def test_never_stopped(outcome: Outcome) -> None:
 
 
 def test_stop_without_a_time() -> None:
-    """A stop that the results give no time for is said, and proves nothing."""
+    """A stop without a time in the results is reported, and proves nothing."""
     facts = look(Service(), result("cd-2", updated_at=None, started_at=None, finished_at=None), result())
     assert facts.faults == ("the results do not say when 1 campaign was stopped",)
     assert facts.is_in_the_way
@@ -204,7 +204,7 @@ def test_pages(count: int, offsets_count_rows: bool) -> None:
 
 
 def test_too_many_in_a_second() -> None:
-    """More contacts in one second than the service gives are said, and prove nothing."""
+    """More contacts in one second than the service returns are reported, and prove nothing."""
     facts = look(Service(*(("cd-1", STOP_S + 60 + number / 5000, STOP_S + 70) for number in range(1300))))
     assert facts.faults == (
         "account a1, stream st-1: more contacts started at 2026-02-16T18:03:05+00:00 than the service gives",
@@ -212,7 +212,7 @@ def test_too_many_in_a_second() -> None:
 
 
 def test_a_page_that_repeats() -> None:
-    """A service that gives the same page whatever is asked for comes to an end."""
+    """A service that always returns the same page is read to an end."""
     service = Service()
     rows = [service.row("cd-1", STOP_S - number, STOP_S) for number in range(100)]
     service.answer = lambda: service.respond({"numResults": 100, "data": rows})
@@ -221,7 +221,7 @@ def test_a_page_that_repeats() -> None:
 
 
 def test_stopped_long_ago() -> None:
-    """No more than seven days are asked for at once."""
+    """A request covers at most seven days."""
     service = Service(("cd-1", NOW_S - 60, None))
     facts = look(service, result(at_s=NOW_S - 20 * 86400))
     assert len(service.asked) == 4
@@ -244,7 +244,7 @@ def test_an_end_to_come() -> None:
 
 
 def test_no_contact_at_all() -> None:
-    """Where no contact is known, not even from before the stops, that is said."""
+    """If no contact is known, even from before the stops, a message says so."""
     (note,) = look(Service()).notes
     assert note.startswith("no contact of the stopped campaigns is known, not even from before their stops")
     assert look(Service(("cd-1", STOP_S - 60, STOP_S - 50))).notes == ()
@@ -270,7 +270,7 @@ def test_contacts_without_a_campaign() -> None:
 
 
 def test_missing_scope() -> None:
-    """Where the scope is missing that is said, and is not in the way: the states count."""
+    """A missing scope is reported, but does not prevent the proof by states."""
     service = Service()
     service.answer = lambda: service.respond({"errors": [{"msg": "no scope", "code": 4002}]}, 401)
     facts = look(service)
@@ -282,7 +282,7 @@ def test_missing_scope() -> None:
 
 @pytest.mark.parametrize("status", [404, 500, 412, 200])
 def test_other_failures(status: int) -> None:
-    """Whatever else keeps contacts from being read is in the way."""
+    """Any other failure to read contacts prevents the proof."""
     service = Service()
     service.answer = lambda: service.respond({}, status)
     facts = look(service)
@@ -292,7 +292,7 @@ def test_other_failures(status: int) -> None:
 
 
 def test_no_token_any_more() -> None:
-    """What ends all calls is among the faults of what is known."""
+    """An error that ends all calls is among the faults of the result."""
 
     async def fail(call: Call[T], /) -> T | Attempt:
         raise CredentialsError("no token")

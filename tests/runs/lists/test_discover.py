@@ -1,4 +1,4 @@
-"""The list that is written: what stands in it, that `stop` reads it back, and that it is there whole or not at all."""
+"""The list of discover: its contents, that `stop` reads it, and that it exists completely or not at all."""
 
 import csv
 import json
@@ -101,7 +101,7 @@ def test_nothing_found(tmp_path: Path) -> None:
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
 def test_stop_reads_what_was_found(rows: Rows, tmp_path: Path) -> None:
-    """Whatever ids and names hold, both forms give `stop` the same campaigns, each with the id that the service has."""
+    """For any ids and names, both formats give `stop` the same campaigns, with the service's ids."""
     wanted = [(item.campaign_id, *group[:4]) for group, item in rows]
     for data, ending in ((to_csv(rows), ".csv"), (to_jsonl(rows), ".jsonl")):
         back = read_back(data, ending, tmp_path)
@@ -115,7 +115,7 @@ def test_stop_reads_what_was_found(rows: Rows, tmp_path: Path) -> None:
 @settings(max_examples=100)
 @given(rows=ROWS)
 def test_no_formula_but_an_id(rows: Rows) -> None:
-    """No cell is one that a spreadsheet would run, but for ids, which nobody may touch."""
+    """No cell is run by a spreadsheet as a formula, except ids, which must not change."""
     for cells in list(csv.reader(to_csv(rows).decode().splitlines()))[1:]:
         assert not any(re.search(r"(\A|[,;|])[\s\"]*[=+\-@\uff1d\uff0b\uff0d\uff20]", cell) for cell in cells[5:])
 
@@ -132,7 +132,7 @@ def test_no_formula_but_an_id(rows: Rows) -> None:
     ],
 )
 def test_names_that_match(pattern: str, count: int) -> None:
-    """A pattern finds the names that look as if it matched: whatever their letter case, blanks and dashes."""
+    """A pattern matches names in any letter case, with any kinds of blanks and dashes."""
     names = ["Promo - now", "PROMO \u2013  now", "\u200bPromo\u00a0x", "Pro\u00admo y", "Other"]
     items = {f"cd-{n}": PROMO._replace(campaign_id=f"cd-{n}", name=name) for n, name in enumerate(names)}
     assert len(make_discovery(Roster({VOICE: Listing(VOICE, items)}), pattern).rows) == count
@@ -155,7 +155,7 @@ class Once:
     wanted=st.sampled_from([ListFilter(), ListFilter(("Active",)), ListFilter((), (1, 2)), ListFilter(running=True)]),
 )
 def test_any_answer_makes_a_sound_list(value: object, wanted: ListFilter, tmp_path: Path) -> None:
-    """Whatever a service answers ends in a failure with its reason, or in a list that `stop` can read."""
+    """Any response leads to a failure with its reason, or to a list that `stop` can read."""
     for one in read_lists(Once(json.dumps(value).encode()), VOICE, SMS, wanted=wanted):
         assert one.failure is None or one.failure.error
         rows = [(one.scope, item) for item in one.items.values()]
@@ -175,7 +175,7 @@ def test_ids_that_are_not_possible() -> None:
 
 
 def test_a_campaign_of_two_types(tmp_path: Path) -> None:
-    """A service that does not heed the type gives each campaign twice; it is written once, and that is told."""
+    """A service that ignores the type returns each campaign twice; it is written once, with a note."""
     body = b'{"status":"success","data":{"results":[{"_id":"-cd-1","status":"Active"},{"status":"Active"}]}}'
     lists = read_lists(Once(body), VOICE, SMS, wanted=ListFilter(), any_id=False)
     found = make_discovery(Roster({one.scope: one for one in lists}))
@@ -190,7 +190,7 @@ def test_a_campaign_of_two_types(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_campaign_that_runs_as_one_of_two_types(turned: bool) -> None:
-    """Of a campaign that is listed as of both types, or twice in a list, the one that runs is written."""
+    """If a campaign has both types, or two rows in a list, the running one is written."""
     rest, runs = (
         ListedCampaign("cd-1", VOICE.campaign_type, status="Stopped"),
         ListedCampaign("cd-1", SMS.campaign_type, status="Active"),
@@ -208,7 +208,7 @@ STATES = ["Active", "preparing", "Rerun", None, "Ready", "Paused", "COMPLETED", 
 
 
 def test_what_runs() -> None:
-    """What runs is what is Active, Preparing or in an undocumented state; the others are counted by state."""
+    """Active, Preparing and undocumented statuses run; the others are counted by state."""
     body = json.dumps(
         {
             "status": "success",
@@ -223,7 +223,7 @@ def test_what_runs() -> None:
 
 
 def test_what_is_left_out_is_counted_once() -> None:
-    """What a name or a priority leaves out is counted by its state, and what both lists have is counted once."""
+    """Campaigns that a name or priority leaves out are counted by state; one in both lists counts once."""
     rows = [{"_id": "cd-1", "name": "A"}, {"_id": "cd-2", "name": "B"}, {"_id": "cd-3", "status": "Ready"}]
     body = json.dumps(
         {"status": "success", "data": {"results": [{"status": "Active", "priority": "5"} | row for row in rows]}}
@@ -246,7 +246,7 @@ def test_what_is_left_out_is_counted_once() -> None:
     ],
 )
 def test_words_for_states(words: list[str], asked: tuple[str, ...], fits: list[str]) -> None:
-    """`running` adds all that may run, `all` is any state; the service is asked for its whole list for both."""
+    """`running` selects all that may run, `all` any status; both need the whole list of the service."""
     wanted = make_filter(words)
     states = ["Active", "Preparing", "Rerun", "Scheduled", "Ready"]
     assert [state for state in states if wanted.fits(PROMO._replace(status=state))] == fits
@@ -254,7 +254,7 @@ def test_words_for_states(words: list[str], asked: tuple[str, ...], fits: list[s
 
 
 def test_emergencies_are_named() -> None:
-    """What is not of the execution type NORMAL is named; one that is not told is no reason for a word."""
+    """Campaigns with another execution type than NORMAL are named; those without one are not."""
     kinds = ["normal", None, "EMERGENCY", "Odd"]
     items = {f"cd-{n}": PROMO._replace(campaign_id=f"cd-{n}", execution_type=kind) for n, kind in enumerate(kinds)}
     found = make_discovery(Roster({VOICE: Listing(VOICE, items)}))
@@ -263,7 +263,7 @@ def test_emergencies_are_named() -> None:
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_of_two_rows_the_one_that_runs_now(turned: bool) -> None:
-    """Of two rows of a campaign, paused and active, the one that runs now counts, whichever comes first."""
+    """Of two rows of a campaign, paused and active, the active one counts, in any order."""
     rows = [{"_id": "cd-1", "status": "Paused"}, {"_id": "cd-1", "status": "Active"}]
     body = json.dumps({"status": "success", "data": {"results": rows[::-1] if turned else rows}}).encode()
     (one,) = read_lists(Once(body), VOICE, wanted=make_filter())

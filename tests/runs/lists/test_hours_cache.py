@@ -24,7 +24,7 @@ def write(path: Path, hours: Hours = HOURS, key: Key = KEY) -> None:
 
 @pytest.mark.parametrize("hours", [HOURS, Hours(), Hours(fault="end is '25:00'")])
 def test_kept(tmp_path: Path, hours: Hours) -> None:
-    """What was read of a campaign is known until it changes, for its own host alone, and to no other user."""
+    """Calling hours are valid until their campaign changes, for its own host only, and for no other user."""
     path = tmp_path / "state" / "hours.json"
     write(path, hours)
     cache = HoursCache(path)
@@ -46,7 +46,7 @@ def test_kept(tmp_path: Path, hours: Hours) -> None:
     ],
 )
 def test_not_usable(tmp_path: Path, change: Any, why: str) -> None:
-    """Of a file that is damaged, or another version's, nothing is believed; that is said, and it is replaced."""
+    """A damaged file, or one of another version, is ignored with a message, and replaced."""
     path = tmp_path / "hours.json"
     write(path)
     path.write_text(change(path.read_text()))
@@ -58,7 +58,7 @@ def test_not_usable(tmp_path: Path, change: Any, why: str) -> None:
 
 
 def test_no_secret(tmp_path: Path) -> None:
-    """What holds a secret is not kept."""
+    """Calling hours that contain a secret are not stored."""
     path = tmp_path / "hours.json"
     REDACTOR.add("a-secret-of-this-test")
     write(path, Hours(fault="timezone is 'a-secret-of-this-test'"))
@@ -66,7 +66,7 @@ def test_no_secret(tmp_path: Path) -> None:
 
 
 def test_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file holds each campaign once, as it was last, and forgets those that were looked for the longest ago."""
+    """The file has each campaign once, in its latest state, and drops the least recently used."""
     monkeypatch.setattr(hours_cache, "KEPT", 2)
     path = tmp_path / "hours.json"
     keys = [KEY._replace(campaign_id=f"cd-{number}") for number in range(3)]

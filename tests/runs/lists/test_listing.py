@@ -1,4 +1,4 @@
-"""Lists that are read in pages while they change: what is found, what is told, and that it ends."""
+"""Lists that are read in pages while they change: what is found, what is reported, and that it ends."""
 
 import asyncio
 import json
@@ -109,7 +109,7 @@ def ids(one: Listing) -> set[str]:
 @pytest.mark.parametrize("heeds", ["skip", "page", "further"])
 @pytest.mark.parametrize("says", [(), ("hasMore",), ("totalPages",), ("totalResults",), ("hasMore", "totalResults")])
 def test_every_campaign_once(count: int, heeds: str, says: Sequence[str]) -> None:
-    """However a service counts its pages, and whatever it says of them, each campaign is found once."""
+    """For any way of paging, each campaign is found once."""
     service = Service(count, heeds=heeds, says=says)
     one = found(service)
     assert ids(one) == set(service.states)
@@ -118,14 +118,14 @@ def test_every_campaign_once(count: int, heeds: str, says: Sequence[str]) -> Non
 
 
 def test_pages_that_cannot_be_aimed_at() -> None:
-    """A service that adds skip and page up cannot be read to the end, and that is said."""
+    """A service that adds skip and page cannot be read completely, and the failure says so."""
     assert " pages gave " in failure(Service(200, heeds="sum", says=("totalResults",)))
 
 
 @pytest.mark.parametrize("most", [10, 20, 25, 49])
 @pytest.mark.parametrize("heeds", ["skip", "page"])
 def test_shorter_pages_than_asked_for(most: int, heeds: str) -> None:
-    """A service that gives fewer rows than asked for is read all the same."""
+    """A service that returns fewer rows than requested is read completely."""
     service = Service(1000, most=most, heeds=heeds)
     one = found(service)
     assert (len(one.items), one.doubt) == (1000, None)
@@ -140,7 +140,7 @@ def test_longer_pages_than_asked_for() -> None:
 
 
 def test_filters_are_ours_too() -> None:
-    """What a service gives beside what was asked for is left out."""
+    """Campaigns that do not match the filter are omitted, even if the service returns them."""
     service = Service(300, filters=False)
     for number in range(1, 301, 3):
         service.put(f"cd-{number}", "Completed")
@@ -200,7 +200,7 @@ def test_half_of_a_list_leaves_at_once() -> None:
 
 
 def test_campaigns_that_come_are_found_in_the_end() -> None:
-    """A list that has grown meanwhile is read again, and once it rests it is complete."""
+    """A list that has grown meanwhile is read again, and is complete once it is stable."""
 
     def change(service: Service) -> None:
         if service.calls <= 10:
@@ -212,7 +212,7 @@ def test_campaigns_that_come_are_found_in_the_end() -> None:
 
 
 def test_a_list_that_never_rests() -> None:
-    """A list that grows with each call is read a bounded number of times, and the reader is told."""
+    """A list that grows with each call is read a bounded number of times, with a doubt."""
 
     def change(service: Service) -> None:
         service.states = {f"new-{service.calls}": "Active"} | service.states
@@ -273,7 +273,7 @@ def test_the_worse_of_two_rows(first: int, second: int, wanted: ListFilter, turn
     says=st.sets(st.sampled_from(["hasMore", "totalPages", "totalResults"])),
 )
 def test_any_change(seed: int, count: int, leave: int, join: int, heeds: str, says: set[str]) -> None:
-    """Whoever comes and goes: all that fit all the time are found, each once, and nothing that never did."""
+    """For any changes: all campaigns that always fit are found, each once, and none that never did."""
     chance = random.Random(seed)
 
     def change(service: Service) -> None:
@@ -344,7 +344,7 @@ class Odd:
 
 
 def say(**fields: object) -> Change:
-    """Say other things of how far the list goes; what is left out is as it should be, None stands for not at all."""
+    """Change fields of each response about the end of the list; None removes a field."""
     return lambda service, data, rows, begin: {
         name: value for name, value in (data | fields).items() if value is not None
     }
@@ -354,12 +354,12 @@ AS_IT_IS: Change = say()
 
 
 def give(change: Callable[[Odd, dict[str, Any]], object], **fields: object) -> Change:
-    """Give other rows, and say other things."""
+    """Return other rows, and change fields as `say` does."""
     return lambda service, data, rows, begin: say(**fields)(service, data | {"results": change(service, data)}, rows, 0)
 
 
 def at_call(number: int, change: Change, otherwise: Change = AS_IT_IS) -> Change:
-    """Be odd once."""
+    """Change only the response with this number."""
     return lambda service, data, rows, begin: (change if service.calls == number else otherwise)(
         service, data, rows, begin
     )
@@ -401,7 +401,7 @@ UNCOUNTED: dict[str, object] = {"totalPages": None, "totalResults": None}
     ],
 )
 def test_nothing_that_runs_is_missed_in_silence(change: Change) -> None:
-    """Whatever a service says of how far its list goes, what runs is found, or it is said that some may be missing."""
+    """Whatever a service says about the end of its list, running ones are found, or a doubt is reported."""
     service = Odd(change)
     (one,) = read(service, wanted=ListFilter(running=True))
     assert ids(one) == service.running or one.doubt or one.failure
@@ -409,7 +409,7 @@ def test_nothing_that_runs_is_missed_in_silence(change: Change) -> None:
 
 
 def test_more_for_ever_but_empty() -> None:
-    """A service that always promises more and gives nothing is asked a few times, and what it gave is kept."""
+    """A service that always promises more and returns nothing is called a few times, and its campaigns are kept."""
     service = Service(120, says=())
     service.more = {"hasMore": True}
     one = found(service)
@@ -428,7 +428,7 @@ def test_more_for_ever_but_counted() -> None:
 
 @pytest.mark.parametrize("says", [(), ("totalResults",)])
 def test_the_same_page_for_ever(says: Sequence[str]) -> None:
-    """A service that always gives its first page cannot be read to the end, and that is said."""
+    """A service that always returns its first page cannot be read completely, and the failure says so."""
     service = Service(120, heeds="nothing", says=says)
     service.more = {"hasMore": True}
     assert " pages gave 50 campaigns" in failure(service)
@@ -436,7 +436,7 @@ def test_the_same_page_for_ever(says: Sequence[str]) -> None:
 
 
 def test_a_count_that_is_wrong() -> None:
-    """A count that is never reached is told; what there is, is kept."""
+    """A count that is never reached is reported; the campaigns found are kept."""
     service = Service(120)
     service.more = {"totalResults": 125}
     one = found(service)
@@ -472,7 +472,7 @@ class Endless:
 
 @pytest.mark.parametrize("step", [1, 49, 1000])
 def test_a_list_without_end(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list that goes on for ever, in small steps or large, tied to each other or not, ends before memory does."""
+    """An endless list, in small or large steps, overlapping or not, ends within the memory limit."""
     monkeypatch.setattr(module, "MOST_BYTES", 500_000)
     service = Endless(step)
     assert re.search(r"do not lead to the end of the list|more than 0 MiB are not kept in memory", failure(service))
@@ -480,7 +480,7 @@ def test_a_list_without_end(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_list_without_end_takes_little_memory() -> None:
-    """What is kept of a list, measured, is no more than it is counted as, and the list is given up at that."""
+    """The measured memory of a list is at most the counted one, and the list is given up at the limit."""
     service = Endless(49)
     tracemalloc.start()
     try:

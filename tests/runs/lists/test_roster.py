@@ -56,7 +56,7 @@ def test_several_lists() -> None:
 
 
 def test_no_list_waits_for_another() -> None:
-    """Those of an account that is slow to answer are read side by side, if all are to be had at once."""
+    """With `all_at_once`, the lists of a slow account are read concurrently."""
     service = Failing()
     caller = Caller(NoQuota(), retry=Retry(1))
     asyncio.run(read_roster(GROUPS, service.ask, lambda account_id: caller, ListFilter(), all_at_once=True))
@@ -64,7 +64,7 @@ def test_no_list_waits_for_another() -> None:
 
 
 def test_no_list_at_all() -> None:
-    """Of nothing nothing is read."""
+    """Without scopes nothing is read."""
     assert asyncio.run(read_roster([], Failing().ask, lambda account_id: pytest.fail("no account"), ListFilter())) == (
         Roster({})
     )
@@ -84,7 +84,7 @@ def test_what_ends_the_run() -> None:
 
 
 def test_jobs_by_account() -> None:
-    """Jobs of an account are carried out in turn, those of others meanwhile, within the number of accounts at once."""
+    """Jobs of an account run in sequence, those of others concurrently, within the number of accounts."""
     log = list[str]()
 
     async def work(name: str) -> None:

@@ -1,4 +1,4 @@
-"""What runs, listed as the first step of a stop: what is found, how many calls it takes, what is said to be unread."""
+"""Listing what runs as the first step of a stop: what is found, the calls it takes, what is reported as unread."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ class Lists(AlwaysOpen):
 
     @property
     def narrow(self) -> int:
-        """How many calls asked for what runs alone."""
+        """The number of calls for running campaigns only."""
         return sum("Active" in asked["filters"].get("status", ()) for asked in self.asked)
 
     async def post(self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0) -> Response:
@@ -72,7 +72,7 @@ def ids(discovery: Discovery) -> set[str]:
 
 
 async def test_fifty_of_five_thousand() -> None:
-    """What runs takes a page of each type; what follows of the whole list leaves a call for each stop, and is told."""
+    """Running ones take a page of each type; the rest of the list leaves a call for each stop, with a message."""
     service = Lists(*["Ready"] * 4000, *["Active"] * 50, *["Completed"] * 950)
     one = await found(service, VOICE, SMS)
     assert (len(one.rows), service.narrow) == (50, 2)
@@ -86,7 +86,7 @@ async def test_fifty_of_five_thousand() -> None:
 
 @pytest.mark.parametrize(("place", "is_found"), [(0, True), (4990, False)])
 async def test_a_state_beyond_what_was_read(place: int, is_found: bool) -> None:
-    """What was not looked at is counted by the service: one in another state that was not found is told."""
+    """The service counts what was not read: a campaign in another status that was not found is reported."""
     states = [*["Active"] * 50, *["Ready"] * 4950]
     states[place] = "Rerun"
     one = await found(Lists(*states))
@@ -98,7 +98,7 @@ async def test_a_state_beyond_what_was_read(place: int, is_found: bool) -> None:
 
 
 async def test_a_state_that_nobody_documented() -> None:
-    """A campaign in another state is found in the whole list, with what is not told; those at rest are counted."""
+    """A campaign with another status is found in the whole list, as is one without; those at rest are counted."""
     service = Lists("Rerun", None, "Active", *["Ready"] * 100)
     one = await found(service)
     assert ([item.status for _, item in one.rows], one.unread) == (["Active", "Rerun", None], ())
@@ -106,7 +106,7 @@ async def test_a_state_that_nobody_documented() -> None:
 
 
 async def test_a_whole_list_that_gives_too_few() -> None:
-    """Where the service counts more in the whole list than it gives, more may run than was found."""
+    """If the whole list returns fewer campaigns than the service counts, more may run than was found."""
 
     def count_more(asked: dict[str, Any], data: dict[str, Any]) -> None:
         data["totalResults"] += 0 if asked["filters"] else 5
@@ -117,7 +117,7 @@ async def test_a_whole_list_that_gives_too_few() -> None:
 
 
 async def test_no_quota_left() -> None:
-    """Where all calls are needed for the stops the whole list is not read, and that is said; nobody waits."""
+    """If the stops need all calls, the whole list is not read, with a message and without a wait."""
     service = Lists(*["Active"] * 30)
     one = await found(service, room=20)
     assert (len(one.rows), len(service.asked)) == (30, 1)
@@ -133,7 +133,7 @@ async def test_only_what_fits_the_name_needs_a_stop() -> None:
 
 
 async def test_states_that_are_named() -> None:
-    """Of states that are named the whole list is not read; `all` is the whole list."""
+    """For named statuses the whole list is not read; `all` is the whole list."""
     service = Lists("Scheduled", "Active", "Ready")
     one = await found(service, statuses=["Scheduled"])
     assert (ids(one), one.unread, len(service.asked)) == ({"cd-0"}, (), 1)
@@ -141,13 +141,13 @@ async def test_states_that_are_named() -> None:
 
 
 async def test_a_service_that_heeds_no_filter() -> None:
-    """Where the filter is not heeded the list is read to its end, however long."""
+    """If the filter is ignored, the list is read completely, however long."""
     service = Lists(*["Ready"] * 500, "Active", *["Ready"] * 400, "Preparing", heeds=False)
     assert ids(await found(service, room=None)) == {"cd-500", "cd-901"}
 
 
 async def test_a_filter_that_is_refused() -> None:
-    """Where the filter is refused what the whole list has is found, and the refusal is told."""
+    """If the filter is refused, the campaigns of the whole list are found, and the refusal is reported."""
 
     def refuse(asked: dict[str, Any], data: dict[str, Any]) -> object:
         return Response(400, b'{"message":"bad filter"}', 1.0) if asked["filters"] else None
@@ -176,14 +176,14 @@ def _miscount(asked: dict[str, Any], data: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("spoil", "many"), [(_endless, 120), (_repeat, 1), (_count_wrongly, 120), (_miscount, 120)])
 async def test_lists_that_make_no_sense(spoil: Answer, many: int) -> None:
-    """More without end, a page that repeats, a total that is wrong: what was given is found, and the doubt is told."""
+    """Endless lists, repeated pages, wrong totals: the campaigns returned are found, with a doubt."""
     one = await found(Lists(*["Active"] * 120, *["Ready"] * 30, spoil=spoil), room=None)
     assert len(one.rows) == many
     assert spoil in (_count_wrongly, _endless) or one.fault
 
 
 async def test_a_campaign_that_cannot_be_used() -> None:
-    """A campaign that runs and has no usable id is told as one that may run on, not as a note alone."""
+    """A running campaign without a usable id is reported as one that may still run."""
 
     def spoil(asked: dict[str, Any], data: dict[str, Any]) -> None:
         data["results"].append({"_id": "a/b", "status": "Active"})
@@ -194,7 +194,7 @@ async def test_a_campaign_that_cannot_be_used() -> None:
 
 
 async def test_what_either_reading_has_running() -> None:
-    """A campaign that one of the two readings has running is listed, whatever the other says."""
+    """A campaign that runs in one of the two readings is listed, whatever the other has."""
 
     def end(asked: dict[str, Any], data: dict[str, Any]) -> None:
         if not asked["filters"]:
@@ -205,7 +205,7 @@ async def test_what_either_reading_has_running() -> None:
 
 
 async def test_throttled_while_it_looks_on() -> None:
-    """A service that refuses calls of the whole list does not hold up the stops: what is left is told."""
+    """A service that refuses calls for the whole list does not delay the stops; the rest is reported."""
 
     def throttle(asked: dict[str, Any], data: dict[str, Any]) -> object:
         return None if asked["filters"] else Response(429, b"{}", 1.0, retry_after="60")

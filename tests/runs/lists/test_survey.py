@@ -1,4 +1,4 @@
-"""How the states of campaigns are asked for: by list, one by one, until when, and what is made of any answer."""
+"""How the states of campaigns are read: by list, individually, until when, and for any response."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from tests.kore.test_calls import PAGES, VALUES
 
 VOICE, SMS = CampaignType.VOICE, CampaignType.SMS
 Row = dict[str, Any]
-"""A campaign as the list has it, but for its id."""
+"""A campaign as in a list, without its id."""
 REFUSED = Response(405, b"no such method", 1.0)
 GONE = Response(404, b"not here", 1.0)
 
@@ -143,7 +143,7 @@ def test_state(status: str | None, schedule: tuple[bool | None, bool | None] | N
 
 @pytest.mark.parametrize("status", [*STATUSES, *map(str.upper, STATUSES), "Archived", "", None])
 def test_what_has_ended_does_not_run(status: str | None) -> None:
-    """What is at rest for a run is so for `verify`; that also takes one that is only saved not to run."""
+    """What is at rest for a run is at rest for `verify`, which also counts saved campaigns as not running."""
     item = ListedCampaign("cd-1", VOICE, status=status)
     is_saved = (status or "").lower() == "ready"
     assert (state_of(item) is State.NOT_RUNNING) == (status_at_rest(item) is not None or is_saved)
@@ -178,7 +178,7 @@ def test_states_by_list() -> None:
 
 
 def test_nothing_runs() -> None:
-    """When all are at rest there is nothing to find, and that is a proof."""
+    """If all are at rest there are no findings, and that is a proof."""
     seen = look(Service({"cd-1": "Stopped", "cd-2": "Completed"}), targets("cd-1", "cd-2"))
     assert (seen.findings, seen.to_stop, seen.exit_code) == ((), (), 0)
     assert seen.notes == (
@@ -267,7 +267,7 @@ def test_a_paused_one_does_not_run_beside_ours() -> None:
 
 
 def others(first: int, last: int) -> list[tuple[str, str]]:
-    """Make rows of campaigns that nobody asks for."""
+    """Return rows of campaigns that are no targets."""
     return [(f"other-{number}", "Completed") for number in range(first, last)]
 
 
@@ -279,7 +279,7 @@ def others(first: int, last: int) -> list[tuple[str, str]]:
 def test_the_worse_of_two(
     one: Row | str, other: Row | str | None, state: State, turned: bool, before: int, between: int, behind: int
 ) -> None:
-    """A campaign that the list has twice, on a page or on two, is as its row that may call somebody says."""
+    """A campaign with two rows, on one page or two, has the state of the row that may call somebody."""
     pair = [other, one] if turned else [one, other]
     rows = [*others(0, before), ("cd-1", pair[0]), *others(100, 100 + between), ("cd-1", pair[1])]
     rows += [*others(300, 300 + behind), ("cd-last", "Stopped")]
@@ -309,7 +309,7 @@ def test_ids_that_are_almost_alike() -> None:
 
 
 def test_protected_ones() -> None:
-    """Protected campaigns may run: they are told apart, make no failure and no list to stop, and cost no call."""
+    """Protected campaigns may run: they are counted separately, and cause no failure, list or call."""
     rows = {"cd-1": "Stopped", "cd-2": "Active", "cd-3": "Active"}
     service = Service(rows, hidden={"cd-3"})
     seen = look(service, targets("cd-1", protected="cd-2 cd-3"))
@@ -319,7 +319,7 @@ def test_protected_ones() -> None:
 
 
 def test_nothing_but_protected_ones() -> None:
-    """Where all are protected, nobody is asked, and nothing is wrong."""
+    """If all are protected, no call is made, and there is no fault."""
     service = Service()
     seen = look(service, targets(protected="cd-1 cd-2"))
     assert (service.asked, seen.exit_code, seen.findings) == ([], 0, ())
@@ -329,7 +329,7 @@ def test_nothing_but_protected_ones() -> None:
 
 
 def test_what_the_list_does_not_have() -> None:
-    """Campaigns that the list lacks, or tells no status of, are asked for singly; how many is said before."""
+    """Campaigns missing in the list, or without a status, are read individually, after a message with their number."""
     rows: dict[str, Row | str] = {"cd-1": "Stopped", "cd-2": "Active", "cd-3": {"status": None}, "cd-4": "Stopped"}
     service, said = Service(rows, hidden={"cd-2", "cd-4"}), list[str]()
     service.before = lambda what: said.append(what)
@@ -363,7 +363,7 @@ def test_what_the_list_does_not_have() -> None:
     ],
 )
 def test_a_list_that_cannot_be_read(lists: Response | TransportFailure) -> None:
-    """Where the list call fails, each campaign is asked for; that the schedules are unknown is noted."""
+    """If the list call fails, each campaign is read individually, with a note that schedules are unknown."""
     said = list[str]()
     service = Service({"cd-1": "Stopped", "cd-2": "Active"}, lists=lists)
     seen = look(service, targets("cd-1", "cd-2"), say=said.append)
@@ -377,7 +377,7 @@ def test_a_list_that_cannot_be_read(lists: Response | TransportFailure) -> None:
 
 
 def test_a_list_that_breaks_off() -> None:
-    """What a list told before it failed is kept; only the others are asked for."""
+    """The campaigns of a list before its failure are kept; only the others are read individually."""
     service = Service({f"cd-{number}": "Stopped" for number in range(120)})
     service.before = lambda what: setattr(service, "lists", REFUSED if service.asked else None)
     assert look(service, targets("cd-0", "cd-119")).exit_code == 0
@@ -385,14 +385,14 @@ def test_a_list_that_breaks_off() -> None:
 
 
 def test_singly() -> None:
-    """One by one from the beginning, when that is asked for."""
+    """With --singly, all are read individually from the beginning."""
     service = Service({"cd-1": "Stopped", "cd-2": "Scheduled"})
     assert found_as(service, targets("cd-1", "cd-2"), singly=True) == {"cd-2": State.SCHEDULED}
     assert service.asked == ["cd-1", "cd-2"]
 
 
 def test_a_list_that_is_long() -> None:
-    """How long a long list is, and the other way to ask, is said once, after the first page."""
+    """The length of a long list, and the alternative, are reported once, after the first page."""
     service, said = Service({f"cd-{number}": "Stopped" for number in range(1200)}), list[str]()
     look(service, targets("cd-1199", "cd-3"), say=said.append, quota=[Limit(10, 60.0)])
     singly = "singly takes 2, but does not read schedules"
@@ -420,7 +420,7 @@ def test_a_stream_that_is_not_there() -> None:
 
 
 def test_a_list_without_any_of_them() -> None:
-    """A list of quite other campaigns, and the first of ours are not found: that is told, and the others are left."""
+    """If the list has only other campaigns and our first are not found, that is reported, and the rest skipped."""
     service = Service({"other": "Active"})
     seen = look(service, targets(*names(100)))
     assert len(service.asked) == 1 + FIRST
@@ -428,7 +428,7 @@ def test_a_list_without_any_of_them() -> None:
 
 
 def test_a_campaign_that_is_gone() -> None:
-    """One that neither the list nor the status call knows is not found: no proof, but nothing to stop either."""
+    """A campaign that neither the list nor the status call knows is not found: no proof, but nothing to stop."""
     for service in (Service(), Service({"cd-1": "Stopped"}, lists=REFUSED)):
         seen = look(service, targets("cd-0", "cd-1"))
         assert State.NOT_FOUND in seen.states
@@ -436,14 +436,14 @@ def test_a_campaign_that_is_gone() -> None:
 
 
 def test_many_that_are_gone() -> None:
-    """As long as the stream is known to be there, any number of campaigns may be gone."""
+    """While the stream is known to exist, any number of campaigns may be gone."""
     service = Service({"cd-99": "Stopped"})
     assert look(service, targets(*names(100))).states == {State.NOT_FOUND: 99, State.NOT_RUNNING: 1}
     assert len(service.asked) == 100
 
 
 def test_status_calls_that_all_fail() -> None:
-    """Status calls that fail from the first on are given up; what the list told stands."""
+    """Status calls that all fail from the first are given up; the results of the list remain."""
     service = Service({"cd-0": "Stopped"}, singles=REFUSED)
     seen = look(service, targets(*names(100)))
     assert len(service.asked) == 1 + IN_A_ROW
@@ -451,7 +451,7 @@ def test_status_calls_that_all_fail() -> None:
 
 
 def test_status_calls_that_fail_now_and_then() -> None:
-    """Single failures do not keep the others from being asked for."""
+    """Single failures do not prevent the calls for the others."""
     service = Service(dict.fromkeys(names(50), "Stopped"), lists=REFUSED)
     service.before = lambda what: setattr(service, "singles", REFUSED if what.endswith("3") else None)
     assert look(service, targets(*names(50))).states == {State.NOT_RUNNING: 45, State.UNKNOWN: 5}
@@ -466,7 +466,7 @@ def test_status_calls_that_fail_now_and_then() -> None:
     ],
 )
 def test_what_would_be_of_no_use(lists: Response | TransportFailure, said: str) -> None:
-    """Without a network or the right to ask, campaigns are not asked for one by one."""
+    """Without a network or permission, campaigns are not read individually."""
     service = Service({"cd-1": "Stopped"}, lists=lists)
     seen = look(service, targets("cd-1", "cd-2"))
     assert (service.asked, seen.exit_code) == (["list"], 3)
@@ -483,7 +483,7 @@ def test_the_right_to_ask_is_lost(status: int) -> None:
 
 
 def test_a_drained_run() -> None:
-    """In a run that was told to end nothing more is asked, and what is left is unknown."""
+    """After a drain no call is made, and the remaining states are unknown."""
 
     async def drained() -> Verification:
         event = asyncio.Event()
@@ -503,7 +503,7 @@ def test_a_drained_run() -> None:
 
 @pytest.mark.parametrize("fault", [QuotaError("the store is gone"), CredentialsError("no token")])
 def test_a_run_that_cannot_go_on(fault: BulkstopError) -> None:
-    """A lost token or quota store ends the reading; what was told before stands, and the reason is given."""
+    """A lost token or quota store ends the reading; earlier results remain, with the reason."""
     service = Service(dict.fromkeys(names(120), "Stopped"))
 
     def fail(what: str) -> None:
@@ -545,7 +545,7 @@ class Erratic:
 @settings(max_examples=200)
 @given(answers=st.lists(ANSWERS, min_size=1, max_size=5))
 def test_any_answers(answers: list[Response]) -> None:
-    """Whatever a service answers, each campaign is in one state, and all that is not at rest is a finding."""
+    """For any responses, each campaign has one state, and all that are not at rest are findings."""
     service, wanted = Erratic(answers), targets("c1", "x", *names(31), protected="p1")
     seen = look(service, wanted)
     assert seen.campaigns == wanted.campaigns - 1 == 33
@@ -557,7 +557,7 @@ def test_any_answers(answers: list[Response]) -> None:
 
 
 def test_an_endless_list() -> None:
-    """A service that always promises more is left after a few pages, and the campaigns are asked for singly."""
+    """An endless list is left after a few pages, and the campaigns are read individually."""
     row = b'{"status":"success","data":{"results":[{"_id":"other","status":"Active"}],"hasMore":true}}'
     service = Service({"cd-1": "Stopped"}, lists=Response(200, row, 1.0))
     assert look(service, targets("cd-1")).exit_code == 0

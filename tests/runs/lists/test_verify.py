@@ -1,4 +1,4 @@
-"""What result files name, each campaign once; what is refused before anybody is asked; the verdict for machines."""
+"""The campaigns of result files, each once; what is refused before any call; the verdict as JSON."""
 
 import json
 import re
@@ -67,7 +67,7 @@ def outcomes(*paths: str) -> dict[str, Outcome | None]:
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
 def test_each_campaign_once(name: str, tmp_path: Path) -> None:
-    """Of all lines the latest of a campaign counts; rows without a campaign are counted, and a torn end is no line."""
+    """The latest line of a campaign counts; rows without a campaign are counted, and a torn end is ignored."""
     path = written(
         tmp_path / name,
         result("", Outcome.INVALID, 3),
@@ -125,7 +125,7 @@ def test_what_a_line_does_not_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a\nb", "x" * 2000])
 def test_an_id_that_cannot_be_sent(name: str, tmp_path: Path) -> None:
-    """An id for which no call can be made is not a campaign, whatever its line says."""
+    """A campaign with an id for which no call can be made is not checked, whatever its line says."""
     path = written(tmp_path / "r.jsonl", result(name, Outcome.STOPPED), result("cd-1"))
     targets = read_targets([path], HERE)
     assert (targets.invalid, targets.campaigns) == (1, 1)
@@ -252,7 +252,7 @@ PIECES = st.one_of(
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(PIECES, max_size=6), beside=st.none() | st.binary(max_size=40), csv=st.booleans())
 def test_any_file(pieces: list[bytes], beside: bytes | None, csv: bool, tmp_path: Path) -> None:
-    """Whatever stands in a file and beside it, it names campaigns, or is refused in one line."""
+    """Any file, with anything beside it, names campaigns, or is refused in one line."""
     path = tmp_path / ("r.csv" if csv else "r.jsonl")
     path.write_bytes(b"".join(pieces))
     manifest = Path(manifest_path(str(path)))
@@ -287,7 +287,7 @@ def test_a_file_that_was_altered(tmp_path: Path) -> None:
 
 
 def test_rows_without_lines_of_their_own(tmp_path: Path) -> None:
-    """Campaigns that came from no file stand at no line: they are looked at, and nothing is said to be missing."""
+    """Campaigns without a file have no line: they are checked, and nothing is reported as missing."""
     path = written(tmp_path / "r.jsonl", result("cd-1", line=0), result("cd-2", line=0))
     targets = read_targets([with_manifest(path, rows=2)], HERE)
     assert (targets.campaigns, targets.unlisted, targets.notes) == (2, 0, [])
@@ -314,7 +314,7 @@ def test_another_host(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_result_file(name: str, text: str, kind: type[BulkstopError], said: str, tmp_path: Path) -> None:
-    """A list is not taken for results, and results without a campaign not for a proof."""
+    """A list is not mistaken for results, nor results without a campaign for a proof."""
     (tmp_path / name).write_text(text)
     with pytest.raises(kind) as refused:
         read_targets([str(tmp_path / name)], HERE)
@@ -337,7 +337,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
 
 
 def verdict(states: dict[State, int], **more: Any) -> Verification:
-    """Make a verification of which only what matters is given."""
+    """Return a verification with only the relevant values."""
     return Verification(states, {}, (), more.pop("invalid", 0), more.pop("unlisted", 0), (), 7, 1.23456, **more)
 
 
@@ -425,7 +425,7 @@ def test_json() -> None:
 
 
 def test_targets_of_a_run() -> None:
-    """A run that has its campaigns at hand adds them without a file."""
+    """A run with its campaigns in memory adds them without a file."""
     targets = Targets()
     campaign = Campaign.of_row("cd-1", CampaignType.VOICE, "a1", "st-1", "app-1", "in.csv", 2)
     targets.add(campaign, Outcome.NOT_SENT)

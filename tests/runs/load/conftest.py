@@ -1,4 +1,4 @@
-"""What the tests of the recipes of load tests share."""
+"""Fixtures for tests of the load recipes."""
 
 from functools import partial
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Whether a service keeps up: told by latencies alone, of services whose queue is known."""
+"""Whether a service keeps up, by its latencies alone, for services with a known queue."""
 
 import random
 
@@ -27,7 +27,7 @@ def test_one_by_one(rate: float, length_s: float, grows: bool) -> None:
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("sigma", [0.2, 1.0, 2.0])
 def test_unsteady(sigma: float, seed: int) -> None:
-    """A service whose times vary, also by far, is not taken for one that falls behind."""
+    """A service with widely varying times is not mistaken for one that falls behind."""
     backlog, draw = Backlog(1.0), random.Random(seed)
     for number in range(500):
         backlog.add(number / 500, 0.005 * draw.lognormvariate(0, sigma))
@@ -36,7 +36,7 @@ def test_unsteady(sigma: float, seed: int) -> None:
 
 @pytest.mark.parametrize("stall_at_s", [0.2, 1.1, 1.8])
 def test_stall(stall_at_s: float) -> None:
-    """A service that stands still for a while, and has caught up before the end, keeps up."""
+    """A service that pauses, and has caught up before the end, keeps up."""
     backlog = Backlog(3.0)
     for number in range(600):
         at = number / 200
@@ -45,7 +45,7 @@ def test_stall(stall_at_s: float) -> None:
 
 
 def test_left_over() -> None:
-    """A service that breaks down at the end has left a queue, and that is said."""
+    """A service that breaks down at the end leaves a queue, which is reported."""
     backlog = Backlog(1.0)
     for number in range(500):
         backlog.add(number / 500, 0.002 if number < 430 else 0.3)

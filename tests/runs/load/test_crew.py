@@ -1,4 +1,4 @@
-"""What several processes tell is one report: in virtual time, with processes that say what a test wants."""
+"""The reports of several processes are one: in virtual time, with scripted processes."""
 
 import asyncio
 import math
@@ -63,7 +63,7 @@ def report(start_s: float, upto_s: float, requests: int, *, full_s: float = 0.0)
 
 
 def told(*scripts: Script, progress: list[str] | None = None) -> tuple[LoadSummary, list[Worker]]:
-    """Let processes tell what they do, where no line can be written; return what it comes to."""
+    """Run processes that report, without lines; return the combined result."""
     workers = [Worker(number, script) for number, script in enumerate(scripts)]
     load = Load(schedule=constant(10, count=30), processes=len(scripts))
     crew = Crew(cast("list[WorkerProcess]", workers), Recorder(Metrics(), Outputs()), Outputs(FullDisk()))
@@ -73,7 +73,7 @@ def told(*scripts: Script, progress: list[str] | None = None) -> tuple[LoadSumma
 
 
 def of(*seconds: tuple[float, object]) -> Script:
-    """Be ready at once, begin when it is said, and then tell something each so many seconds."""
+    """Be ready at once, begin on request, and then report at these seconds."""
     first, *rest = seconds
     return [(0.0, Ready(4)), (AHEAD_S + first[0], first[1]), *rest]
 
@@ -83,7 +83,7 @@ class TestCrew:
     """Several processes are heard as one."""
 
     def test_added_up(self) -> None:
-        """Requests, places and what may be in flight are those of all; how long no place was free, that of one."""
+        """Requests, places and requests in flight are sums; the time without a free place is that of one process."""
         both = of((1.0, report(0.0, 1.0, 10, full_s=0.8)), (0.5, report(1.0, 1.5, 5)), (0.0, Ended(None)))
         summary, workers = told(both, both)
         assert (summary.metrics.requests, summary.in_flight, summary.reason) == (30, 8, "all sent")
@@ -91,7 +91,7 @@ class TestCrew:
         assert [worker.orders for worker in workers] == [[BEGIN], [BEGIN]]
 
     def test_progress_is_of_all(self) -> None:
-        """Who watches is told of the requests of all processes together, once the second was told by all."""
+        """The progress has the requests of all processes, once all have reported the second."""
         progress = list[str]()
         one = of((1.0, report(0.0, 1.0, 10)), (1.0, report(1.0, 2.0, 10)), (0.0, Ended(None)))
         other = of((1.1, report(0.0, 1.0, 9)), (0.9, report(1.0, 2.0, 1)), (0.0, Ended(None)))
@@ -107,7 +107,7 @@ class TestCrew:
         ],
     )
     def test_one_ends_early(self, message: list[object], why: str) -> None:
-        """Where one dies or fails, or a disk is full, all drain; the first fault is told, with all figures."""
+        """If one process dies or fails, or a disk is full, all drain; the first fault is reported, with all figures."""
         one = of((1.0, report(0.0, 1.0, 10)), *((0.2, each) for each in message))
         other = of((1.0, report(0.0, 1.0, 7)), (0.5, report(1.0, 1.5, 3)), (0.0, Ended(None)))
         summary, workers = told(one, other)
@@ -120,6 +120,6 @@ class TestCrew:
         [(Ended(CredentialsError("no token")), "no token"), (None, f"{re.escape(DIED)}; nothing was sent")],
     )
     def test_never_ready(self, message: object, why: str) -> None:
-        """What keeps one of them from beginning keeps all."""
+        """A fault that keeps one of them from beginning prevents the whole run."""
         with pytest.raises(BulkstopError, match=why):
             told([(0.5, message)], [(0.0, Ready(4)), (math.inf, None)])

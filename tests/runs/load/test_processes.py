@@ -1,4 +1,7 @@
-"""A load test by several processes: one schedule, one report, whoever dies. All as processes: a test has threads."""
+"""A load test by several processes: one schedule, one report, even if one dies.
+
+All run as processes, because a test has threads.
+"""
 
 import asyncio
 import json
@@ -106,7 +109,7 @@ def test_lines_to_a_pipe_are_whole(nginx_server: Nginx, tmp_path: Path) -> None:
 
 
 def test_lateness_of_all(nginx_server: Nginx, tmp_path: Path) -> None:
-    """That the schedule was not kept is said of all together."""
+    """A missed schedule is reported for all processes together."""
     args = (*WHERE, "--rate", "100/s", "--count", "30", "--processes", "2", "--quiet", "--max-late", "0.00001ms")
     run = bulkstop("load", "--host", nginx_server.url, *args, cwd=tmp_path)
     assert run.code == 3
@@ -114,7 +117,7 @@ def test_lateness_of_all(nginx_server: Nginx, tmp_path: Path) -> None:
 
 
 def test_each_gets_a_token(nginx_server: Nginx, tmp_path: Path) -> None:
-    """A token command is run by each process; its token stands in no command line."""
+    """Each process runs the token command; its token is on no command line."""
     command = f"echo ran >> {tmp_path}/ran; cat /proc/$PPID/cmdline >> {tmp_path}/said; echo {TOKEN}"
     args = (*WHERE, "--closed", "--count", "9", "--processes", "3", "--token-command", command, "--quiet")
     run = load(nginx_server.url, *args, cwd=tmp_path, BULKSTOP_TOKEN=None)
@@ -209,7 +212,7 @@ async def test_killed_child(tmp_path: Path) -> None:
 
 
 async def test_killed_parent(tmp_path: Path) -> None:
-    """Without the parent nobody goes on: no request leaves that nobody would count."""
+    """Without the parent no process continues, because its requests would not be counted."""
     _, run, pids = await run_until(60, subprocess.Popen.kill, tmp_path, "--processes", "2")
     assert run.code == -signal.SIGKILL
     assert len(pids) == 2  # and, as `run_until` has made sure, they are gone

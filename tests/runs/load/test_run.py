@@ -44,7 +44,7 @@ def loaded(service: Service, what: Load, settings: Settings = SETTINGS, *args: A
 
 @pytest.mark.usefixtures("virtual")
 class TestOneTry:
-    """A request is sent once, whatever is answered."""
+    """A request is sent once, for any response."""
 
     @pytest.mark.parametrize(
         ("answer", "outcome"),
@@ -56,7 +56,7 @@ class TestOneTry:
         ids=["503", "429", "200"],
     )
     def test_failure(self, answer: Response, outcome: Outcome) -> None:
-        """What fails is counted and neither tried again nor waited for."""
+        """A failed request is counted, and neither retried nor waited for."""
         service = Service(lambda number: answer)
         summary = loaded(service, load(constant(200, count=20)))
         assert summary.metrics.outcomes == {outcome: 20}
@@ -82,10 +82,10 @@ class TestOneTry:
 
 @pytest.mark.usefixtures("virtual")
 class TestEnds:
-    """How a run ends, and what is said of it."""
+    """The end of a run, and its messages."""
 
     def test_more_than_the_service_takes(self) -> None:
-        """Requests that never got a place are told, and without them the run says nothing."""
+        """Requests that never got a place are reported, and the run then says nothing."""
         service = Service(lambda number: TransportFailure(Outcome.TIMEOUT, "late", 1.0), latency_s=0.6)
         job = load(constant(100, count=20), max_in_flight=3, require=(parse_threshold("rate>0/s"),))
         summary = loaded(service, job, Settings(host="http://127.0.0.1:1", token=TOKEN, grace_s=0.05))
@@ -125,7 +125,7 @@ class TestEnds:
         assert summary.unsent == 2  # due at 10 and 20 ms
 
     def test_progress(self) -> None:
-        """Who watches is told how it goes, after a second and every ten; what came before counts for nothing."""
+        """The progress is reported after a second and then every ten, without the warm-up."""
         progress = list[str]()
         service = Service(latency_s=0.4, opening_s=5.0)
         loaded(service, load(count=30, max_in_flight=1), progress=progress.append)
@@ -149,7 +149,7 @@ class TestEnds:
         assert counts_of(tmp_path / "h.hlog") == {None: 20, "service": 20}
 
     def test_warmup(self, tmp_path: Path) -> None:
-        """What leaves to warm the service up is sent and written, with times below zero, and counts nowhere."""
+        """Warm-up requests are sent and written, with negative times, but not counted."""
         outputs = Outputs(Output(str(tmp_path / "r.jsonl"), "--results"))
         service = Service(lambda number: OK if number >= 10 else Response(503, b"", 1.0))
         what = load(constant(10, count=20), warmup_s=1.0, require=(parse_threshold("failed<=0%"),))
@@ -174,7 +174,7 @@ class TestEnds:
         assert summary.metrics.outcomes[Outcome.UNKNOWN] > 50
 
     def test_stall_that_is_ended(self) -> None:
-        """What was due while a service stood still counts, also after a signal: with the time it had waited."""
+        """Requests due while a service was suspended count, even after a signal, with the time that they waited."""
         service = Service(latency_s=3.0)
         timer = []
 
@@ -209,7 +209,7 @@ class TestEnds:
 
 
 def test_closed_model_is_judged_by_what_it_shows() -> None:
-    """Where nothing was due at a time, a latency that is required is the service time, which alone is shown."""
+    """In a closed model, a required latency is the service time, which alone is shown."""
     metrics = measured(latency_s=2.0, service_s=1.0)
     (verdict,) = load(None, count=1, require=(parse_threshold("p99<1.5s"),)).judge(metrics)
     assert (verdict.held, verdict.value) == (True, 1.0)
@@ -220,5 +220,5 @@ def test_closed_model_is_judged_by_what_it_shows() -> None:
 
 @pytest.mark.parametrize(("rate", "room"), [(1, 32), (100, 3000), (50_000, 5000)])
 def test_room(rate: float, room: int) -> None:
-    """Unless it is said, as many may be in flight as leave until the deadline of a call, within bounds."""
+    """By default, as many may be in flight as are sent within a call's deadline, within bounds."""
     assert choose_max_in_flight(constant(rate, 10), 30.0) == room

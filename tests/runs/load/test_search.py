@@ -68,7 +68,7 @@ class OneByOne(Searched):
 
 @pytest.mark.usefixtures("virtual")
 class TestSearch:
-    """What is tried, told by the number of the run alone, in virtual time."""
+    """The rates that are tried, by the number of the run, in virtual time."""
 
     def test_found(self) -> None:
         """Doubles, halves, confirms; one connection pool for all; every request is counted."""
@@ -127,13 +127,13 @@ class TestSearch:
         ],
     )
     def test_in_vain(self, answer: Response | TransportFailure, code: int, why: str) -> None:
-        """Where other rates would tell no more, the first run is the last."""
+        """If other rates would give the same result, the first run is the last."""
         found = Searched(lambda number: answer).searched()
         assert (len(found.probes), found.exit_code, found.rate) == (1, code, None)
         assert found.reason.startswith(why)
 
     def test_collapse(self) -> None:
-        """A service that answers nothing any more at one rate gave way there; the search goes on below."""
+        """A service that stops answering at one rate failed there; the search continues below."""
         service = Searched(lambda number: TransportFailure(Outcome.TIMEOUT, "late", 1.0) if number == 2 else OK)
         found = service.searched()
         assert [probe.rate for probe in found.probes][:4] == [1000, 2000, 4000, 2828]
@@ -159,7 +159,7 @@ class TestSearch:
         assert any("a queue grew" in probe.why for probe in found.probes)
 
     def test_refused(self) -> None:
-        """A limit that most requests reached without a stop is told as what it is."""
+        """A limit that most requests reached without a stop is reported as such."""
         found = Searched(lambda number: Response(404, b"{}", 1.0)).searched(top=1000)
         assert (found.rate, found.refused, found.exit_code) == (1000, "not_found", 0)
         assert Searched(lambda number: OK).searched(top=1000).refused == ""
@@ -167,11 +167,11 @@ class TestSearch:
 
 @pytest.mark.usefixtures("virtual")
 class TestRest:
-    """A service that gave way is left alone for a while."""
+    """A pause follows when a service gave way."""
 
     @pytest.mark.parametrize(("asked_s", "least_s"), [(None, 0.2), (0.35, 0.35)])
     def test_rests(self, asked_s: float | None, least_s: float) -> None:
-        """For a step, or for as long as it asked for."""
+        """The pause lasts a step, or as long as the service asked."""
         service = Searched(lambda number: throttled(asked_s) if number == 0 else OK)
         found = service.searched(start=100.0, step_s=0.2, count=20)
         first = found.probes[0].metrics.requests
@@ -184,7 +184,7 @@ class TestRest:
         assert service.seen[10][0] - service.seen[9][0] == pytest.approx(1 / 50)
 
     def test_signal(self) -> None:
-        """Ctrl-C ends the rest, too: with what is known by then, and the usual exit code."""
+        """Ctrl-C also ends a pause, with the result so far, and the usual exit code."""
         service = Searched(lambda number: OK if number == 0 else throttled())
 
         def tell(probe: Probe) -> None:
@@ -205,7 +205,7 @@ class TestRest:
 
 @pytest.mark.usefixtures("virtual")
 def test_a_dead_token() -> None:
-    """Credentials that end in mid-search end it: exit 3, with the reason."""
+    """Credentials that expire during a search end it: exit 3, with the reason."""
 
     def reply(number: int) -> Response:
         if number:
@@ -226,7 +226,7 @@ async def test_this_machine_is_the_limit() -> None:
 @pytest.mark.alone
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed here")
 def test_nginx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit that nobody here wrote, 50 a second and 5 at once, is found; nginx saw no other requests."""
+    """The limit of an independent server, 50 a second and 5 at once, is found; nginx saw no other requests."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from limited_nginx import limited
 

@@ -11,7 +11,7 @@ from tests.loads import measured
 
 
 def tried(count: int = 100, *, latency_s: float = 0.1, late: int = 0, full_s: float = 0.0, **outcomes: int) -> Metrics:
-    """Measure requests in a second, all stopped but for those named."""
+    """Measure requests in a second, all stopped except those named."""
     metrics = measured(late, latency_s=latency_s, late_s=0.05)
     for name, number in outcomes.items():
         measured(number, Outcome(name), latency_s=latency_s, before=metrics)
@@ -40,7 +40,7 @@ def tried(count: int = 100, *, latency_s: float = 0.1, late: int = 0, full_s: fl
     ],
 )
 def test_usual(metrics: Metrics, trial: TrialResult, why: str) -> None:
-    """The usual lines, each with its reason; what a late machine sent says nothing, whatever came of it."""
+    """The default requirements, each with its reason; a run of a late machine has no result."""
     assert judge(metrics, 100 if metrics.requests <= 100 else 1000, choose_thresholds([]), cut_short=False) == (
         trial,
         why,
@@ -48,7 +48,7 @@ def test_usual(metrics: Metrics, trial: TrialResult, why: str) -> None:
 
 
 def test_cut_short() -> None:
-    """A run that was ended for its throttled requests gave way; what it never sent is not held against it."""
+    """A run that was ended for its throttled requests failed; its unsent requests do not matter."""
     assert judge(tried(40, throttled=1), 100, choose_thresholds([]), cut_short=True) == (
         TrialResult.GAVE_WAY,
         "1 of 40 throttled in 1.0 s",
@@ -74,7 +74,7 @@ def test_places_that_were_not_free_because_of_this_machine() -> None:
     ],
 )
 def test_lines(typed: list[str], gone: set[str]) -> None:
-    """A line of one's own stands in for the usual one about the same; one for the rate is for no single run."""
+    """A given requirement replaces the default one on the same figure; one on the rate is for no single run."""
     lines = [each.text for each in choose_thresholds([parse_threshold(text) for text in typed])]
     assert lines == [
         *(text for text in typed if "rate" not in text),

@@ -83,9 +83,9 @@ def rows() -> Iterator[Any]:
 @pytest.mark.usefixtures("virtual")
 @pytest.mark.parametrize(("name", "window_s", "rate", "step_s"), list(rows()))
 def test_never_too_much(name: str, window_s: float, rate: int, step_s: float) -> None:
-    """However the service counts, a quota that is written is kept for ever when used evenly, and is not far below it.
+    """For any way of counting, a written quota holds when used evenly, and is not far below the limit.
 
-    Else nothing is written, and the exit code says so. Each search has an end.
+    Otherwise nothing is written, and the exit code says so. Each search ends.
     """
     make, calls = LIMITERS[name], round(rate * window_s)
     found, took_s = searched(make(Limit(calls, window_s), 0.37), step_s=step_s)
@@ -116,7 +116,7 @@ def test_whole_minutes(name: str, phase: float) -> None:
     "windows", [((5, 1.0), (100, 60.0)), ((20, 1.0), (300, 30.0)), ((100, 7.0),), ((25, 1.0),)], ids=str
 )
 def test_several_windows(windows: tuple[tuple[int, float], ...]) -> None:
-    """Of two windows the one that counts in the long run is found."""
+    """With two windows, the one that limits in the long run is found."""
     found, _ = searched(*(SlidingLog(Limit(*window)) for window in windows))
     assert found.quota is not None
     true = min(calls / window_s for calls, window_s in windows)
@@ -125,7 +125,7 @@ def test_several_windows(windows: tuple[tuple[int, float], ...]) -> None:
 
 @pytest.mark.usefixtures("virtual")
 def test_says_so() -> None:
-    """A step whose first request was refused says nothing of its rate: it is told, and tried again later."""
+    """A step whose first request was refused does not count: it is reported, and repeated later."""
     found, _ = searched(SlidingLog(Limit(60, 10.0)), step_s=2.0)
     unclear = [probe.why for probe in found.probes if probe.trial == TrialResult.UNCLEAR]
     assert "requests of earlier steps still count" in unclear[0]
@@ -135,7 +135,7 @@ def test_says_so() -> None:
 @pytest.mark.usefixtures("virtual")
 @pytest.mark.parametrize(("how", "why"), [({"length_s": 30.0}, "duration 30 s: is over"), ({"count": 90}, "count 90")])
 def test_no_time_left(how: dict[str, object], why: str) -> None:
-    """Where longer steps do not fit, the limit is not known: exit 3, and nothing to write."""
+    """If longer steps do not fit, the limit is unknown: exit 3, without a quota."""
     found, _ = searched(SlidingLog(Limit(60, 10.0)), step_s=2.0, **how)
     assert (found.exit_code, found.quota) == (3, None)
     assert found.reason.startswith(why)
@@ -143,7 +143,7 @@ def test_no_time_left(how: dict[str, object], why: str) -> None:
 
 @pytest.mark.usefixtures("virtual")
 def test_small_burst() -> None:
-    """Where a little is let through at once, the limit is found in seconds: nothing is held for long."""
+    """If a small burst is admitted, the limit is found in seconds: nothing is held for long."""
     found, took_s = searched(Gcra(Limit(50, 1.0), 5), step_s=0.5, proof_s=0.0)
     assert found.rate is not None
     assert 47 <= found.rate <= 52
@@ -162,7 +162,7 @@ def test_refuses_for_ever() -> None:
 
 @pytest.mark.usefixtures("virtual")
 def test_proof_is_announced() -> None:
-    """What takes a minute or two is said before, with the reason; without a quota to write nothing is held so long."""
+    """A step of a minute or two is announced with the reason; without --write-quota nothing is held so long."""
     said: list[str] = []
     for proof_s in (0.0, PROOF_S):
         search, service = Search(step_s=1.0, proof_s=proof_s), Limited(SlidingLog(Limit(25, 1.0)))

@@ -37,13 +37,13 @@ def test_rate(text: str, per_s: float) -> None:
     "text", ["", "0/s", "-5/s", "5/d", "1e3/s", "5 s", "nan", "inf/s", "9999999/s", "1,000/s", "5/", "5/0s", "5//s"]
 )
 def test_no_rate(text: str) -> None:
-    """What is no rate above zero is refused."""
+    """A rate must be a number above zero."""
     with pytest.raises(ValueError, match=r"rate|nothing"):
         shapes.parse_rate(text)
 
 
 def test_ramp() -> None:
-    """A ramp's unit may stand once, at its end; it may begin or end with nothing."""
+    """The unit of a ramp may be given once, at its end; it may begin or end at zero."""
     assert shapes.parse_ramp("10..1000/s") == (10, 1000)
     assert shapes.parse_ramp("60/min..10/s") == (1, 10)
     assert shapes.parse_ramp("600..0/min") == (10, 0)
@@ -51,7 +51,7 @@ def test_ramp() -> None:
 
 @pytest.mark.parametrize("text", ["10/s", "10..", "..10/s", "1..2..3/s", "0..0/s", "1-10/s"])
 def test_no_ramp(text: str) -> None:
-    """What has no two ends is not a ramp."""
+    """A ramp needs two ends."""
     with pytest.raises(ValueError, match=r"rate|ramp|nothing"):
         shapes.parse_ramp(text)
 
@@ -66,7 +66,7 @@ def test_steps() -> None:
 
 
 def test_spike() -> None:
-    """A spike is a rate, and how long it lasts if that is said."""
+    """A spike is a rate, with an optional duration."""
     assert shapes.parse_spike("2000/s") == (2000, None)
     assert shapes.parse_spike("60/min:500ms") == (1, 0.5)
     for text in ("2000/s:", "2000/s:0s", ":5s"):
@@ -93,7 +93,7 @@ def test_spike() -> None:
 def test_schedule(
     options: dict[str, Any], listed: int | None, count: int, length_s: float, peak: float, words: str
 ) -> None:
-    """What is asked for becomes a schedule; without an end of its own it ends with the list."""
+    """The options become a schedule; without an end of its own it ends with the list."""
     shape = Shape(**options)
     schedule = shape.schedule(listed)
     assert schedule is not None

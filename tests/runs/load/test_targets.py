@@ -90,7 +90,7 @@ def test_protected(rule: str, numbers: list[int] | None, tmp_path: Path, monkeyp
     ],
 )
 def test_described(planned: int | None, text: str, tmp_path: Path) -> None:
-    """A person is told which campaigns of a list are sent, how often, and what of it is not used."""
+    """The plan says which campaigns of a list are sent, how often, and which are not used."""
     path, settings = tmp_path / "list.csv", Settings(host=HOST)
     path.write_text("campaign_id,type,account_id,stream_id\nc1,sms,a,s\nc2,sms,a,s\n,sms,a,s\n")
     with read_targets(str(path), settings) as plan:
@@ -111,7 +111,7 @@ def test_list_of_nothing(tmp_path: Path) -> None:
 
 
 def test_list_that_says_too_little(tmp_path: Path) -> None:
-    """Of a list that cannot be used the first row is named, with the reason."""
+    """For an unusable list, the first row is named with the reason."""
     path = tmp_path / "list.txt"
     path.write_text("c1\nc2\n")
     why = r"list\.txt: holds no campaign that can be sent \(2 invalid; first \S*list\.txt line 1: .*type.*\); nothing"

@@ -1,4 +1,4 @@
-"""What is due follows from the calendar, the journal and the clock."""
+"""The due firing follows from the calendar, the journal and the clock."""
 
 from datetime import UTC, datetime, time, timedelta
 
@@ -35,7 +35,7 @@ def test_preflight(at: str, hour: int | None) -> None:
 
 
 def test_preflight_once() -> None:
-    """A preflight that the journal has is not due again; a line about the firing itself is none."""
+    """A preflight in the journal is not due again; a line about the firing itself does not count."""
     first, second = list_firings(TABLE, DAY, DAY + timedelta(days=1))
     at = DAY + timedelta(hours=16)
     assert find_hour(at, note(Event.PREFLIGHT, first)) is None

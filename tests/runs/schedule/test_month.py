@@ -1,4 +1,4 @@
-"""Firings in virtual time: whatever happens, each ends as docs/end-of-day.md says, and somebody is told."""
+"""Firings in virtual time: each ends as docs/end-of-day.md says, with notices."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -63,7 +63,7 @@ class World:
         self.on_sleep()
 
     def kinds(self) -> list[NoticeKind]:
-        """Return what was told."""
+        """Return the kinds of the notices."""
         return [each.kind for each in self.told]
 
     def events(self) -> list[Event]:
@@ -93,7 +93,7 @@ def test_usual(world: World) -> None:
 
 @pytest.mark.parametrize(("code", "kinds"), [(2, []), (3, [NoticeKind.GUARD_ENDED]), (4, []), (1, [])])
 def test_failures(world: World, code: int, kinds: list[NoticeKind]) -> None:
-    """Whatever ends a stop (token, empty or long list, outage) is the exit code, is told, and is not repeated."""
+    """Any failure of a stop (token, empty or long list, outage) is the exit code and a notice, and is not repeated."""
     world.script = lambda work: code
     assert world.conduct().fire() == code
     assert world.kinds() == [NoticeKind.STARTED, *kinds, NoticeKind.ENDED]
@@ -106,7 +106,7 @@ def test_failures(world: World, code: int, kinds: list[NoticeKind]) -> None:
 
 
 def test_again_of_compressed_results(world: World) -> None:
-    """Results that were compressed are not run over: they have to be unpacked first, and can then be gone on with."""
+    """Compressed results are not overwritten: they must be unpacked first, and can then be continued."""
     world.script = lambda work: 1
     assert world.conduct().fire() == 1
     path = Path(world.work[0].results)
@@ -144,7 +144,7 @@ def test_late_within_grace(world: World) -> None:
 
 
 def test_late_after_grace(world: World) -> None:
-    """One that comes up later stops nothing: that is exit code 1, told once, and the next day is as usual."""
+    """A firing that is too late stops nothing: exit code 1, one notice, and the next day is normal."""
     world.conduct().fire()
     world.at += timedelta(days=1, minutes=11)
     assert world.conduct().fire() == 1
@@ -164,7 +164,7 @@ def test_too_late_to_finish(world: World) -> None:
 
 
 def test_cut_off(world: World) -> None:
-    """A firing that was told to end, or killed, is gone on with by the next call within catch_up."""
+    """A firing that was ended or killed is continued by the next call within catch_up."""
     world.script = lambda work: 143
     assert world.conduct().fire() == 143
     world.script = lambda work: 0
@@ -195,7 +195,7 @@ def test_clock_set_ahead(world: World) -> None:
     ("overlap", "code", "runs"), [(Overlap.SKIP, 0, 1), (Overlap.FAIL, 1, 1), (Overlap.WAIT, 1, 1)]
 )
 def test_overlap(world: World, overlap: Overlap, code: int, runs: int) -> None:
-    """While the run before goes on, a firing is skipped, fails, or waits as long as catch_up; somebody is told."""
+    """While the run before goes on, a firing is skipped, fails, or waits up to catch_up, with a notice."""
 
     def meanwhile(work: Work) -> int:
         world.script = lambda work: 0
@@ -237,7 +237,7 @@ def test_two_hosts(world: World) -> None:
 
 
 def test_disk_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without room for the journal nothing is stopped; that is exit code 3, and told."""
+    """Without space for the journal nothing is stopped, with exit code 3 and a notice."""
 
     def full(self: Journal, entry: Entry) -> None:
         raise OutputError("eod.journal.jsonl: cannot be written (No space left on device)")
@@ -272,7 +272,7 @@ def test_by_hand(world: World) -> None:
 
 
 def test_keep(tmp_path: Path) -> None:
-    """Older results are compressed, nothing else is touched; they are deleted only where that is asked for."""
+    """Older results are compressed, no other files change; they are only deleted on request."""
     for name in ("eod-2026-10-01-1800", "eod-2026-12-01-1800", "other-2026-10-01-1800"):
         (tmp_path / f"{name}.results.jsonl").write_text("{}\n")
         (tmp_path / f"{name}.results.jsonl.run.json").write_text("{}\n")

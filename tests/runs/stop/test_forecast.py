@@ -36,7 +36,7 @@ def campaigns(count: int, account_id: str = "a") -> list[Campaign]:
 
 
 def test_quotas_are_put_together_as_asked() -> None:
-    """No quota is none, windows are a log, and whatever else is asked for holds at the same time."""
+    """No quota has no limit, windows are a log, and all that is requested holds at the same time."""
     assert isinstance(make_quota(settings(quota=NO_LIMIT)), NoQuota)
     assert isinstance(make_quota(settings()), AutoPacer)
     assert isinstance(make_quota(settings(pace="burst")), RollingWindow)
@@ -131,7 +131,7 @@ def test_forecast_counts_what_the_store_remembers(tmp_path_factory: pytest.TempP
     ],
 )
 def test_the_time_to_finish_by_is_that_of_the_zone(now: str, tz: str, finish_by: str, seconds: float) -> None:
-    """It is a time of the day in the zone given, whatever day it is there and however long that day is."""
+    """It is a time of day in the given zone, on any date and length of day."""
     given = settings(finish_by=finish_by, tz=tz)
     assert given.seconds_left(datetime.fromisoformat(now).replace(tzinfo=UTC)) == seconds
 

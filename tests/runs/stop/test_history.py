@@ -1,4 +1,4 @@
-"""What is remembered of the last run of a profile."""
+"""The stored size of a profile's last run."""
 
 import json
 import os
@@ -112,7 +112,7 @@ def test_what_it_wrote_is_read(state: Path) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=80))
 def test_any_bytes_are_read_without_an_error(state: Path, content: bytes) -> None:
-    """Whatever stands in the file, asking for the last run raises nothing."""
+    """With any content of the file, reading the last run raises nothing."""
     state.parent.mkdir(parents=True, exist_ok=True)
     state.write_bytes(content)
     assert load_last_run("prod", HOST) is None
@@ -131,7 +131,7 @@ def test_a_place_that_cannot_be_written_costs_nothing(tmp_path: Path, monkeypatc
 
 @pytest.mark.real
 def test_a_full_disk_leaves_the_last_run_as_it_was(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be written whole replaces nothing and leaves nothing behind."""
+    """A failed write replaces nothing and leaves no partial file."""
     save_run("prod", HOST, 20)
     limited = (
         "import resource, signal; from bulkstop.runs.stop.history import save_run;"
@@ -180,7 +180,7 @@ def test_a_first_run_is_not_larger() -> None:
 
 @pytest.mark.parametrize("is_pipe", [False, True])
 def test_planted(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_pipe: bool) -> None:
-    """What another user has put in its place is neither read nor replaced, nor does it hold the run up."""
+    """A file that another user has planted is neither read nor replaced, and does not delay the run."""
     own = tmp_path / "own"
     own.write_text("mine")
     state.parent.mkdir(parents=True)

@@ -55,7 +55,7 @@ def settings(**more: Any) -> Settings:
 
 
 def refused(said: str, output: str, inputs: Any = ("l.csv",), **more: Any) -> None:
-    """Stop a list with results that stand in the place of something, whichever mode is asked for."""
+    """Stop a list with results in the place of another file, in every mode."""
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
     for mode in ({}, {"overwrite": True}, {"resume": True}, {"retry": ["timeout"]}):
         with pytest.raises(SettingsError) as caught:
@@ -66,7 +66,7 @@ def refused(said: str, output: str, inputs: Any = ("l.csv",), **more: Any) -> No
 
 @pytest.mark.parametrize("output", ["l.csv", "./l.csv"])
 def test_an_input(output: str, folder: Path) -> None:
-    """The list itself, by whatever name, is never the result file."""
+    """The list itself, under any name, is never the result file."""
     said = f"output {output}: is an input; give another file"
     refused(said, output)
     refused(said, output, [Path("l.csv")])
@@ -89,7 +89,7 @@ async def test_async() -> None:
 
 @pytest.mark.parametrize("name", NAMED)
 def test_what_settings_name(name: str) -> None:
-    """No file that settings name is the result file, by a link neither, nor the place of its manifest."""
+    """No file in the settings is the result file, even by a link, nor its manifest."""
     Path("mine.jsonl").write_text("mine\n")
     os.link("mine.jsonl", "link.jsonl")
     os.link("mine.jsonl", manifest_path("r.jsonl"))
@@ -102,7 +102,7 @@ def test_what_settings_name(name: str) -> None:
 
 
 def test_a_manifest_in_the_place_of_an_input() -> None:
-    """The manifest has no place where the list stands."""
+    """The manifest never replaces the list."""
     name = manifest_path("r.jsonl")
     Path("l.csv").rename(name)
     refused(f"output r.jsonl: its manifest {name} is an input; give another file", "r.jsonl", [name])

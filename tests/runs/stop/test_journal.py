@@ -104,7 +104,7 @@ def until(line: int) -> Outcomes:
 
 
 def killed(path: Path, vouched: int, more: int) -> None:
-    """Let another process write so many lines that are vouched for and so many that are not, tear one and be killed."""
+    """Let another process write some proven and some unproven lines, tear one and be killed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: a thread of another test may still end
         pid = os.fork()
@@ -147,7 +147,7 @@ def manifest(path: Path) -> list[dict[str, Any]]:
 
 
 def lines(path: Path) -> list[tuple[int, str]]:
-    """Return row and outcome of every line of a result file."""
+    """Return the row and outcome of every line in a result file."""
     with path.open("rb") as file:
         results = [line.result for line in read_lines(file, path.name)]
     return [(each.line or 0, each.outcome.value) for each in results if each]
@@ -167,7 +167,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class TestManifest:
-    """What is said about a run."""
+    """The contents of a manifest."""
 
     def test_section(self, path: Path) -> None:
         """A section says who ran what, where, when, with which settings and inputs, and how it ended."""
@@ -208,7 +208,7 @@ class TestManifest:
         assert (shown["settings"]["quota_store"], shown["settings"]["proxy"]) == ("memory", "http://127.0.0.1:3128")
 
     def test_every_setting_is_in_it(self, path: Path) -> None:
-        """Each setting stands there, whatever its kind; a path given as one is a text."""
+        """Each setting is in it, of any type; a path is a text."""
         given: dict[str, Any] = {
             "ca": Path("ca.pem"),
             "type": CampaignType.SMS,
@@ -242,7 +242,7 @@ class TestManifest:
         assert review_results(str(path)).flaws == ()
 
     def test_broken_off(self, path: Path) -> None:
-        """A run that ends by an exception is noted as broken off, with what it has written, and can be gone on with."""
+        """A run that ends by an exception is recorded as broken off, with its lines, and can be continued."""
         with pytest.raises(ZeroDivisionError):
             self.break_off(path)
         (section,) = manifest(path)
@@ -268,7 +268,7 @@ class TestManifest:
         assert [section["plan"]["to_send"] for section in manifest(path)] == [3, 2]
 
     def test_devices_have_none(self, path: Path) -> None:
-        """What is not a file has no manifest and no mark."""
+        """A device has no manifest and no mark."""
         settings = with_token()
         before = contents(Path())
         for name in ("/dev/null", "-"):
@@ -297,7 +297,7 @@ class TestResume:
         assert review_results(str(path)).flaws == ()
 
     def test_a_file_that_is_gone(self, path: Path) -> None:
-        """Where the manifest stands without its results, nothing begins anew in their place."""
+        """If the manifest exists without its results, no new results are begun."""
         run(path)
         path.unlink()
         with pytest.raises(
@@ -306,7 +306,7 @@ class TestResume:
             RunJournal(str(path), mode=Mode.RESUME)
 
     def test_other_defaults_are_named(self, path: Path) -> None:
-        """Where every row means something else only because of a setting, that setting is named."""
+        """If a setting has changed the meaning of every row, that setting is named."""
         run(path, outcome_of=until(3))
         settings = replace(with_token(), iid="another")
         with (
@@ -347,7 +347,7 @@ class TestResume:
         assert contents(Path()) == before
 
     def test_failed_rows_stay(self, path: Path) -> None:
-        """What failed for good in an earlier run is not tried again, and keeps the exit code at 1."""
+        """Permanent failures of an earlier run are not sent again, and keep the exit code at 1."""
         outcomes = {2: Outcome.REJECTED, 3: Outcome.TIMEOUT, 4: Outcome.NOT_SENT}
         run(path, outcome_of=lambda campaign: outcomes.get(campaign.line, Outcome.STOPPED))
         ended = run(path)
@@ -375,7 +375,7 @@ class TestResume:
 
     @pytest.mark.parametrize("how", [{"signum": signal.SIGTERM}, {"fault": GuardError("--max-failures 5: ...")}])
     def test_not_finished(self, how: dict[str, Any], path: Path) -> None:
-        """A run that a signal or a guard ended is gone on with, also where its last row had ended; then it is done."""
+        """A run that a signal or a guard ended is continued, even after its last row; then it is done."""
         settings = with_token()
         with RunJournal(str(path)) as record, record.plan(["list.csv"], settings) as plan:
             record.open(plan, settings, [], "run")
@@ -394,7 +394,7 @@ class TestResume:
 
     @pytest.mark.real
     def test_finished_but_for_the_manifest(self, path: Path) -> None:
-        """A crash after the last line, before the manifest says that it is the end, is gone on with, once."""
+        """A run that crashed after its last line, before the end in the manifest, is continued once."""
         killed(path, 5, 0)
         assert run(path).exit_code == 0
         with pytest.raises(SettingsError, match="its run finished at"):
@@ -402,7 +402,7 @@ class TestResume:
 
     @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
     def test_a_last_try_that_was_not_the_end(self, name: str, path: Path) -> None:
-        """Rows that a closed group refused have no `finished_at`: they have not ended, whatever the run's end was."""
+        """Rows that a closed group refused have no `finished_at`: they have not ended, whatever the end of the run."""
         path, settings = Path(name), with_token()
         with RunJournal(name) as record, record.plan(["list.csv"], settings) as plan:
             record.open(plan, settings, ["bulkstop"], "run")
@@ -451,7 +451,7 @@ class TestResume:
         assert contents(Path()) == before
 
     def test_without_a_manifest(self, path: Path) -> None:
-        """Where the manifest was removed, on trust, the lines say what is left, and which rows were changed."""
+        """With trust and a removed manifest, the lines say what is left, and which rows have changed."""
         run(path, outcome_of=until(3))
         Path(f"{path}.run.json").unlink()
         with pytest.raises(OutputError) as caught:
@@ -486,7 +486,7 @@ class TestResume:
 
     @pytest.mark.parametrize("name", ["-", "/dev/null", "pipe"])
     def test_what_keeps_nothing(self, name: str, path: Path) -> None:
-        """There is nothing to go on with in what is not a file."""
+        """Only a regular file can be continued."""
         os.mkfifo("pipe")
         with pytest.raises(
             OutputError, match=rf"^resume: {name} cannot be resumed, because it keeps nothing; give output=.FILE.$"
@@ -494,7 +494,7 @@ class TestResume:
             RunJournal(name, mode=Mode.RESUME)
 
     def test_one_answer(self) -> None:
-        """A file cannot be gone on with and thrown away."""
+        """A file cannot be both continued and overwritten."""
         with pytest.raises(SettingsError, match="overwrite throws away what resume"):
             choose_mode(overwrite=True, resume=True)
         assert [choose_mode(overwrite=o, resume=r) for o, r in ((False, False), (True, False), (False, True))] == list(
@@ -503,7 +503,7 @@ class TestResume:
 
     @pytest.mark.real
     def test_csv(self, path: Path) -> None:
-        """A CSV result file is gone on with like any other, its header in place."""
+        """A CSV result file is continued like any other, with its one header."""
         path = Path("r.csv")
         run(path, outcome_of=until(3))
         killed(path, 1, 1)
@@ -535,7 +535,7 @@ class TestCrash:
     @pytest.mark.real
     @pytest.mark.parametrize(("vouched", "more"), [(0, 0), (0, 3), (2, 0), (2, 2), (0, 5), (4, 1)])
     def test_taken_over(self, vouched: int, more: int, path: Path) -> None:
-        """What a killed run wrote after its last mark is told, taken over by the resume, and proven from then on."""
+        """Lines of a killed run after its last mark are reported, vouched for by the resume, and then proven."""
         killed(path, vouched, more)
         if vouched + more:
             flaws = review_results(str(path)).flaws
@@ -566,7 +566,7 @@ class TestTampering:
 
     @pytest.mark.parametrize("change", ["altered", "swapped", "inserted", "deleted", "cut", "appended"])
     def test_a_change(self, change: str, path: Path) -> None:
-        """Whatever was done to the lines, the check tells and no run goes on with them, nor changes anything."""
+        """Any change to the lines is found by the check, and no run continues them or changes the file."""
         run(path, outcome_of=until(4))
         found = path.read_bytes().splitlines(keepends=True)
         forged = found[4].replace(b"not_sent", b"stopped")
@@ -663,7 +663,7 @@ class TestForged:
         ],
     )
     def test_a_manifest(self, change: Any, said: str, path: Path) -> None:
-        """What a manifest says of runs, their order, lines, outcomes, reasons and exit codes is held to the lines."""
+        """The runs in a manifest, their order, lines, outcomes, reasons and exit codes are compared with the lines."""
         run(path, outcome_of=until(3))
         run(path, outcome_of=until(4))
         run(path)
@@ -686,7 +686,7 @@ class TestForged:
         ],
     )
     def test_behind_the_last_mark(self, forged: dict[str, Any], said: str, path: Path) -> None:
-        """What stands behind the last mark of a killed run is believed as a line of that run, whatever its clock."""
+        """Lines after the last mark of a killed run are accepted as its lines, for any clock."""
         killed(path, 1, 1)
         data = path.read_bytes()
         torn = data.index(b'{"campaign_id":"torn')
@@ -713,7 +713,7 @@ class TestForged:
     @pytest.mark.parametrize("what", ["r.jsonl", "r.jsonl.run.json"])
     @pytest.mark.parametrize("mode", [0o666, 0o602, 0o660])
     def test_others_can_write(self, mode: int, what: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A file that others can write, or whose manifest they can, is gone on with on trust only."""
+        """A file that others can write, or whose manifest they can, is only continued with trust."""
         run(path, outcome_of=until(3))
         Path(what).chmod(mode)
         if mode == 0o660:
@@ -730,7 +730,7 @@ class TestForged:
 
     @pytest.mark.parametrize("what", ["r.jsonl", "r.jsonl.run.json"])
     def test_of_another_user(self, what: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So is one of another user, in whatever folder."""
+        """So is one of another user, in any folder."""
         run(path, outcome_of=until(3))
         make_giver(monkeypatch)(Path(what))
         with pytest.raises(OutputError, match=r"^r\.jsonl: .*it belongs to user \S+, not to you or root; make"):
@@ -740,7 +740,7 @@ class TestForged:
 
     @pytest.mark.skipif(not IS_ROOT, reason="only root can make a file another user's")
     def test_trusted_in_a_shared_folder(self, path: Path, tmp_path: Path) -> None:
-        """With trust another user's file is gone on with, also in a folder that others can write."""
+        """With trust another user's file is continued, also in a folder that others can write."""
         run(path, outcome_of=until(3))
         for name in (path, f"{path}.run.json"):
             os.chown(name, NOBODY, NOBODY)
@@ -794,7 +794,7 @@ class TestFaults:
 
     @pytest.mark.parametrize("mode", [Mode.NEW, Mode.RESUME])
     def test_no_place_for_a_manifest(self, mode: Mode, path: Path) -> None:
-        """Where no manifest can be written a run is refused when it opens its file, before a call could be made."""
+        """If no manifest can be written, the run is refused when it opens its file, before any call."""
         if mode is Mode.RESUME:
             path.touch()
         settings = with_token()
@@ -827,7 +827,7 @@ class TestFaults:
         assert run(path).exit_code == 0
 
     def test_a_manifest_that_cannot_be_ended(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """When the end of a run cannot be noted that is exit code 3; the lines are there, and a resume goes on."""
+        """If the end of a run cannot be recorded, exit code 3; the lines exist, and a resume continues."""
         end = Manifest.end
 
         def fail(self: Manifest, **how: Any) -> None:
@@ -869,7 +869,7 @@ class TestOverlap:
     """A second run on the same file."""
 
     def test_while_the_first_writes(self, path: Path) -> None:
-        """It is told who holds the file, as the manifest has it: process, user, machine and since when."""
+        """The message names the holder of the file from the manifest: process, user, machine and since when."""
         settings = with_token()
         with RunJournal(str(path)) as record, record.plan(["list.csv"], settings) as plan:
             record.open(plan, settings, [], "run")
@@ -880,7 +880,7 @@ class TestOverlap:
 
     @pytest.mark.real
     def test_before_the_first_line(self, path: Path) -> None:
-        """Before the first line it is told the process alone, never the run before, though the manifest is of that."""
+        """Before the first line the message names only the process, never the earlier run of the manifest."""
         settings = with_token()
         killed(path, 1, 0)
         with RunJournal(str(path), mode=Mode.RESUME) as record, record.plan(["list.csv"], settings):
@@ -891,7 +891,7 @@ class TestOverlap:
 
     @pytest.mark.real
     def test_where_the_kernel_does_not_tell(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the kernel tells no process the manifest is believed unless it says that its run has ended."""
+        """If the kernel names no process the manifest is used, unless it says that its run has ended."""
         monkeypatch.setattr(ledger_module, "_find_locker", lambda of: None)
         run(path, outcome_of=until(3))
         with RunJournal(str(path), mode=Mode.RESUME):
@@ -903,7 +903,7 @@ class TestOverlap:
 
     @staticmethod
     def refused(path: Path, *said: str) -> None:
-        """Try a second run in each way, and hold what it is told against what is expected."""
+        """Try a second run in each way, and compare its message with the expected one."""
         before = contents(Path())
         for mode in (Mode.RESUME, Mode.OVERWRITE):
             with pytest.raises(OutputError) as caught:

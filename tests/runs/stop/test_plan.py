@@ -114,7 +114,7 @@ def test_a_plan_as_a_machine_reads_it() -> None:
 
 
 def test_guards_are_named() -> None:
-    """What holds the run back stands in the plan, the waves as the campaigns that each of them ends at."""
+    """The plan names the guards, with the waves as the campaigns at which each ends."""
     guards = {"max_campaigns": 50, "max_failures": FailureCap(share=0.1), "waves": "1,50%,100%", "soak_s": 60.0}
     found = planned([campaign(n) for n in range(1, 8)], settings(protect=("keep.txt",), **guards))
     assert found["guards"] == {
@@ -162,7 +162,7 @@ def test_what_ended_before_is_counted_for_expect_alone() -> None:
 
 
 def test_nothing_to_send_needs_no_confirmation(tmp_path: Path) -> None:
-    """Where all is protected there is nothing to confirm and no time to expect."""
+    """If all campaigns are protected there is nothing to confirm and no duration."""
     (tmp_path / "list.txt").write_text("cd-1\ncd-2\n")
     (tmp_path / "keep.txt").write_text("*\n")
     given = settings(type=CampaignType.VOICE, account_id="a", stream_id="st-1", protect=(str(tmp_path / "keep.txt"),))

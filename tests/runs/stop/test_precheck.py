@@ -1,4 +1,4 @@
-"""What is known of a plan before its first stop: read from lists of several pages, believed only where it is sure."""
+"""What is known of a plan before its first stop, from lists of several pages, where that is certain."""
 
 import asyncio
 import json
@@ -134,7 +134,7 @@ def test_nothing_is_read_unasked() -> None:
 
 
 def test_each_list_once() -> None:
-    """Every account, stream, application and type of the plan has its list, and is asked for once."""
+    """Each account, stream, application and type of the plan has its list, which is read once."""
     campaigns = [
         campaign("cd-1"),
         campaign("cd-2"),
@@ -157,7 +157,7 @@ def test_each_list_once() -> None:
 
 
 def test_both_types_for_names() -> None:
-    """Where schedules are disabled by name, the lists of both types of a stream are read, each once."""
+    """If schedules are disabled by name, the lists of both types of a stream are read, each once."""
     service = Service({})
     known([campaign("cd-1"), campaign("cd-2", SMS)], service, "only_running", "disable_schedule")
     assert sorted(service.asked) == [Scope("a1", "st-1", "st-1", SMS), Scope("a1", "st-1", "st-1", VOICE)]
@@ -171,7 +171,7 @@ def test_both_types_for_names() -> None:
 @pytest.mark.parametrize("heeds_filters", [True, False])
 @pytest.mark.parametrize("options", [("only_running",), ("only_running", "disable_schedule")])
 def test_only_two_statuses_are_sure(heeds_filters: bool, options: tuple[str, ...]) -> None:
-    """Completed and Stopped are at rest; any other status, none at all, and a campaign not listed may be running."""
+    """Completed and Stopped are at rest; any other or missing status, and a missing campaign, may be running."""
     statuses = [*STATUSES, "Archived", "", "Completing"]
     service = one_list(*(row(f"cd-{status}", status) for status in statuses), row("cd-none", status=None))
     service.heeds_filters = heeds_filters
@@ -194,7 +194,7 @@ def test_letter_case() -> None:
 @pytest.mark.parametrize("options", [("only_running",), ("only_running", "disable_schedule")])
 @pytest.mark.parametrize("other", ["Active", "Paused", "Ready", "Scheduled", "Archived", None])
 def test_a_campaign_that_is_listed_twice(options: tuple[str, ...], other: str | None) -> None:
-    """A campaign is at rest only if all of its rows say so; a schedule of one of them is one of the campaign."""
+    """A campaign is at rest only if all of its rows say so; a schedule of one row is a schedule of the campaign."""
     for statuses in (("Stopped", other), (other, "Stopped")):
         service = one_list(
             *(row("cd-1", status) for status in statuses),
@@ -224,7 +224,7 @@ def test_a_campaign_is_that_of_its_list() -> None:
 
 @pytest.mark.parametrize("count", [PAGE, PAGE + 1, 12 * PAGE])
 def test_all_pages(count: int) -> None:
-    """A list of any length is read to its last page, and what it costs is told."""
+    """A list of any length is read to its last page, and its calls are reported."""
     service = one_list(*(row(f"cd-{n}", "Completed" if n % 2 else "Active") for n in range(count)))
     found = known([campaign("cd-1")], service, "only_running", "disable_schedule")
     assert sum(found.status_at_rest(campaign(f"cd-{n}")) is not None for n in range(count)) == count // 2
@@ -232,13 +232,13 @@ def test_all_pages(count: int) -> None:
 
 
 def test_running_ones_cost_no_pages() -> None:
-    """For the statuses alone the service is asked for those at rest only."""
+    """If only statuses are needed, the service is asked only for campaigns at rest."""
     service = one_list(*(row(f"cd-{n}") for n in range(500)), row("cd-x", "Stopped"))
     assert known([campaign("cd-1")], service).calls == len(service.asked) == 1
 
 
 def test_only_ids_are_kept() -> None:
-    """Of a list only what is at rest stays in memory, without its name, and of the plan nothing."""
+    """Only ids of campaigns at rest stay in memory, without names, and nothing of the plan."""
     rows = [*(row(f"cd-{n}") for n in range(200)), row("cd-x", "Stopped", updatedAt="2025-12-05")]
     found = known([campaign("cd-1")], one_list(*rows))
     assert list(found.roster.rows()) == [
@@ -265,14 +265,14 @@ def schedules(*rows: dict[str, Any], sms: Sequence[dict[str, Any]] = ()) -> dict
 
 
 def test_what_recurs_is_known_by_name() -> None:
-    """A campaign that recurs can be disabled by its name, whatever its status; one that does not needs nothing."""
+    """A recurring campaign can be disabled by name, with any status; another one needs nothing."""
     rows = [row("cd-1", recurs=True), row("cd-2", "Stopped", recurs=True), row("cd-3", "Scheduled")]
     found = schedules(*rows, row("cd-4", schedule={"isSchedulingEnabled": False, "isRecurrenceEnabled": True}))
     assert found == {"cd-1": ByName("name of cd-1"), "cd-2": ByName("name of cd-2"), "cd-3": "none", "cd-4": "none"}
 
 
 def test_what_nobody_knows_is_a_failure() -> None:
-    """Where the list does not tell whether a campaign recurs, or has no such campaign, it is never said not to."""
+    """If the list does not say whether a campaign recurs, or lacks it, it is never reported as not recurring."""
     assert schedules(row("cd-1", recurs=None)) == {"cd-1": NOT_STATED}
     assert known([campaign("cd-1")], one_list(), "disable_schedule").schedule(campaign("cd-1")) == UNLISTED
     assert NOT_STATED.startswith("failed: ")
@@ -340,7 +340,7 @@ def test_names_of_other_streams() -> None:
 
 
 def test_no_status_is_known_unasked() -> None:
-    """Without `--only-running` every campaign is sent, whatever the list that was read for the schedules says."""
+    """Without `--only-running` every campaign is sent, whatever the list for schedules says."""
     found = known([campaign("cd-1")], one_list(row("cd-1", "Stopped")), "disable_schedule")
     assert found.status_at_rest(campaign("cd-1")) is None
 
@@ -384,7 +384,7 @@ def test_what_the_service_says_is_one_line() -> None:
 
 
 def test_no_call_can_be_made() -> None:
-    """What keeps every call from being made is told as it is."""
+    """A fault that prevents every call is reported unchanged."""
     service = one_list()
 
     async def broken(call: Call[T], /) -> T | Attempt:
@@ -396,7 +396,7 @@ def test_no_call_can_be_made() -> None:
 
 
 def test_a_doubtful_list_is_used(caplog: pytest.LogCaptureFixture) -> None:
-    """A list that may lack some is used, as what it lacks is sent all the same; the doubt is logged."""
+    """A list that may be incomplete is used, because missing campaigns are sent; the doubt is logged."""
     service = one_list(row("cd-1", "Stopped"))
 
     async def counts_more(call: Call[T], /) -> T | Attempt:
@@ -465,7 +465,7 @@ def sorted_out(
 
 
 def test_only_running_ones_are_sent() -> None:
-    """What is at rest is told of and left out, the others keep their order, and they are counted."""
+    """Campaigns at rest are reported and left out; the others keep their order, and are counted."""
     running, told, _, plan = sorted_out("ASSAS")
     with plan:
         assert (running.to_send, running.accounts, told) == (2, {"a1": 2}, ["cd-2", "cd-3", "cd-5"])
@@ -474,7 +474,7 @@ def test_only_running_ones_are_sent() -> None:
 
 
 def test_lanes_know_what_is_left() -> None:
-    """A lane counts what it has to send, not what the plan has: the time left is told by that."""
+    """A lane counts what it has to send, not what the plan has, because the forecast depends on that."""
     running, _, _, plan = sorted_out("ASSAS")
     with plan:
         (lane,) = make_lanes(running, Accounts(settings_for("only_running"), None))
@@ -491,7 +491,7 @@ def test_nothing_runs() -> None:
 
 
 def test_what_starts_again_waits_for_its_schedule() -> None:
-    """A campaign at rest whose schedule is to be disabled is neither sent nor told of yet."""
+    """A campaign at rest whose schedule is to be disabled is neither sent nor reported yet."""
     running, told, _, plan = sorted_out("ASS", recurs="13")
     with plan:
         assert (running.accounts, told) == ({"a1": 1}, ["cd-2"])
@@ -499,7 +499,7 @@ def test_what_starts_again_waits_for_its_schedule() -> None:
 
 
 def test_all_are_sent_unasked() -> None:
-    """Without `--only-running` all are sent, and nobody is told of anything."""
+    """Without `--only-running` all are sent, and nothing is reported."""
     running, told, _, plan = sorted_out("ASS", recurs="13", only_running=False)
     with plan:
         assert (running.accounts, told, list(running.recurring("a1"))) == ({"a1": 3}, [], [])

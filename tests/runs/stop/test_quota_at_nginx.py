@@ -1,4 +1,4 @@
-"""The quota as a server sees it that nobody here wrote: judged by nginx's own log, in real time."""
+"""The quota as an independent server sees it: judged by nginx's own log, in real time."""
 
 import signal
 from collections import defaultdict
@@ -71,7 +71,7 @@ def test_two_processes_at_once(nginx_server: Nginx, tmp_path: Path) -> None:
 
 
 def test_killed_and_started_again(nginx_server: Nginx, tmp_path: Path) -> None:
-    """A run that is killed in mid-window leaves its calls in the store: the next run goes on in the same window."""
+    """A run that is killed within a window leaves its calls in the store: the next run continues that window."""
     command = ("--host", nginx_server.url, "--yes", *OPTIONS, "--quota-store", "quota.sqlite")
     write_list(tmp_path / "list.csv", one_account("first", 60))
     run = started("stop", "list.csv", *command, "-o", "-", cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""What a list tells a run that is under way: how campaigns stand, in as few calls as it takes."""
+"""The states that a list shows during a run, in as few calls as possible."""
 
 import asyncio
 import itertools
@@ -85,7 +85,7 @@ def test_the_whole_list_is_read_where_nothing_less_is_enough(count: int) -> None
     ("numbers", "calls"), [((1,), 1), ((PAGE,), 1), ((PAGE + 1,), 2), ((1, PAGE + 20), 2), ((3, 120), 3)]
 )
 def test_a_list_is_read_no_further_than_to_what_is_enough(numbers: Sequence[int], calls: int) -> None:
-    """It ends with the page that has the last one asked for, whatever the service counts."""
+    """The reading ends with the page of the last requested campaign, whatever the service counts."""
     service = Service(rows(20 * PAGE))
     reading = read(service, has(*numbers))
     assert len(service.asked) == reading.calls == calls
@@ -116,7 +116,10 @@ def test_all_states_of_the_campaigns_own_group_are_asked_for() -> None:
     ],
 )
 def test_what_proves_that_a_campaign_is_at_rest(told: Row, is_at_rest: bool) -> None:
-    """Only a documented state of rest does; what starts by itself, or what nobody documented, does not."""
+    """Only a documented state of rest is a proof.
+
+    A campaign that starts by itself, or an undocumented status, is none.
+    """
     (state,) = read(Service([told])).states.values()
     assert (state.status, state.is_at_rest) == (told["status"], is_at_rest)
 
@@ -137,7 +140,7 @@ def test_a_later_page_has_the_newer_state(first: str, later: str) -> None:
 
 @pytest.mark.parametrize("status", [403, 500, 404])
 def test_a_list_that_fails_says_why_and_keeps_what_it_gave(status: int) -> None:
-    """What was read before counts, what was not read is not a proof of anything."""
+    """Pages before a failure count; what was not read proves nothing."""
     reading = read(Service(rows(3 * PAGE), fails_at=2, status=status), has(1, 2 * PAGE))
     assert reading.states.keys() == {f"cd-{number}" for number in range(1, PAGE + 1)}
     assert reading.fault is not None
@@ -146,12 +149,12 @@ def test_a_list_that_fails_says_why_and_keeps_what_it_gave(status: int) -> None:
 
 
 def test_a_failure_behind_what_is_enough_does_not_matter() -> None:
-    """The page that would fail is never asked for."""
+    """The page that would fail is never requested."""
     assert read(Service(rows(3 * PAGE), fails_at=2), has(1)).fault is None
 
 
 def test_a_list_that_lacks_what_the_service_counts_is_doubtful() -> None:
-    """One that is not in it may exist all the same; where all are in it, there is no doubt."""
+    """A campaign may be missing in an incomplete list; if all are in it, there is no doubt."""
     reading = read(Service(rows(10), total=12))
     assert reading.fault is not None
     assert "12" in reading.fault

@@ -254,7 +254,7 @@ def _check_limit(log: Sequence[Made], limit: Limit) -> None:
 
 
 def _check_rests(log: Sequence[Made]) -> None:
-    """Check that no call of an account leaves while the account was told to rest, of whichever kind either is."""
+    """Check that no call of an account is sent while the account must wait, for any kind of call."""
     for told in log:
         until_s = told.ended_s + told.rest_s - 1e-9
         assert not [each for each in log if told.ended_s < each.began_s < until_s], told
@@ -271,7 +271,7 @@ def ran(scene: Scene) -> float:
 
 
 def test_after_its_stop_and_before_its_line() -> None:
-    """What recurs is disabled once, after its stop; the line comes last and says so."""
+    """A recurring campaign is disabled once, after its stop; its line comes last and says so."""
     at_line: list[str] = []
     scene = Scene(campaigns(3), concurrency=1, recurring=lambda each: each.line != 2)
     scene.report = lambda results: at_line.append(scene.kinds())
@@ -283,7 +283,7 @@ def test_after_its_stop_and_before_its_line() -> None:
 
 
 def test_also_of_what_was_stopped_already() -> None:
-    """A campaign that the service says was not running would be started again by its schedule all the same."""
+    """Its schedule would start a campaign again that the service reports as not running."""
     scene = Scene(campaigns(1), stops=lambda each, call: Attempt(Outcome.ALREADY_STOPPED, http_status=409))
     ran(scene)
     assert (scene.kinds(), list(scene.said().values())) == ("Sd", ["disabled"])
@@ -308,7 +308,7 @@ def test_nothing_of_what_was_not_stopped(answer: Attempt) -> None:
     ],
 )
 def test_a_schedule_that_is_not_disabled(answer: Answer, said: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The campaign is stopped all the same; its line says what went wrong; a resumed run tries again."""
+    """The campaign is stopped; its line has the failure; a resumed run tries again."""
     scene = Scene(campaigns(1), answers=lambda each, call: answer)
     ran(scene)
     (result,) = scene.results
@@ -320,7 +320,7 @@ def test_a_schedule_that_is_not_disabled(answer: Answer, said: str, caplog: pyte
 
 
 def test_what_cannot_be_disabled_is_not_tried() -> None:
-    """Where it is known before that nothing can be done, the line says why and no call is made."""
+    """If a schedule is known not to be disabled, the line says why and no call is made."""
     scene = Scene(campaigns(1))
     known = replace(scene._known(), name_counts={("a1", "st-1", "name of cd-a1-1"): 2})
     scene._known = lambda: known  # type: ignore[method-assign]
@@ -337,7 +337,7 @@ def test_tried_again() -> None:
 
 
 def test_given_up() -> None:
-    """A failure that does not pass is given up after as many tries as a stop has."""
+    """A persistent failure is given up after as many attempts as a stop has."""
     scene = Scene(campaigns(1), answers=lambda each, call: BUSY, attempts=3)
     ran(scene)
     assert (scene.kinds(), scene.said()) == ("Sddd", {"cd-a1-1": "failed: HTTP 503"})
@@ -362,7 +362,7 @@ def test_all_calls_are_counted() -> None:
 
 
 def test_before_the_next_stop() -> None:
-    """A schedule goes before the next stop of its account, so however scarce calls are none waits for long."""
+    """A schedule call precedes the next stop of its account, so that none waits long, however few calls are allowed."""
     scene = Scene(campaigns(20), limits=[Limit(1, 1.0)], concurrency=8, recurring=lambda each: each.line == 1)
     ran(scene)
     assert scene.kinds() == "Sd" + 19 * "S"
@@ -379,7 +379,7 @@ def test_told_to_wait() -> None:
 
 @pytest.mark.parametrize("kind", ["S", "d"])
 def test_an_account_rests_as_a_whole(kind: str) -> None:
-    """When one call is told to wait all of that account wait, those of no other do, and observers are told once."""
+    """When one call must wait, all of its account do, and no others; observers are notified once."""
     scene = Scene(accounts(["a1", "a2"], 32), limits=[Limit(33, 5.0)], concurrency=64)
     waits = iter([throttled(10.0)])
     own = {"S": iter(()), "d": iter(()), kind: waits}
@@ -398,7 +398,7 @@ def test_an_account_rests_as_a_whole(kind: str) -> None:
 )
 @pytest.mark.parametrize("concurrency", [1, 3, 32])
 def test_small_quotas(limits: list[Limit], concurrency: int, even: bool) -> None:
-    """However few calls are allowed and however many could be in flight, it goes to the end within the limits."""
+    """With any few calls allowed and any number in flight, it finishes within the limits."""
     scene = Scene(campaigns(12), limits=limits, concurrency=concurrency, even=even)
     ran(scene)
     assert set(scene.said().values()) == {"disabled"}
@@ -418,7 +418,7 @@ def test_without_a_quota_they_go_together() -> None:
 
 
 def test_a_store_that_says_wait() -> None:
-    """The shared store is asked for every call, and its word is kept."""
+    """The shared store is used for every call, and its waits are kept."""
     waits = [0.0, 0.0, 7.0, 0.0]
 
     async def claim() -> float:
@@ -433,7 +433,7 @@ def test_a_store_that_says_wait() -> None:
 
 
 def test_a_broken_schedule_call_holds_no_stops_up_for_ever() -> None:
-    """Where no schedule can be disabled all is stopped all the same, and each line says so."""
+    """If no schedule can be disabled, all campaigns are stopped, and each line says so."""
     scene = Scene(campaigns(40), answers=lambda each, call: BUSY, concurrency=8)
     ran(scene)
     assert Counter(scene.said().values()) == {"failed: HTTP 503": 40}
@@ -443,7 +443,7 @@ def test_a_broken_schedule_call_holds_no_stops_up_for_ever() -> None:
 @settings(max_examples=60)
 @given(data=st.data())
 def test_any_run(data: st.DataObject) -> None:
-    """Whatever recurs, fails and is throttled, under any limits: every row has one line, and no limit is passed."""
+    """For any failures and throttling, under any limits: every row has one line, and no limit is exceeded."""
     rows = accounts(["a1", "a2", "a3"][: data.draw(st.integers(1, 3))], data.draw(st.integers(1, 8)))
     recurring = data.draw(st.sets(st.sampled_from([each.campaign_id for each in rows])))
     answers = st.sampled_from([None, None, BUSY, REFUSED, RENEWED, throttled(), throttled(3.0)])
@@ -475,7 +475,7 @@ def test_any_run(data: st.DataObject) -> None:
 
 
 def test_at_rest() -> None:
-    """What is at rest is not stopped; its schedule is disabled when all is stopped, and its line says both."""
+    """A campaign at rest gets no stop; its schedule is disabled after all stops, and its line says both."""
     scene = Scene(campaigns(3), resting=campaigns(2, "a2"))
     ran(scene)
     assert (scene.kinds("a1"), scene.kinds("a2")) == ("SSSddd", "dd")
@@ -513,7 +513,7 @@ def ended_by(scene: Scene, act: Callable[[Pool], object], *, at_s: float) -> flo
 
 
 def test_a_drain_ends_the_wait() -> None:
-    """Whoever waits for a call to disable a schedule ends at once; the stop stands, and a resumed run takes it up."""
+    """A wait for a schedule call ends at once; the stop remains, and a resumed run disables the schedule."""
     scene = Scene(campaigns(3), resting=campaigns(1, "a2"), limits=[Limit(2, 1000.0)], concurrency=2)
     assert ended_by(scene, Pool.drain, at_s=50.0) == 50.0
     assert scene.kinds() == "SS"
@@ -526,7 +526,7 @@ def test_a_drain_ends_the_wait() -> None:
 
 
 def test_a_drain_between_two_tries() -> None:
-    """What the last try told is kept."""
+    """The result of the last attempt is kept."""
     busy = Attempt(Outcome.SERVER_ERROR, RetryHint.LATER, 503, error="HTTP 503", retry_after_s=100.0)
     scene = Scene(campaigns(1), answers=lambda each, call: busy)
     assert ended_by(scene, Pool.drain, at_s=20.0) == 20.0
@@ -541,7 +541,7 @@ def test_a_drain_waits_for_what_is_in_flight() -> None:
 
 
 def test_an_abort_cuts_off() -> None:
-    """What is in flight is cut off: the stop is known, the schedule is not."""
+    """Calls in flight are cut off: the stop is known, the schedule is not."""
     scene = Scene(campaigns(2), latency_s=10.0, concurrency=1)
     assert ended_by(scene, Pool.abort, at_s=15.0) == 15.0
     first, second = scene.results
@@ -557,7 +557,7 @@ def test_an_abort_while_at_rest() -> None:
 
 
 def test_a_drain_while_at_rest() -> None:
-    """Of what is at rest too, what has left is waited for and nothing more leaves."""
+    """For campaigns at rest too, calls in flight finish and no further one is sent."""
     scene = Scene([], resting=campaigns(5), latency_s=10.0, concurrency=2)
     assert ended_by(scene, Pool.drain, at_s=15.0) == 20.0
     assert Counter(scene.said().values()) == {"disabled": 4, ENDED: 1}
@@ -579,7 +579,7 @@ def test_a_cancelled_task_while_at_rest() -> None:
 
 @pytest.mark.parametrize("is_resting", [False, True])
 def test_a_slip_of_our_own(is_resting: bool) -> None:
-    """An error that nobody foresaw ends the run, after every row has its line; what is stopped stays stopped."""
+    """An unforeseen error ends the run, after every row has its line; stopped campaigns stay stopped."""
     rows = campaigns(3)
     answers: Script = lambda each, call: ZeroDivisionError("slip")  # noqa: E731 - a script as all are
     scene = Scene([] if is_resting else rows, resting=rows if is_resting else (), concurrency=1, answers=answers)
@@ -607,7 +607,7 @@ def test_a_guard_ends_the_run() -> None:
 
 
 def test_a_full_disk_at_rest() -> None:
-    """When lines can no longer be written nothing more leaves, and what was done is kept to be told."""
+    """Once lines cannot be written no call is sent, and completed work is reported."""
 
     def full(results: Sequence[Result]) -> None:
         raise OutputError("no space left")
@@ -626,7 +626,7 @@ def test_a_full_disk_at_rest() -> None:
 
 
 def test_a_full_disk_after_a_stop() -> None:
-    """What could not be written is told with what became of the schedule."""
+    """An unwritable result is reported with the state of its schedule."""
 
     def full(results: Sequence[Result]) -> None:
         raise OutputError("no space left")
@@ -677,7 +677,7 @@ def ends_at(step: int, names: Sequence[str], scene: Scene) -> bool:
 @pytest.mark.parametrize("names", [["drain"], ["abort"], ["cancel"], ["drain", "abort"], ["cancel", "cancel"]])
 @pytest.mark.parametrize("limits", [[], [Limit(2, 5.0)]])
 def test_the_end_at_every_moment(names: list[str], limits: list[Limit]) -> None:
-    """Whenever a run is ended and however: one line each, no place of the quota lost, and what is said is true."""
+    """Ended at any moment in any way: one line each, no place of the quota lost, and all lines are true."""
     step, has_ended = 1, False
     while not has_ended:
         scene = Scene(

@@ -21,14 +21,14 @@ REJECTED, NOT_FOUND, TIMEOUT = Outcome.REJECTED, Outcome.NOT_FOUND, Outcome.TIME
     ],
 )
 def test_names(names: tuple[str, ...], found: set[Outcome]) -> None:
-    """Outcomes are named one by one or with commas, and what is worth a retry comes to them when it is asked for."""
+    """Outcomes are given singly or with commas, and --retry-failed adds those worth a retry."""
     assert outcomes_to_retry(names, retry_failed=False) == found
     assert outcomes_to_retry(names, retry_failed=True) == found | WORTH_A_RETRY
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_each(outcome: Outcome) -> None:
-    """What is done, was left out on purpose or cannot be sent is never sent again; any other outcome can be named."""
+    """Done, intentionally omitted or impossible rows are never sent again; any other outcome can be named."""
     if outcome in DONE | HELD_BACK | {Outcome.INVALID}:
         why = "is done and|was left out on purpose and|can never be sent"
         with pytest.raises(SettingsError, match=rf"^retry: what is {outcome} ({why})"):
@@ -48,7 +48,7 @@ def test_each(outcome: Outcome) -> None:
     ],
 )
 def test_no_outcome(name: str, said: str) -> None:
-    """A name that is none is an error with the nearest one, or with all of them."""
+    """An unknown outcome is an error with the nearest one, or with all of them."""
     with pytest.raises(SettingsError) as caught:
         outcomes_to_retry([name], retry_failed=True)
     assert str(caught.value).startswith(f"retry: {said}")

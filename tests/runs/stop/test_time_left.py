@@ -1,4 +1,4 @@
-"""The end that is told while a run goes on is the end that comes, in virtual time."""
+"""The forecast end of a run is its actual end, in virtual time."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ MINUTE = (Limit(60, 60),)
 
 
 class Shape(NamedTuple):
-    """A run: the campaigns of each account, its limits, how long an answer takes, and when its end is told."""
+    """A run: the campaigns of each account, its limits, the latency, and when the forecast is read."""
 
     sizes: tuple[int, ...] = (126,)
     quota: tuple[Limit, ...] = MINUTE
@@ -42,7 +42,7 @@ class Shape(NamedTuple):
     """The times of calls that a store remembers, which others made before the run."""
     told_at_s: float = 10.0
     at_rest: int = 0
-    """Of so many campaigns one is at rest already, so that the list has to say so; 0: of none."""
+    """One of this many campaigns is at rest already, so that the list must say so; 0 means none."""
     listed: int = 0
     """The campaigns that a list has, more than those of the run."""
     page_s: float = 0.3
@@ -110,7 +110,7 @@ class Store:
 
 
 class Told(NamedTuple):
-    """What a run said of its end, and when that came."""
+    """The forecast end of a run, and its actual end."""
 
     left_s: float | None
     came_s: float
@@ -127,7 +127,7 @@ def make_quota(shape: Shape) -> Quota:
 
 
 def make_service(shape: Shape) -> Service:
-    """Make a service whose answers take as long as they do, about; with a limit of its own where nobody knows it."""
+    """Return a service with approximate latencies, and with its own limit if the client does not know it."""
     chance = random.Random(1)
     passed: list[float] = []
 
@@ -165,7 +165,7 @@ def make_list_reader(shape: Shape, quotas: Mapping[str, Quota]) -> ReadList:
 
 
 def follow(shape: Shape) -> Told:
-    """Run in virtual time; return what was told at that moment, and how long it took from there."""
+    """Run in virtual time; return the forecast at that moment, and the time that the rest took."""
     rows = {f"a{n}": campaigns(size, f"a{n}") for n, size in enumerate(shape.sizes)}
     stats = Stats()
     total = sum(shape.sizes)
@@ -203,7 +203,7 @@ def follow(shape: Shape) -> Told:
 
 @pytest.mark.parametrize("name", LISTS)
 def test_the_lists_that_are_read_at_the_end_are_part_of_it(name: str) -> None:
-    """Where campaigns are at rest already, the end is that of their list, also while only that is waited for."""
+    """If campaigns are at rest already, the forecast includes their list, also while only that is waited for."""
     told, came_s = follow(LISTS[name])
     assert told is not None
     assert told == pytest.approx(came_s, rel=0.1, abs=2.0)

@@ -1,4 +1,4 @@
-"""What a person is told to look at twice before a run."""
+"""The warnings before a run."""
 
 import time
 from typing import Any
@@ -24,7 +24,7 @@ def campaign(campaign_id: str, account_id: str = ACCOUNT, name: str | None = Non
 
 
 def plain(number: int) -> list[Row]:
-    """Make campaigns that nothing is unusual about."""
+    """Return campaigns without anything unusual."""
     return [campaign(f"cd-{n}") for n in range(number)]
 
 
@@ -42,14 +42,14 @@ def warned(rows: list[Row], last: LastRun | None = None, rules: tuple[Rule, ...]
 
 @pytest.mark.parametrize("last", [None, LAST, LastRun(1_000, LAST.at)])
 def test_an_ordinary_list_is_worth_no_word(last: LastRun | None) -> None:
-    """Campaign ids, a few rows that are twice there or cannot be used, names or none: nobody needs to hear of that."""
+    """Campaign ids, a few duplicate or unusable rows, names or none cause no warning."""
     rows = [*plain(30), campaign("cd-31", name="Reminder"), campaign("cd-1"), invalid(33)]
     assert warned(rows, last, account_id=ACCOUNT) == []
     assert warned(rows, last) == []
 
 
 def test_instance_ids() -> None:
-    """Ids as answers name them are counted, and the first three told."""
+    """Ids of instances are counted, and the first three named."""
     (line,) = warned([campaign(f"cid-{n}") for n in range(5)])
     assert line == (
         "5 ids look like instance ids (cid-...): cid-0, cid-1, cid-2 and 2 more; "
@@ -67,7 +67,7 @@ def late(stop_at: float, ages: dict[str, list[float]], number: int = 2, quota: s
 
 
 def test_late_stops() -> None:
-    """What cannot be stopped by its time is counted, with the calls that a store remembers of its account."""
+    """Campaigns that cannot be stopped in time are counted, including the stored calls of their account."""
     soon = time.time() + 30
     assert late(soon, {}) == []
     assert late(soon, {ACCOUNT: [5.0] * 40}) == []
@@ -82,7 +82,7 @@ def test_late_stops() -> None:
 
 
 def test_ids_of_no_known_shape() -> None:
-    """Ids that begin neither way are told with the question that helps most."""
+    """Ids with an unknown prefix cause a warning with the most helpful question."""
     assert warned([campaign("st-1"), *plain(9)]) == [
         "1 of 10 ids does not look like a campaign id (cd- and groups of hex digits): st-1; is it the right column?"
     ]
@@ -95,7 +95,7 @@ def test_ids_of_no_known_shape() -> None:
 
 
 def test_priorities_that_cannot_be_read() -> None:
-    """They are counted, with the first of them and where it stands, and it is said what becomes of them."""
+    """They are counted, with the place of the first, and the message says how they are treated."""
     rows: list[Row] = [campaign("cd-1")._replace(row={"priority": text}) for text in ("high\x07", [1])]
     rows += [campaign(f"cd-{n}")._replace(row={"priority": text}) for n, text in enumerate(("3", None, ""), 2)]
     first = "the first is list.csv line 2: 'high\N{REPLACEMENT CHARACTER}'"
@@ -106,7 +106,7 @@ def test_priorities_that_cannot_be_read() -> None:
 
 
 def test_several_accounts() -> None:
-    """More accounts than one are told with their numbers, the first three by name."""
+    """Several accounts are reported with their numbers, the first three by name."""
     rows: list[Row] = [campaign(f"cd-{n}", f"account{n % 5}") for n in range(12)]
     assert warned(rows) == ["the list has campaigns of 5 accounts: account0 (3), account1 (3), account2 (2) and 2 more"]
 
@@ -143,7 +143,7 @@ def test_most_rows_cannot_be_used() -> None:
 
 
 def test_names_are_protected_that_the_list_does_not_have() -> None:
-    """A rule for names holds nothing in a list without names, and that is said."""
+    """A warning says that a rule for names matches nothing in a list without names."""
     rules = (Rule("keep.txt", 1, "Hot*", of_name=True),)
     assert warned([*plain(2), campaign("cd-9", name="Other")], rules=rules) == [
         "2 of 3 campaigns have no name in the list, so no name: rule of protect can match them",
@@ -153,7 +153,7 @@ def test_names_are_protected_that_the_list_does_not_have() -> None:
 
 
 def test_rules_that_hold_nothing_back() -> None:
-    """They are counted on one line, the first with their places; one that others stand in front of is none of them."""
+    """They are counted on one line, the first with their places; a rule that others precede is not among them."""
     rules = [Rule("keep.txt", 1, "cd-1"), Rule("keep.txt", 2, "cd-*"), Rule("keep.txt", 3, "CD-?")]
     idle = [Rule("keep.txt", line, f"Promo {line}\x07*", of_name=True) for line in range(4, 8)]
     assert warned([campaign("cd-1"), campaign("x", name="Other")], rules=tuple(rules))[1:] == []
@@ -184,14 +184,14 @@ def test_plain_http_is_said(host: str, count: int) -> None:
 
 @pytest.mark.parametrize("text", ["cid-\x85\u2028", "\u202ereversed", "cid-" + "x" * 900, "odd\u00a0id"])
 def test_what_is_shown_is_safe_to_show(text: str) -> None:
-    """Whatever an id holds, its warning is one short line without control characters."""
+    """For any id, its warning is one short line without control characters."""
     (line,) = warned([campaign(text)])
     assert line.isprintable()
     assert len(line) < 250
 
 
 def test_expected_accounts_are_worth_no_word() -> None:
-    """As many accounts as a profile declares are silent, whatever the usual one is; fewer are told."""
+    """The number of accounts that a profile declares causes no warning; fewer do."""
     rows: list[Row] = [campaign("cd-1"), campaign("cd-2", "other")]
     assert warned(rows, expect_accounts=2) == []
     assert warned(rows, expect_accounts="2", account_id=ACCOUNT) == []
@@ -201,7 +201,7 @@ def test_expected_accounts_are_worth_no_word() -> None:
 
 
 def test_more_accounts_than_expected_are_refused() -> None:
-    """A list with campaigns of an account that nobody expects is not sent."""
+    """A list with campaigns of an unexpected account is not sent."""
     given = Settings(host="platform.example.com", expect_accounts=1)
     with pytest.raises(SettingsError, match=r"expect_accounts 1: the list has campaigns of 2 accounts \(a, b\)"):
         check_accounts(given, {"a": 1, "b": 2})
@@ -220,7 +220,7 @@ SHOWING: dict[WarningKind, tuple[list[Row], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("kind", SHOWING)
 def test_an_expected_warning_is_worth_no_word(kind: WarningKind) -> None:
-    """What is expected by its name is silent where it comes, and told where it does not."""
+    """An expected warning is not shown if it comes, and is reported if it does not."""
     rows, more = SHOWING[kind]
     assert len(warned(rows, **more)) == 1
     assert warned(rows, expect_warnings=[kind.value], **more) == []

@@ -1,4 +1,4 @@
-"""The campaigns of every file here: a letter stands for an id, so that a table of them can be read."""
+"""The campaigns of all files here: a letter is an id, which keeps a table of them readable."""
 
 IDS = {
     "A": "cd-1f0c2ab-74ac-41cd-8e21-5d7b90a3c6f4",  # a group ends in `cd`: what follows is no second id

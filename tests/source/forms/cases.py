@@ -1,4 +1,4 @@
-"""The table of forms: what must come out of each file, and of texts that are typed, copied or joined."""
+"""The table of formats: the expected rows of each file, and of texts that are typed, copied or joined."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ _ALL_ROWS = {
     "@ids": [f"{line} {campaign}" for line, campaign in enumerate(IDS, start=1)],
     **{name: [f"{line} {row}" for line, row in zip(lines, _ROWS, strict=True)] for name, lines in _LINES.items()},
 }
-"""Short for all rows of the usual table, by what stands on which line."""
+"""Short for all rows of the usual table, by line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A file by its name: what comes out, how it is read, and its bytes where they stand in the table."""
+    """A file by name: its expected rows, its options, and its bytes if they are in the table."""
 
     name: str
     flags: Sequence[str] = ()

@@ -78,7 +78,7 @@ def table(rows: object = ROWS, **dialect: Any) -> str:
 
 
 def calc(target: str, rows: object = None) -> Maker:
-    """Have LibreOffice Calc convert a workbook: the name of a filter may stand behind the ending."""
+    """Convert a workbook with LibreOffice Calc; the name of a filter may follow the ending."""
 
     def make() -> bytes:
         with tempfile.TemporaryDirectory() as name:
@@ -226,7 +226,7 @@ OPENPYXL: Mapping[str, Maker] = {
 
 
 def pandas(method: str, *, rows: object = None, name: str | None = None, **options: Any) -> Maker:
-    """Have pandas write the campaigns as `DataFrame.to_…` does, to a file of that name where it goes by it."""
+    """Write the campaigns with pandas' `DataFrame.to_…`, to a file of that name where the name matters."""
 
     def make() -> bytes:
         frame = import_module("pandas").DataFrame(list(rows or ROWS), columns=list(HEADER))  # type: ignore[call-overload]

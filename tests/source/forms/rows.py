@@ -1,4 +1,4 @@
-"""What comes out of an input, as short text that stands in a table: `2 A sms a1 s2; 3 ! no campaign id`."""
+"""The rows of an input as short texts for a table: `2 A sms a1 s2; 3 ! no campaign id`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
@@ -15,7 +15,7 @@ ACCOUNT, STREAM = "a" * 24, "st-default"
 DEFAULTS = Defaults(CampaignType.VOICE, ACCOUNT, STREAM)
 REFUSED = "exit 2: "
 NOTHING = "nothing"
-"""Stands for rows of which none can be used, however many there are."""
+"""Stands for any number of rows that are all unusable."""
 _SHORT = {value: short for table in (IDS, ACCOUNTS, STREAMS) for short, value in table.items()}
 _UNSAID = {"voice", ACCOUNT, STREAM}
 

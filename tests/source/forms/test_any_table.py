@@ -1,4 +1,4 @@
-"""Whatever a table or a list looks like, its campaigns come out of it, and never others."""
+"""Any table or list yields exactly its campaigns."""
 
 import bz2
 import csv
@@ -48,7 +48,7 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def rows_of(name: str, content: bytes, **options: Any) -> list[Row]:
-    """Return the rows of bytes that stand in a file of this name."""
+    """Return the rows of bytes in a file of this name."""
     with TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.write_bytes(content)
@@ -82,7 +82,7 @@ def tables(draw: st.DrawFn) -> tuple[str, bytes, list[tuple[str, str]]]:
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(tables())
 def test_a_table_in_any_dialect(table: tuple[str, bytes, list[tuple[str, str]]]) -> None:
-    """Whatever the columns, delimiter, quoting, line ends, encoding, packing and name: the same campaigns come back."""
+    """For any columns, delimiter, quoting, line ends, encoding, packing and name: the same campaigns are read."""
     name, content, campaigns = table
     rows = rows_of(name, content)
     assert [(row.campaign_id, row.campaign_type) for row in rows if isinstance(row, Campaign)] == campaigns
@@ -185,7 +185,7 @@ _beside = st.text(
 @example(A, "_", "_", True, True)
 @example(A, "~", "~", True, False)
 def test_an_id_beside_anything(campaign_id: str, left: str, right: str, has_left: bool, has_right: bool) -> None:
-    """Whatever stands beside an id in a list, none is sent that holds it and is longer."""
+    """With any text beside an id in a list, no longer id that contains it is sent."""
     text = left * has_left + campaign_id + right * has_right
     try:
         rows = rows_of("ids.txt", f"{A}\n{text}\n{B}\n".encode())
@@ -198,7 +198,7 @@ def test_an_id_beside_anything(campaign_id: str, left: str, right: str, has_left
 
 @pytest.mark.parametrize("packing", list(PACKINGS))
 def test_packed_whatever_the_name(packing: str) -> None:
-    """What a list is packed in is seen by its content, not by its name."""
+    """The packing of a list is recognized by its content, not by its name."""
     content = PACKINGS[packing](f"campaign_id\n{A}\n".encode())
     for name in ("list.csv", "list", "list.csv.gz", "list.zip"):
         assert _sent(rows_of(name, content)) == [A]

@@ -29,7 +29,7 @@ def test_what_a_name_tells(name: str, form: str | None) -> None:
 
 
 def taken_for(path: Path, content: str, fmt: str | None = None) -> tuple[Format | None, FormatOrigin | None, list[Row]]:
-    """Read a file, and tell what it was taken for."""
+    """Read a file, and return its recognized format."""
     path.write_text(content)
     understood: list[Understood] = []
     rows = list(read([str(path)], defaults=DEFAULTS, fmt=fmt, understood=understood))
@@ -56,7 +56,7 @@ def taken_for(path: Path, content: str, fmt: str | None = None) -> tuple[Format 
     ],
 )
 def test_a_name_that_does_not_fit(name: str, content: str, form: str, ids: list[str], tmp_path: Path) -> None:
-    """Where the first lines show another form beyond doubt, or the name tells none, the content decides."""
+    """If the first lines prove another format, or the name tells none, the content decides."""
     found, origin, rows = taken_for(tmp_path / name, content)
     assert (found, origin) == (form, FormatOrigin.CONTENT)
     assert [row.campaign_id for row in rows] == ids
@@ -81,7 +81,7 @@ def test_a_name_that_fits(name: str, content: str, form: str, tmp_path: Path) ->
 
 
 def test_what_is_typed_wins(tmp_path: Path) -> None:
-    """A form that is typed is obeyed, whatever the name and the content."""
+    """A given format overrides name and content."""
     form, origin, rows = taken_for(tmp_path / "list.csv", f"{ONE}\n{TWO}\n", "txt")
     assert (form, origin, len(rows)) == ("txt", "option", 2)
     with pytest.raises(InputError, match="no column with campaign ids"):
@@ -92,6 +92,6 @@ def test_what_is_typed_wins(tmp_path: Path) -> None:
     ("content", "why"), [("A17\n", "the format is unknown"), ("", "is empty"), ("<!doctype html>", "is a web page")]
 )
 def test_what_tells_nothing(content: str, why: str) -> None:
-    """An input of which nothing tells the form is refused, and what it is said where that shows."""
+    """An input of unknown format is refused, with the ways to set it."""
     with pytest.raises(InputError, match=f"^-: {why}"):
         list(read(["-"], defaults=DEFAULTS, stdin=io.BytesIO(content.encode())))

@@ -28,7 +28,7 @@ ReadCsv = Callable[[bytes], list[Row]]
 
 
 def faults(rows: list[Row]) -> list[tuple[int | None, str | None]]:
-    """Return line and reason of each invalid row; a campaign stands as line and None."""
+    """Return line and reason of each invalid row; for a campaign, the line and None."""
     return [(row.line, row.error if isinstance(row, Result) else None) for row in rows]
 
 
@@ -45,7 +45,7 @@ def test_all_columns(rows_of_csv: ReadCsv) -> None:
 
 @pytest.mark.parametrize("name", ["campaign_id", "campaignId", "CAMPAIGNID", "id", "_id", ' " Id "'.strip()])
 def test_names_of_the_id_column(rows_of_csv: ReadCsv, name: str) -> None:
-    """The id column goes by several names, in any letter case; a single column is enough."""
+    """The id column has several names, in any letter case; a single column is enough."""
     (row,) = rows_of_csv(name.encode() + b"\ncd-1\n")
     assert isinstance(row, Campaign)
     assert row.campaign_id == "cd-1"
@@ -71,14 +71,14 @@ def test_two_columns_for_one_field(rows_of_csv: ReadCsv, header: str) -> None:
 
 
 def test_unnamed_and_repeated_columns(rows_of_csv: ReadCsv) -> None:
-    """No carried cell hides another, whatever the header calls them."""
+    """No carried cell hides another, with any header."""
     (row,) = rows_of_csv(b"id,tag,,tag,\ncd-1,a,b,c,d\n")
     assert row.row == {"tag": "a", "(column 3)": "b", "tag (column 4)": "c", "(column 5)": "d"}
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_delimiters(rows_of_csv: ReadCsv, delimiter: str) -> None:
-    """The delimiter is the one that makes known names of the header, whatever else stands in the file."""
+    """The delimiter is the one that gives the header known names, whatever else the file contains."""
     others = ",;\t|".replace(delimiter, "")
     text = f"campaign_id{delimiter}notes{others * 3}{delimiter}type\ncd-1{delimiter}{others * 9}{delimiter}sms\n"
     (row,) = rows_of_csv(text.encode())
@@ -96,7 +96,7 @@ def test_single_column_is_not_split(rows_of_csv: ReadCsv) -> None:
 
 
 def test_quoted_newlines(rows_of_csv: ReadCsv) -> None:
-    """A record that spans lines stands on the line where it starts; one whose cells are all blank is none."""
+    """A multi-line record has the number of its first line; one with only blank cells is no row."""
     rows = rows_of_csv(b'id,"not\nes"\r\ncd-1,"a\r\n\r\nb"\r\n\r\ncd-2,"say ""x"""\r\n"",\r\n"",x\r\n')
     assert [(row.line, row.campaign_id) for row in rows] == [(3, "cd-1"), (7, "cd-2"), (9, "")]
     assert rows[0].row == {"not\nes": "a\r\n\r\nb"}
@@ -111,7 +111,7 @@ def test_blanks_around_cells(rows_of_csv: ReadCsv) -> None:
 
 
 def test_short_and_long_rows(rows_of_csv: ReadCsv) -> None:
-    """A short row lacks its last cells; what stands behind the last column is carried along, if it is anything."""
+    """A short row lacks its last cells; non-empty cells after the last column are carried along."""
     rows = rows_of_csv(b"id,type,tag\ncd-1\ncd-2,sms\ncd-3,sms,x,,y\n,, \n,,\ncd-4,sms,x, ,\n")
     assert faults(rows) == [(2, None), (3, None), (4, None), (7, None)]
     assert [row.row for row in rows] == [None, None, {"tag": "x", "(column 5)": "y"}, {"tag": "x"}]
@@ -129,7 +129,7 @@ def test_short_and_long_rows(rows_of_csv: ReadCsv) -> None:
     ],
 )
 def test_shifted_rows(rows_of_csv: ReadCsv, header: str, row: str) -> None:
-    """A row with more cells than the header names is invalid where its cells may stand under other columns."""
+    """A row with more cells than the header is invalid if its cells may be under the wrong columns."""
     (first, second) = rows_of_csv(f"{header}\n{row}\ncd-9,x\n".encode())
     assert isinstance(first, Result)
     assert re.search(r"\d cells, but the header names|campaign_type is 'autumn'", first.error or "")
@@ -228,7 +228,7 @@ def test_nul_bytes(rows_of_csv: ReadCsv) -> None:
 def test_field_of_10_mb(
     rows_of_csv: ReadCsv, before: bytes, after: bytes, lines: int, size: int, delimiter: bytes
 ) -> None:
-    """A huge field, quoted or not, costs its own row only; the rows after it stand on their lines."""
+    """A huge field, quoted or not, only invalidates its own row; later rows have their lines."""
     huge = before + b"x" * size + after
     text = b'id,tag,type\ncd-0,,\ncd-1,%b,sms\ncd-2,a,sms\ncd-3,"b\nc",sms\n' % huge
     rows = rows_of_csv(text.replace(b",", delimiter))
@@ -246,7 +246,7 @@ def test_field_of_10_mb(
 
 
 def test_large_fields_that_fit(rows_of_csv: ReadCsv) -> None:
-    """A field beyond the csv module's own limit is read, and that limit, which is everybody's, is as before."""
+    """A field beyond the csv module's own limit is read, and that global limit is restored."""
     before = csv.field_size_limit()
     big = "x" * 500_000
     rows = rows_of_csv(f'id,tag\ncd-1,{big}\ncd-2,"{big}\n{big}"\ncd-3,\n'.encode())
@@ -341,7 +341,7 @@ def test_swallowed_rows(
 
 
 def test_reasons_of_swallowed_rows(rows_of_csv: ReadCsv) -> None:
-    """The first of them says which lines they are and what to do, and the id of each is told."""
+    """The first of them names the lines and the remedy, and each has its id."""
     rows = rows_of_csv(b'id,name\ncd-1,"24/7 help\ncd-2,plain\ncd-3,open 24"\ncd-4,x\n')
     assert faults(rows) == [
         (2, f"{SWALLOWED} (lines 2 to 4); close or double a stray quote"),
@@ -392,14 +392,14 @@ def test_lines_of_a_cell(rows_of_csv: ReadCsv, header: str, cells: list[str], en
     ],
 )
 def test_header_that_swallows_rows(rows_of_csv: ReadCsv, header: bytes) -> None:
-    """A header whose quotes go over rows is an error: they would be missed by nobody."""
+    """A header whose quotes include rows is an error, because the rows would be lost unnoticed."""
     with pytest.raises(InputError, match=r"list\.csv: line 1: the header includes lines that look like rows"):
         rows_of_csv(header + b"\ncd-9,z\n")
 
 
 @pytest.mark.full
 def test_a_huge_cell_of_rows(rows_of_csv: ReadCsv) -> None:
-    """Of a cell too long to be read, too, each line is invalid if one looks like a row, and memory holds none."""
+    """In a cell that is too long, each line that looks like a row is invalid, and none is kept in memory."""
     count = 200_000
     for inside, end in ((b"cd-1,x\n", b'y"'), (b"1,x\n", b'y"'), (b"cd-1,x\n", b'"y"')):
         rows = rows_of_csv(b'id,tag\ncd-0,"open\n' + inside * count + b"cd-2," + end + b"\ncd-3,z\n")
@@ -408,7 +408,7 @@ def test_a_huge_cell_of_rows(rows_of_csv: ReadCsv) -> None:
 
 
 def test_stray_carriage_return(rows_of_csv: ReadCsv) -> None:
-    """A carriage return outside quotes does not end a row: the rest of it would be taken for another campaign."""
+    """A carriage return outside quotes does not end a row, because the rest would be read as another campaign."""
     rows = rows_of_csv(b'id,tag\ncd-1,x\rcd-2,y\ncd-3,"x\ry"\ncd-4,x\ry"z"\r\ncd-5,"a\nb"\n')
     reason = "the row has a carriage return outside quotes"
     assert faults(rows) == [(2, reason), (3, None), (4, reason), (5, None)]
@@ -435,7 +435,7 @@ TAGS = st.text(st.characters(codec="utf-8", exclude_characters=",;\t|cC"))
 @given(DIALECTS, st.lists(st.tuples(IDS, TAGS)))
 @example((",", csv.QUOTE_ALL, "\n"), [("0", "\r")])
 def test_every_record_is_a_row(dialect: tuple[str, int, str], records: list[tuple[str, str]]) -> None:
-    """As many rows come out as records were written, in their order, whatever is in them."""
+    """For any content, there are as many rows as records, in their order."""
     delimiter, quoting, end = dialect
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator=end)  # type: ignore[arg-type]
@@ -493,7 +493,7 @@ def tables_with_stray_quotes(draw: st.DrawFn) -> str:
 @example('c0,"campaign_id\n",1",cd-0000000\n,cd-0000001\n')
 @example('campaign_id\ncd-0000000\n"cd-0000001\ncd-0000002"\n')
 def test_no_id_vanishes(text: str) -> None:
-    """Wherever stray quotes stand, the line of each id is a row or an invalid line, or the list is refused."""
+    """With stray quotes anywhere, the line of each id is a row or an invalid line, or the list is refused."""
     stdin = io.BytesIO(text.encode())
     try:
         rows = {row.line: row for row in read(["-"], defaults=DEFAULTS, fmt="csv", stdin=stdin)}

@@ -1,4 +1,4 @@
-"""Files as people have them: each comes out as the table of this folder says."""
+"""Files from many programs: each has the rows in the table of this folder."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ CASES = read_table()
 
 
 def test_every_file_has_its_rows() -> None:
-    """Each file of this folder stands in the table, and what stands there without a text is a file."""
+    """Each file of this folder is in the table, and each entry without a text is a file."""
     without_text = {case.name for case in CASES.values() if not case.lines}
     assert without_text - {"ids-nothing.txt"} == {path.name for path in FILES.iterdir()}
 

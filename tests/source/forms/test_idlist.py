@@ -15,14 +15,14 @@ Read = Callable[[str, bytes], list[Row]]
 
 
 def test_plain_ids(rows_of: Read) -> None:
-    """Every line is an id, but a blank one and one that starts with # are none."""
+    """Every line is an id, except blank ones and those that start with #."""
     rows = rows_of("list.txt", b"# what\n\ncd-1\n  cd-2\t\n  # more\ncd-3\r\n#\xff\n")
     assert [(row.line, row.campaign_id) for row in rows] == [(3, "cd-1"), (4, "cd-2"), (6, "cd-3")]
     assert [isinstance(row, Campaign) and row.row is None for row in rows] == [True, True, True]
 
 
 def test_bad_plain_ids(rows_of: Read) -> None:
-    """A line that cannot be an id is invalid with the reason, whatever its size; the next is not touched."""
+    """A line that cannot be an id is invalid with the reason, at any length; the next one is not affected."""
     rows = rows_of("list.txt", b"c\xff\nc\0d\n" + b"x" * 10_000_000 + b"\n" + b" " * 2_000_000 + b"cd-1\n..\ncd-2")
     assert [(row.line, (row.error or "")[:44]) for row in rows if isinstance(row, Result)] == [
         (1, "campaign id 'c\u00ff' holds U+00FF LATIN SMALL LE"),
@@ -38,7 +38,7 @@ def test_bad_plain_ids(rows_of: Read) -> None:
 @example([":"])
 @example(["--", "id", "x"])
 def test_every_plain_line_is_a_row(ids: list[str]) -> None:
-    """As many rows come out as lines with something in them went in, but for drawn lines and names of the column."""
+    """There are as many rows as lines with text, except drawn lines and column names."""
     lines = [f"-{value}" for value in ids]
     stdin = io.BytesIO("".join(f"{line}\n" for line in lines).encode())
     rows = list(read(["-"], defaults=Defaults(CampaignType.SMS, "a", "s"), fmt="txt", stdin=stdin))

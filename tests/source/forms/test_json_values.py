@@ -54,7 +54,7 @@ def rows(*lines_and_ids: int | str) -> list[tuple[int, object]]:
     ],
 )
 def test_layouts(text: str, found: list[tuple[int, object]]) -> None:
-    """Lists, objects, lines: commas and line breaks stand where they like, and the line is that of the value."""
+    """Lists, objects, lines: commas and line breaks may be anywhere, and each value has its line."""
     assert read(text) == found
 
 
@@ -77,7 +77,7 @@ def test_layouts(text: str, found: list[tuple[int, object]]) -> None:
     ],
 )
 def test_answers(text: str, found: list[tuple[int, object]]) -> None:
-    """Of a saved answer the rows are what is in its lists, of one page or of several behind one another."""
+    """The rows of a saved response are those in its lists, of one page or of several in sequence."""
     assert read(text) == found
 
 
@@ -94,7 +94,7 @@ def test_answers(text: str, found: list[tuple[int, object]]) -> None:
 )
 @pytest.mark.parametrize("indent", [None, 1])
 def test_what_is_no_answer(value: dict[str, object], indent: int | None) -> None:
-    """An object with an id is a row, whatever else is in it, and so is one without anything that could be rows."""
+    """An object with an id is a row, whatever else it has, and so is one without possible rows."""
     assert read(json.dumps(value, indent=indent)) == [(1, value)]
 
 
@@ -107,7 +107,7 @@ def test_the_key_that_was_chosen() -> None:
 
 
 def test_what_is_written_beyond_json() -> None:
-    """What programs write though JSON has it not costs no row: it is carried in a form that can be written again."""
+    """Common extensions of JSON cost no row: they are carried in a form that can be written again."""
     text = '{"n":NaN}\n[{"n":-Infinity},\n{"n":123456789012345678901234567890,\n"id":"\\ud83d"}]\n{"n":1e999}\n'
     assert read(text) == [
         (1, {"n": "NaN"}),
@@ -121,7 +121,7 @@ def test_what_is_written_beyond_json() -> None:
     "text", ['["cd-1","voice"]', '[\n"voice", "cd-1", null]', '["cd-1","cd-2","sms"]', '["cd-1",17]']
 )
 def test_a_list_that_is_a_row(text: str) -> None:
-    """A list of an id with other things is a row without names: nobody could tell its items from ids."""
+    """A list of an id with other values is a row without names, whose items cannot be told from ids."""
     (_, fault), (_, following) = read(f'{text}\n"cd-9"\n')
     assert "nothing says what its items mean" in str(fault)
     assert following == "cd-9"
@@ -142,7 +142,7 @@ def test_a_list_that_is_a_row(text: str) -> None:
     ],
 )
 def test_broken_lines(text: str, found: list[tuple[int, object]]) -> None:
-    """A line that is broken among others is one fault and costs no other line, nor does a value that cannot be used."""
+    """A broken line among others is one fault and costs no other line, nor does an unusable value."""
     values = read(text)
     assert [line for line, _ in values] == [line for line, _ in found]
     for (_, value), (_, expected) in zip(values, found, strict=True):
@@ -175,7 +175,7 @@ def test_broken_lines(text: str, found: list[tuple[int, object]]) -> None:
     ],
 )
 def test_what_nobody_can_read(text: str, place: str, why: str) -> None:
-    """Where nobody could tell what is a row, there is one error that names line and column."""
+    """If the rows cannot be told apart, there is one error with line and column."""
     with pytest.raises(InputError) as caught:
         read(text)
     assert str(caught.value).startswith(f"x: {place}: not JSON: {why}")
@@ -190,7 +190,7 @@ def test_comments() -> None:
 
 @pytest.mark.parametrize(("last", "found"), [("true", {Finding.MORE_PAGES: 1}), ("false", {})])
 def test_pages_that_are_missing(last: str, found: dict[Finding, int]) -> None:
-    """Whoever saved a page of a list is told that there are more, if the last page says so."""
+    """A saved page whose last response promises more causes a message."""
     parser = RowParser("x", Defaults())
     page = '{{"data":{{"results":[{{"id":"a"}}],"hasMore":{}}}}}\n'
     assert read(page.format("true") + page.format(last), parser) == rows(1, "a", 2, "a")
@@ -215,7 +215,7 @@ LAYOUTS: list[Callable[[list[object]], str]] = [
 
 @given(st.lists(ROW, max_size=5), st.sampled_from(LAYOUTS))
 def test_every_layout_has_the_same_rows(items: list[object], write: Callable[[list[object]], str]) -> None:
-    """Whatever writes a list of objects, the same come out, and in their order."""
+    """Any writer of a list of objects yields the same rows, in their order."""
     found = read(write(items))
     readable = [each for each in items if str(each) < "\ud800"] and items
     assert [value for _, value in found] == readable
@@ -249,7 +249,7 @@ class Pieces(io.TextIOBase):
     ids=["one line", "lines", "answer", "nothing between"],
 )
 def test_lists_are_not_held_as_a_whole(before: str, between: str, after: str) -> None:
-    """No more of a list is read than is needed for its next rows, also on one line, or in an answer."""
+    """No more of a list is read than its next rows need, also on one line, or in a response."""
     stream, count = Pieces(40_000, before, between, after), 0
     for count, (_, value) in enumerate(read_json_values(LineReader(stream, "x"), PARSER), start=1):  # type: ignore[arg-type]
         assert isinstance(value, dict)
@@ -258,7 +258,7 @@ def test_lists_are_not_held_as_a_whole(before: str, between: str, after: str) ->
 
 
 def test_what_is_too_long() -> None:
-    """A value that is too long for a row is one fault with the reason, wherever it stands, and costs no other."""
+    """A value that is too long for a row is one fault with the reason, in any place, and costs no other."""
     long = "x" * LINE_CHARS
     reason = "the row is longer than 1,048,576 characters"
     objects = f'{{"id":"a"}},{{"id":"b","n":"{long}\\"]"}},{{"id":"c"}}'
@@ -283,7 +283,7 @@ def test_what_is_nested_too_deeply(depth: int) -> None:
 
 
 def test_a_text_that_breaks_in_blocks() -> None:
-    """Wherever a block ends, in a number, an escape or a word, the value is read as a whole."""
+    """A value is read as a whole wherever a block ends: in a number, an escape or a word."""
     item = '{"id": "cd-1", "n": -123.5e-7, "t": "\\ud83d\\ude00\\\\", "u": [true, false, null, -0]}'
     text = "[" + ",".join([item] * 3000) + "]"
     (expected,) = orjson.loads(f"[{item}]")

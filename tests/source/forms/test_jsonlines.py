@@ -76,7 +76,7 @@ def test_other_fields_are_text(rows_of: Read, key: str, value: object) -> None:
 
 @pytest.mark.parametrize("value", [True, 1.5, ["x"], {"x": 1}])
 def test_what_is_not_needed_makes_no_row_unusable(rows_of: Read, value: object) -> None:
-    """A priority or a name that is not text costs nobody a campaign, and neither is lost."""
+    """A priority or a name that is not text does not invalidate a campaign, and is kept."""
     (row,) = rows_of("list.jsonl", orjson.dumps({"id": "cd-1", "Priority": value, "name": value, "tag": 1}))
     assert isinstance(row, Campaign)
     assert (row.priority, row.name) == (None, orjson.dumps(value).decode())
@@ -122,7 +122,7 @@ def test_two_keys_for_one_field(rows_of: Read) -> None:
 
 @pytest.mark.parametrize("depth", [10, 200, 250, 260, 1000, 5000])
 def test_deep_nesting(rows_of: Read, depth: int) -> None:
-    """What is carried along can be written out again; what is nested too deeply for that is invalid."""
+    """Carried values can be written again; a value nested too deeply for that is invalid."""
     (row,) = rows_of("list.jsonl", b'{"id": "cd-1", "x": ' + b"[" * depth + b"]" * depth + b"}")
     if isinstance(row, Campaign):
         assert depth <= 250
@@ -142,7 +142,7 @@ JSON = st.recursive(
 
 @given(st.lists(JSON))
 def test_every_line_is_a_row(values: list[object]) -> None:
-    """As many rows come out as values were written, of lists those in them, and each can be written out again."""
+    """There are as many rows as values, counting the items of lists, and each can be written again."""
     stdin = io.BytesIO(b"".join(orjson.dumps(value) + b"\n" for value in values))
     rows = list(read(["-"], defaults=Defaults(CampaignType.SMS, "a", "s"), fmt="jsonl", stdin=stdin))
     counts = [len(value) if isinstance(value, list) else 1 for value in values]

@@ -71,13 +71,13 @@ def test_a_column_that_is_not_there(how: dict[str, object], why: str) -> None:
 
 
 def test_two_columns_that_may_be_the_id() -> None:
-    """Beside campaign_id another column is not the id, and that is told."""
+    """Beside campaign_id another column is not the id, with a message."""
     rows, understood = table("id,campaign_id", f"7,{ONE}")
     assert (ids(rows), understood.id_not_taken) == ([ONE], ("id",))
 
 
 def test_two_columns_of_what_is_not_needed() -> None:
-    """Two columns for a name or a priority stop nobody: the first one counts."""
+    """A second column for a name or a priority is allowed: the first one counts."""
     (row,), _ = table("id,name,Name,priority,Priority", f"{ONE},x,y,1,2")
     assert isinstance(row, Campaign)
     assert (row.name, row.priority, row.row) == ("x", 1, {"Name": "y", "Priority": "2"})
@@ -142,7 +142,7 @@ def test_the_line_that_says_the_delimiter(sep: str) -> None:
 
 
 def test_comments_and_blank_rows() -> None:
-    """Lines that begin with # and rows of nothing but delimiters are not rows, wherever they stand, and counted."""
+    """Lines that begin with # and rows of only delimiters are not rows, in any place, but counted."""
     rows, understood = table(
         '# a "note", here', "", "campaign_id,name", f"#{ONE},x", ",", '"",  ', f"{TWO},y", '"# quoted",', " # last"
     )
@@ -152,7 +152,7 @@ def test_comments_and_blank_rows() -> None:
 
 
 def test_what_may_be_a_comment() -> None:
-    """A line that begins with # where the ids stand in another column is a row as well: it is invalid."""
+    """A line that begins with # is an invalid row if the ids are in another column."""
     rows, _ = table("name,campaign_id", f"#1 Sale,{ONE}", f'"#1 Sale",{TWO}', "# Sale,old")
     assert [(row.line, isinstance(row, Campaign)) for row in rows] == [(2, False), (3, True)]
     assert isinstance(rows[0], Result)
@@ -166,7 +166,7 @@ def test_a_header_with_a_hash() -> None:
 
 
 def test_with_any_id_a_row_may_begin_with_a_hash() -> None:
-    """Where ids may have any character, only what stands above the header is a comment."""
+    """If ids may have any character, only lines above the header are comments."""
     rows, _ = table("# note", "campaign_id", "#17", any_id=True)
     assert ids(rows) == ["#17"]
 

@@ -116,7 +116,7 @@ def outcome(text: bytes, defaults: Defaults, *, any_id: bool) -> tuple[list[Row]
 def test_same_as_the_long_way(
     names: list[str], lines: list[tuple[list[str], bool, str]], defaults: Defaults, any_id: bool
 ) -> None:
-    """Whatever the lines are, rows, errors and what is understood are those of the long way."""
+    """For any lines, rows, errors and findings are those of the general reader."""
     texts = [",".join(["campaign_id", *names[1:]]) + "\n"]
     texts += [",".join(f'"{cell}"' if is_quoted else cell for cell in cells) + end for cells, is_quoted, end in lines]
     texts += texts[1:]  # once more, now that its scopes are known
@@ -127,7 +127,7 @@ def test_same_as_the_long_way(
 
 
 def test_most_lines_are_usual() -> None:
-    """Of lines that are alike only the first goes the long way, with quotes or without."""
+    """Of equal lines only the first takes the general reader, with or without quotes."""
     lines = [f"cd-{number},voice,acc,st-1,N {number},5,east\n" for number in range(3000)]
     lines += ['"' + line.strip().replace(",", '","') + '"\r\n' for line in lines]
     content = "campaign_id,type,account_id,stream_id,name,priority,region\n" + "".join(lines)

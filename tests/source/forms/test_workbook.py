@@ -28,7 +28,7 @@ DATE, DURATION = 1, 2
 """The styles of dates and of durations, in the style sheet above."""
 
 Cell = str | int | float | bool | tuple[int, float] | None
-"""What stands in a cell; a pair is a style with a number."""
+"""The value of a cell; a pair is a style with a number."""
 Sheet = dict[str, Cell]
 """Cells by their place, such as B2."""
 
@@ -109,7 +109,7 @@ def rows(tmp_path: Path, defaults: Defaults) -> Rows:
 
 
 def test_a_sheet(rows: Rows) -> None:
-    """Each row of a sheet is a row, whose line is its number; blank ones are none, and whole numbers are whole."""
+    """Each row of a sheet is a row with its number as the line, except blank ones; whole numbers stay whole."""
     sheet = table(
         ["Campaign ID", "Type", "Account Id", "name", "Priority", "note"],
         [ID, "sms", 4711, "Müller & Söhne", 5, "x"],
@@ -178,7 +178,7 @@ def test_a_number_that_lost_digits_is_no_account(rows: Rows) -> None:
 
 
 def test_where_a_table_begins(rows: Rows) -> None:
-    """Titles, empty rows and empty columns may stand before a header, and a header may come again."""
+    """Titles, empty rows and empty columns may precede a header, and a header may be repeated."""
     cells: Sheet = {"B2": "List of Monday", "C4": "Id", "D4": "name", "C5": ID, "D5": "x", "C7": "name", "D7": "Id"}
     understood: list[Understood] = []
     found = rows(write_workbook({"a": cells | {"C8": "y", "D8": OTHER_ID}}), understood=understood)
@@ -209,7 +209,7 @@ def test_which_sheet(rows: Rows) -> None:
 
 
 def test_a_workbook_shows_by_its_content(rows: Rows) -> None:
-    """A workbook is one whatever its name says, unless another form is typed; and what is none is refused as one."""
+    """A workbook is recognized under any name, unless another format is given; another file is refused."""
     book = write_workbook({"a": table(["id"], [ID])})
     assert rows(book, "list.csv")[0].campaign_id == ID
     assert rows(book, "list")[0].campaign_id == ID
@@ -256,7 +256,7 @@ def test_a_cell_far_out_among_many(rows: Rows) -> None:
 
 
 def test_without_the_extra(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where what reads workbooks is missing, the error says how to install it, and how to do without."""
+    """Without the reader of workbooks, the error says how to install it, and how to do without."""
     monkeypatch.setitem(sys.modules, "python_calamine", None)
     with pytest.raises(
         InputError, match=r"is a workbook; to read it run .*python-calamine.*, or save its sheet as CSV"
