@@ -62,7 +62,7 @@ class Plan:
         *,
         order: Order = Order.INPUT,
         settled: Callable[[Row], Outcome | None] | None = None,
-        find_unusable: Callable[[Row], Result | None] = lambda row: None,
+        find_unusable: Callable[[Row], Result | None] | None = None,
         recorded: Mapping[str, Digest] | None = None,
         protection: Protection | None = None,
         most: int | None = None,
@@ -179,8 +179,10 @@ class Plan:
         seen, keys, protected = FirstSeen(), FirstSeen(), FirstSeen()
         priorities: dict[str, array[int]] = {}
         campaigns, held, looks, types, lanes = self._campaigns, self._held, self.looks, self.types, self._lanes
-        has_rules = self.protection.rules > 0
-        for row in map(self._with_time_or_why, rows):
+        has_rules, has_times = self.protection.rules > 0, False
+        for row in rows:
+            if row.row is not None and not isinstance(row, Result):
+                row = self._with_time_or_why(row)
             self.rows += 1
             if campaigns.size + held.size > self._most:
                 raise self._explain_too_long()
@@ -192,7 +194,7 @@ class Plan:
                 continue
             line = _pack(row)
             if row.line:
-                was = self._find_unusable(row) if outcome is None else None
+                was = self._find_unusable(row) if self._find_unusable and outcome is None else None
                 self._digests.add(row.source, row.line, line, None if was is None else _pack_names(was))
             account = row.account_id if row.profile is None else self._account_of(row)
             key_hash = hash((row.campaign_id, row.campaign_type, account, row.stream_id))
@@ -214,7 +216,9 @@ class Plan:
             lane.append(offset)
             types[row.campaign_type] += 1
             looks.add(row)
-            self.stop_times.add(account, read_stop_time(row.row, self.now) if row.stop_at else None)
+            if row.stop_at or has_times:
+                has_times = True
+                self.stop_times.add(account, read_stop_time(row.row, self.now) if row.stop_at else None, len(lane) - 1)
             if order is not Order.INPUT:
                 priorities.setdefault(account, array("q")).append(_place(row, order))
         return priorities
@@ -242,18 +246,16 @@ class Plan:
             return campaign
         return campaign._replace(stop_at=utc_text(stop.at))
 
-    def _with_time_or_why(self, row: Row) -> Row:
-        """Return a row with that moment, or an `invalid` result if its time cannot be read."""
-        if row.row is None or isinstance(row, Result):
-            return row
+    def _with_time_or_why(self, campaign: Campaign) -> Row:
+        """Return a campaign with that moment, or an `invalid` result if its time cannot be read."""
         try:
-            return self._with_time(row)
+            return self._with_time(campaign)
         except ValueError as why:
-            return unsent_result(row, Outcome.INVALID, str(why))
+            return unsent_result(campaign, Outcome.INVALID, str(why))
 
     def _take_unusable(self, row: Result, outcome: Outcome | None) -> None:
         if row.line:  # otherwise its key identifies it, in any order
-            was = self._find_unusable(row) if outcome is None else None
+            was = self._find_unusable(row) if self._find_unusable and outcome is None else None
             self._digests.add(row.source or "", row.line, _pack_names(row), None if was is None else _pack_names(was))
         self._hold(row, outcome)
 

@@ -56,7 +56,7 @@ def make_plan(
     *,
     fmt: str | None = None,
     settled: Callable[[Row], Outcome | None] | None = None,
-    find_unusable: Callable[[Row], Result | None] = lambda row: None,
+    find_unusable: Callable[[Row], Result | None] | None = None,
     recorded: Mapping[str, Digest] | None = None,
     profiles: Profiles | None = None,
     repeats: bool = False,

@@ -2,7 +2,6 @@
 
 import math
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -30,7 +29,6 @@ class StopTimes:
         self._moments: dict[str, array[float]] = {}
         self._zones: dict[str, array[int]] = {}
         self._names: dict[str, int] = {"": 0}
-        self._before: Counter[str] = Counter()
 
     def __bool__(self) -> bool:
         """Tell whether any campaign has a time."""
@@ -41,15 +39,13 @@ class StopTimes:
         """The accounts with a campaign that has a time."""
         return list(self._moments)
 
-    def add(self, account_id: str, stop: StopTime | None) -> None:
-        """Add the next campaign of an account."""
+    def add(self, account_id: str, stop: StopTime | None, before: int) -> None:
+        """Add the next campaign of an account, which has `before` others; those before its first time need no call."""
         if account_id not in self._moments:
             if stop is None:
-                self._before[account_id] += 1
                 return
-            count = self._before.pop(account_id, 0)
-            self._moments[account_id] = array("d", [NEVER]) * count
-            self._zones[account_id] = array("H", [0]) * count
+            self._moments[account_id] = array("d", [NEVER]) * before
+            self._zones[account_id] = array("H", [0]) * before
         at, zone = (NEVER, "") if stop is None else stop
         self._moments[account_id].append(at)
         self._zones[account_id].append(self._names.setdefault(zone, len(self._names)))
