@@ -25,7 +25,7 @@ from bulkstop.model import Allowance, Attempt, RetryHint
 T = TypeVar("T")
 OnRest = Callable[[float, str], object]
 """Told before each wait how many seconds it takes, and why."""
-USED_UP = "the account's quota is used up"
+USED_UP = "its quota is used up"
 
 LOOK_AGAIN_S = 0.25
 """How soon to look again for a place in the quota that only another call's answer can free."""

@@ -136,7 +136,7 @@ def _check_found(discovery: Discovery) -> None:
     check_listed(discovery)
     if discovery.rows:
         return
-    unread = "".join(f"; not looked at: {each}" for each in discovery.unread)
+    unread = "".join(f"; not read: {each}" for each in discovery.unread)
     raise NoListError(f"no matching campaign runs; {describe_rest(discovery)}{unread}; nothing was sent", 2)
 
 
@@ -158,7 +158,7 @@ def check_listed(discovery: Discovery) -> None:
 def list_doubts(discovery: Discovery) -> list[str]:
     """Return what a person must know of the list before it is stopped, that first which may hide what runs."""
     fault = [explain_fault(discovery)] if discovery.fault or discovery.failed else []
-    return [*fault, *(f"not looked at: {each}" for each in discovery.unread), *discovery.notes]
+    return [*fault, *(f"not read: {each}" for each in discovery.unread), *discovery.notes]
 
 
 def explain_fault(discovery: Discovery) -> str:
