@@ -188,8 +188,11 @@ def borrow_reach(profile: Profile, values: Mapping[str, Any], config: str | None
     if not targets or any(each.profile is None for each in targets) or "host" in values:
         return {}
     if own := sorted(values.keys() & _CREDENTIALS):
-        why = f"profile {profile.name} has no host: its targets have profiles of their own"
-        raise SettingsError(f": is set, but {why}; unset it, or give the profile a host", setting=own[0])
+        raise SettingsError(
+            f": is set, but profile {profile.name} has no host: its targets have profiles of their own; "
+            "unset it, or give the profile a host",
+            setting=own[0],
+        )
     try:
         first = open_profile(targets[0].profile, config)
     except SettingsError as fault:
