@@ -292,7 +292,7 @@ def _explain_unread(scope: Scope, rest: _Rest) -> Iterator[str]:
         many = f"{left:,} of {rest.total:,}" if left is not None and left > 0 else f"all but {rest.seen:,}"
         why = "the quota is needed for the stops"
         if rest.is_late:
-            why = f"that takes longer than {format_duration(LOOK_ON_S)}"
+            why = f"reading takes longer than {format_duration(LOOK_ON_S)}"
         elif failure.outcome is not Outcome.NOT_SENT:
             why = describe_failure(failure)
         may = "they may be in undocumented states"

@@ -119,7 +119,7 @@ async def test_sigterm(tmp_path: Path) -> None:
         (("--processes", "2"), "--processes: does not go with --find-limit"),
         (("--closed",), "--closed: does not go with --find-limit"),
         (("--concurrency", "5"), "--concurrency: does not go with --find-limit"),
-        (("two.csv", "--write-quota"), "--write-quota: a quota is one account's, and the list has several"),
+        (("two.csv", "--write-quota"), "--write-quota: a quota is for one account, and the list has several"),
         (("--write-quota", "--config", "broken.toml"), "broken.toml: cannot be read as TOML"),
         (("--step", "0"), "'0' is not a time"),
         (("--host", "platform.kore.ai"), "is the vendor's own service"),
