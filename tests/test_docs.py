@@ -12,7 +12,7 @@ from itertools import pairwise
 import click
 import pytest
 
-from bulkstop.model import Outcome, WarningKind
+from bulkstop.model import Outcome, WaitReason, WarningKind
 from bulkstop.report.stop.formats import COLUMNS
 from bulkstop.settings import OPTION_SPECS
 from bulkstop.settings.load import variable_of
@@ -134,6 +134,11 @@ def test_keys() -> None:
 def test_warnings() -> None:
     """Each warning is explained by the name with which it can be expected, in the order of the code."""
     assert [row[0] for row in table("docs/guards.md", "name")] == [f"`{kind}`" for kind in WarningKind]
+
+
+def test_waits() -> None:
+    """Each word with which the progress says why nothing is sent is explained, in the order of the code."""
+    assert [row[0] for row in table("docs/results.md", "waits")] == [f"`{reason}`" for reason in WaitReason]
 
 
 def test_exit_codes() -> None:

@@ -26,6 +26,7 @@ NOT_RUN = {
     "make install": "it sets up an environment from a registry; tests/test_install.py has homes of its own for it",
     "python benchmarks/verdicts.py": "it takes minutes, and needs a checkout; make bench-smoke runs it with few cases",
     "bulkstop simulate --port 8080": "it runs until Ctrl-C, on a port that may be taken; the tests start their own",
+    "bulkstop simulate --port 8080 --campaigns 120 --running 40 --latency 1s": "the same; the tests have 24 that run",
 }
 RUN = {
     page: [

@@ -48,7 +48,7 @@ def test_main_sample_is_mixed(tmp_path: Path) -> None:
 def test_profiles(tmp_path: Path) -> None:
     """Every profile of the sample can be used."""
     profiles = tomllib.loads((SAMPLES / "bulkstop.toml").read_text())["profile"]
-    assert set(profiles) == {"prod", "sandbox"}
+    assert set(profiles) == {"prod", "practice"}
     for name, profile in profiles.items():
         assert set(profile) <= {key_of(knob) for knob in OPTION_SPECS}
         options = ("--config", str(SAMPLES / "bulkstop.toml"), "--profile", name, "--dry-run")

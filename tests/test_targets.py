@@ -163,7 +163,6 @@ def test_an_account_is_that_of_a_host() -> None:
         ('[[profile.all.target]]\nprofile = "north"\n', {}, True),
         ('[[profile.all.target]]\nprofile = "north"\n[[profile.all.target]]\naccount_id = "a9"\n', {}, False),
         ('[[profile.all.target]]\nprofile = "north"\n', {"host": "own.example"}, False),
-        ('[[profile.all.target]]\nprofile = "north"\n', {"token": "own"}, False),
         ("", {}, False),
     ],
 )
@@ -175,6 +174,16 @@ def test_a_profile_of_targets_alone(tables: str, values: dict[str, str], borrows
     lent = borrow_reach(read_profile(str(path), "all"), values, str(path))
     wanted = {"host": "https://north.example", "client_id": "n", "client_secret_file": "n.key", "api": "v1"}
     assert lent == (wanted if borrows else {})
+
+
+def test_a_profile_of_targets_with_a_token_that_is_for_no_host(tmp_path: Path) -> None:
+    """A token that a shell still has is refused by its name; it is not said that a host is missing."""
+    path = tmp_path / "bulkstop.toml"
+    path.write_text(f'{CONFIG}\n[profile.all]\n[[profile.all.target]]\nprofile = "north"\n')
+    path.chmod(0o600)
+    with pytest.raises(SettingsError, match=r"is set, but profile all has no host: .* unset it") as refused:
+        borrow_reach(read_profile(str(path), "all"), {"token": "left"}, str(path))
+    assert refused.value.setting == "token"
 
 
 def test_a_profile_of_targets_that_are_not_there(tmp_path: Path) -> None:

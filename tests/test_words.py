@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.settings import OPTION_SPECS
+from tests.documents import PAGES, prose_of
 from tests.processes import ROOT
 
 ROOMS = ("cli", "report", "runs", "source", "settings", "simulator")
@@ -37,6 +38,19 @@ BANNED = {
     r"\baway for\b|\bstore is away\b": "does not answer",
 }
 """Words that no message contains, and their replacements."""
+BANNED_IN_PAGES = {
+    r"\bgone on with\b": "continued",
+    r"\b(?:is|are) told\b|\btells? of\b": "shown, named or notified",
+    r"\bstands? there\b": "is there, or has",
+    r"\bto (?:its|their) end\b": "completely",
+    r"\bmend(?:s|ed)?\b": "correct",
+    r"\bvouch": "prove",
+    r"\bas ever\b": "also",
+    r"\bnothing leaves\b": "nothing is sent",
+    r"\b(?:is|are) exit \d\b": "is refused with exit code",
+    r"\bhands out\b": "prints",
+}
+"""What no page for users says, and what it says instead."""
 
 
 @cache
@@ -70,6 +84,13 @@ def test_no_message_says_it(pattern: str) -> None:
     """No message has a word for which the glossary, or plain English, has a better one."""
     banned = re.compile(pattern, re.IGNORECASE)
     assert [f"{where}: {text}" for where, text in list_messages() if banned.search(text)] == []
+
+
+@pytest.mark.parametrize("pattern", BANNED_IN_PAGES)
+def test_no_page_says_it(pattern: str) -> None:
+    """No page has words that a reader who did not write it had to read twice."""
+    banned = re.compile(pattern, re.IGNORECASE)
+    assert [f"{page}: {match[0]}" for page in PAGES for match in banned.finditer(prose_of(page))] == []
 
 
 def test_the_sweep_sees_the_messages() -> None:

@@ -118,7 +118,8 @@ def carry_moment(given: str, moment: datetime) -> CarriedDeadline:
     A relative time such as +2h becomes its fixed moment; read once more, it would be later.
     """
     if moment <= datetime.now(UTC):
-        return CarriedDeadline(OF_DEADLINE, (), f", without --finish-by {given}, which has passed; give a new one")
+        words = f", without --finish-by {given}, because that time has passed (add a new one if you need it)"
+        return CarriedDeadline(OF_DEADLINE, (), words)
     if given.startswith("+"):
         at = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return CarriedDeadline(frozenset({"finish_by"}), ("--finish-by", at))

@@ -38,7 +38,7 @@ from bulkstop.runs.review import Review, review_results
 from bulkstop.runs.stop.input_files import check_written
 from bulkstop.text import format_count, format_table, printable
 
-_UNKNOWN_RUN = ", with the --profile or --host of the run, which no manifest tells"
+_UNKNOWN_RUN = ", with the --profile or --host of the run, because no manifest says which"
 EXAMPLE = """\b
 Examples:
   # Summarise a result file, and prove that it is complete and unchanged

@@ -24,7 +24,7 @@ from bulkstop.model import Allowance, Attempt, RetryHint
 T = TypeVar("T")
 OnRest = Callable[[float, str], object]
 """Called before each wait with its length in seconds and its reason."""
-USED_UP = "the account's quota is used up"
+USED_UP = "its quota is used up"
 
 LOOK_AGAIN_S = 0.25
 """The interval between two looks for a place in the quota that only another call's response can free."""

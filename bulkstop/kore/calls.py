@@ -273,7 +273,7 @@ def disable_schedule_call(where: HasScope, name: str) -> Call[Disabled]:
     def at(paths: Paths) -> str:
         if paths.schedule is None:
             raise SettingsError(
-                ": is needed to disable schedules, as none is documented for v1", setting="schedule_path"
+                ": is needed to disable schedules, because v1 documents no such call", setting="schedule_path"
             )
         return paths.target(paths.schedule, where, query)
 

@@ -82,7 +82,7 @@ class HoldSummary:
         if self.unread is not None:
             reasons.append(f"more may run: {self.unread}")
         elif self.running is None:
-            reasons.append("what runs now was not looked at")
+            reasons.append("what runs now was not checked")
         return reasons
 
 

@@ -28,7 +28,7 @@ def format_store(store: StoreFacts) -> str:
     shared = f"{name_setting('quota_store', 'DIR/quota.sqlite')} in a folder of a group"
     words = {
         SharedBy.RUN: "this run counts alone; other runs for the same accounts do not know of its calls",
-        SharedBy.USER: f"yours alone: other users who stop the same accounts count apart; {shared} would be shared",
+        SharedBy.USER: f"your own runs only; to count with other users, give {shared}",
         SharedBy.GROUP: "shared with the users of its group",
         SharedBy.SERVER: "shared with all who use this server",
     }

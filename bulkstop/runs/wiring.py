@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, cast
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
 SECRET_BYTES = 64 * 1024
 
 MEMORY = "memory"
+SAME_REST_S = 1.0
+"""Two waits of an account that end within this time of each other are told as one."""
 LEASE_S = 5.0
 """Seconds that a call may take beyond its timeout, from taking its place in the quota.
 
@@ -371,6 +374,7 @@ class Accounts:
         self._quotas: dict[str, Quota] = {}
         self._account_rests: dict[str, AccountRest] = {}
         self._callers: dict[str, Caller] = {}
+        self._told_rests: dict[tuple[str, str], float] = {}
 
     def of_run(self, *, drained: asyncio.Event | None = None, rests: OnRest = ignore_rest) -> "Accounts":
         """Return the same accounts for one of several runs: limits are shared, callers are its own."""
@@ -488,9 +492,16 @@ class Accounts:
                 paces_itself=terms.is_paced,
                 rest=self.rest(account_id),
                 drained=self._drained,
-                rests=self._rests,
+                rests=partial(self._tell_rest, account_id),
             )
         return self._callers[account_id]
+
+    def _tell_rest(self, account_id: str, seconds: float, why: str) -> None:
+        """Tell of a wait of an account, but not of a second one that ends no later and has the same reason."""
+        until = elapsed_s() + seconds
+        if until > self._told_rests.get((account_id, why), 0.0) + SAME_REST_S:
+            self._told_rests[account_id, why] = until
+            self._rests(seconds, f"account {account_id}: {why}")
 
 
 def list_planned_places(settings: Settings) -> list[Places]:

@@ -373,7 +373,7 @@ class Settings:
     notify: tuple[str, ...] = setting(
         NOTIFICATIONS,
         (),
-        "Webhooks told at the start, when it is behind, when a guard ends it, and at the end; repeatable.",
+        "Webhooks notified at the start, when it is behind, when a guard ends it, and at the end; repeatable.",
         read=parse_notify_url,
         metavar="URL",
         repeatable=True,

@@ -217,7 +217,7 @@ def _explain_empty(key: str, value: object) -> str | None:
         name = next(name for name in OPTION_SPECS if key_of(name) == key)
         return f"{key} is empty; {suggest_value(name)}"
     if isinstance(value, list) and any(map(is_empty, value)):
-        return f"{key} holds an empty value; take that out of the list"
+        return f"{key} holds an empty value; remove it from the list"
     return None
 
 

@@ -181,12 +181,18 @@ def targets_of(profile: Profile) -> tuple[Target, ...]:
 def borrow_reach(profile: Profile, values: Mapping[str, Any], config: str | None) -> dict[str, Any]:
     """Return host and credentials of the first target, if all targets of a profile name another profile; else nothing.
 
-    They are used only for that target. A profile whose `values` have a host or credentials, or with a target that names
-    no profile, must have its own.
+    Nothing is called with them but what the first target names: where `values` has a host, and where a target names no
+    profile, that profile has to say for itself who calls whom. Raises SettingsError for credentials without a host.
     """
     targets = targets_of(profile)
-    if not targets or any(each.profile is None for each in targets) or values.keys() & {"host", *_CREDENTIALS}:
+    if not targets or any(each.profile is None for each in targets) or "host" in values:
         return {}
+    if own := sorted(values.keys() & _CREDENTIALS):
+        raise SettingsError(
+            f": is set, but profile {profile.name} has no host: its targets have profiles of their own; "
+            "unset it, or give the profile a host",
+            setting=own[0],
+        )
     try:
         first = open_profile(targets[0].profile, config)
     except SettingsError as fault:

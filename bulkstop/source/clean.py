@@ -124,7 +124,7 @@ def _fault_of_possible(bare: str) -> str | None:
     if not bare.strip("_.~-") and bare not in _PATH_STEPS:
         return f"{shorten(bare)!r} has neither a letter nor a digit, so it is not an id"
     if bare.lower() in _NOTHING:
-        return f"no campaign id: {bare!r} means none"
+        return f"no campaign id: {bare!r} means no id"
     if bare.lower() in _TYPES:
         return f"no campaign id: {bare!r} is a type"
     if _DATE.fullmatch(bare.strip(_AROUND)):

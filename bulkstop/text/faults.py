@@ -27,10 +27,10 @@ _CSV: Mapping[str, str] = {
     "unexpected end": "a quote is not closed",
     "field larger": "a cell is too long",
 }
-_NO_CSV = "text stands behind a closing quote; double a quote that is part of the text"
+_NO_CSV = "text comes after a closing quote; double a quote that is part of the text"
 _TOML: Mapping[str, str] = {
-    "Invalid value": "the value is none; put a text in quotes",
-    "Expected newline": "the value is none; put a text in quotes",
+    "Invalid value": "the value is not JSON; put a text in quotes",
+    "Expected newline": "the value is not JSON; put a text in quotes",
     "Expected '='": "write KEY = VALUE",
     "Invalid statement": "write KEY = VALUE",
     "Invalid initial character": "write KEY = VALUE",

@@ -75,7 +75,7 @@ def test_a_deadline_that_has_come(here: Here, sim: Simulated, quiet: tuple[str, 
     words = ("--quota", "1/24h", "--quota-store", "memory", "--finish-by", "+700ms", "--expect", "3", "--overwrite")
     run = here("stop", "campaigns.csv", "--host", sim.url, "--account-id", "a1", "--stream-id", "s1", *words, *quiet)
     assert run.code == 4, run
-    late = "without --finish-by +700ms, which has passed; give a new one"
+    late = "without --finish-by +700ms, because that time has passed (add a new one if you need it)"
     told = here("report", "campaigns.csv.results.jsonl")
     failed = here("report", "campaigns.csv.results.jsonl", "--failed", "-o", "again.csv")
     (row,) = re.findall(r"^  to go on +(\S*bulkstop stop .*)\n +(.*)$", told.out, re.MULTILINE)
@@ -93,7 +93,7 @@ def test_a_deadline_of_a_profile_that_has_come(here: Here, sim: Simulated, tmp_p
     words = ("--account-id", "a1", "--stream-id", "s1", "--quota", "1/24h", "--quota-store", "memory", "--yes")
     run = here("stop", "campaigns.csv", "--host", sim.url, *words)
     assert run.code == 4, run
-    assert "\nTo go on, with a new --finish-by, as that of the profile has passed: " in run.err
+    assert "\nTo go on, with a new --finish-by, because that of the profile has passed: " in run.err
 
 
 def test_a_time_that_has_passed(here: Here) -> None:

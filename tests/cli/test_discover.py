@@ -282,7 +282,7 @@ def test_a_long_wait(still: Simulated, tmp_path: Path) -> None:
     )
     assert process.stderr is not None
     said = process.stderr.readline()
-    assert said == "waiting 60 min: the account's quota is used up\n"
+    assert said == "waiting 60 min: account a1: its quota is used up\n"
     process.send_signal(signal.SIGINT)
     assert ended(process).code == 130
     assert list(tmp_path.iterdir()) == []

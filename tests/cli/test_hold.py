@@ -183,7 +183,7 @@ def test_nothing_runs(service: Simulated, tmp_path: Path) -> None:
     ("args", "said"),
     [
         (["--max-campaigns", "5", "--for", "1h", "--until", "08:00"], "--for and --until both set the end"),
-        (["-o", "x.jsonl"], "--max-campaigns: is required without a person to confirm"),
+        (["-o", "x.jsonl"], "--max-campaigns: is required, because nobody confirms later"),
         ([*MINE, "--status", "all"], "--status all: also matches stopped campaigns"),
         (["--max-campaigns", "5", "--resume"], "--resume: the result file of a hold has the date and time in its name"),
         ([*MINE, "--until", "2020-01-01T00:00"], "--until 2020-01-01T00:00: has passed"),

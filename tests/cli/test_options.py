@@ -255,7 +255,7 @@ def test_wrong_variable() -> None:
         ("concurrency = true", "bulkstop.toml line 2: concurrency: is true or false and must be a text"),
         ("quota = 60", "bulkstop.toml line 2: quota: is a number and must be a text; put it in quotes"),
         ("quota = [60]", "bulkstop.toml line 2: quota: holds a number; put each of the list in quotes"),
-        ("quota = ['1/s', '']", "bulkstop.toml line 2: quota holds an empty value; take that out of the list"),
+        ("quota = ['1/s', '']", "bulkstop.toml line 2: quota holds an empty value; remove it from the list"),
         ("quota = {calls = 60}", "bulkstop.toml line 2: quota: is a table and must be a text; give one text"),
         ("account_id = 12", "bulkstop.toml line 2: account_id: is a number and must be a text; put it in quotes"),
         ("timeout = ['30s']", "bulkstop.toml line 2: timeout: is a list and must be a text; give one text"),

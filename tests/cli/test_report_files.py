@@ -194,7 +194,7 @@ class TestFailed:
         run(path, outcome_of=until(3))
         Path("r.jsonl.run.json").unlink()
         told = report(str(path), "--failed", "-o", "-again.csv")
-        way = "To stop them, with the --profile or --host of the run, which no manifest tells: "
+        way = "To stop them, with the --profile or --host of the run, because no manifest says which: "
         assert told.err.splitlines()[-1].startswith(way)
         assert told.err.endswith(" stop ./-again.csv --expect 3\n")
 

@@ -266,7 +266,7 @@ class TestDryRun:
         run = here.stop(sim, "--resume", "--dry-run")
         assert run.code == 0
         assert "to stop       2 (2 voice)" in run.err
-        assert "ended before  1 stopped" in run.err
+        assert "earlier runs  1 stopped" in run.err
         assert contents(tmp_path) == before
         assert arrived(sim, three) == []
 

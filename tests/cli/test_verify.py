@@ -283,7 +283,8 @@ class TestLastWord:
         run = self.stop(own, tmp_path, *quiet, recurring=True)
         verdict, way_on = run.err.splitlines()[-2:]
         assert run.code == 1
-        assert verdict == "NOT STOPPED: 1 of 1 (1 will run again); read back: not all of them have stopped for good"
+        why = "every stop was confirmed, but --verify does not show these at rest"
+        assert verdict == f"NOT STOPPED: 1 of 1 (1 will run again); {why}"
         assert way_on.startswith("To go on: ")
         assert f" stop list.csv.results.jsonl.running.csv --host {own.url} " in way_on
         assert "DONE: " not in run.err
@@ -395,7 +396,7 @@ def test_one_quota_with_stop(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         run = ended(process)
         operations = {request["operation"] for request in sim.requests()}
-    assert re.fullmatch(r"waiting \d+ min: the account's quota is used up\n", said)
+    assert re.fullmatch(r"waiting \d+ min: account a1: its quota is used up\n", said)
     assert (run.code, operations) == (130, {"stop"})
     assert "  ended      before everything was read\n" in run.out
     assert not (tmp_path / AGAIN).exists()

@@ -323,7 +323,7 @@ class TestSideBySide:
     [
         ((BUSY, "page"), 9, "HTTP 503; it is tried again"),
         ((throttled(7.0), "page"), 9, "the service asks to wait"),
-        (("page",), 1, "the account's quota is used up"),
+        (("page",), 1, "its quota is used up"),
     ],
 )
 def test_a_wait_has_its_reason(answers: tuple[Answer, ...], limit: int, why: str) -> None:

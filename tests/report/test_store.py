@@ -21,12 +21,12 @@ from bulkstop.settings import NO_LIMIT, Settings
             "own/q.sqlite",
             "own/q.sqlite",
             SharedBy.USER,
-            r"yours alone: .* count apart; .* folder of a group",
+            r"your own runs only; .* folder of a group",
         ),
-        ("own/none/q", "own/none/q", SharedBy.USER, "yours alone"),
+        ("own/none/q", "own/none/q", SharedBy.USER, "your own runs only"),
         ("team/q.sqlite", "team/q.sqlite", SharedBy.GROUP, "the users of its group"),
-        ("team/private", "team/private", SharedBy.USER, "yours alone"),
-        ("open/q.sqlite", "open/q.sqlite", SharedBy.USER, "yours alone"),
+        ("team/private", "team/private", SharedBy.USER, "your own runs only"),
+        ("open/q.sqlite", "open/q.sqlite", SharedBy.USER, "your own runs only"),
     ],
 )
 def test_whose_it_is(

@@ -78,7 +78,7 @@ def test_several_ids(text: str) -> None:
         *((text, "a spreadsheet") for text in ("6.7E+23", "6,7E+23", "6.7E23", "5464E+37", "6E+23", '"6.7E+23"')),
         *((text, "the id of an instance") for text in ("cid-12ab-34", "`cid-12ab-34`", "- cid-12ab")),
         *((text, "neither a letter nor a digit") for text in ("-", "---", "_", "~", "...", "-.-")),
-        *((text, "means none") for text in ("NULL", "null", "None", "nan", "NaN", "NA", "undefined")),
+        *((text, "means no id") for text in ("NULL", "null", "None", "nan", "NaN", "NA", "undefined")),
         *((text, "is a type") for text in ("voice", "SMS", " Voice ")),
         *((text, "a date") for text in ("05.03.2026", "2026-03-05", "3/5/26", "5-Mar", "Mar-26", "5-Mar-2026")),
         *(

@@ -84,7 +84,7 @@ def _check(hold: HoldOptions, params: Mapping[str, Any], settings: Settings) -> 
         raise SettingsError("--for and --until both set the end; use one of them")
     if settings.max_campaigns is None:
         raise SettingsError(
-            ": is required without a person to confirm: set the most campaigns that hold may stop in all",
+            ": is required, because nobody confirms later stops: give the most campaigns that hold may stop in all",
             setting="max_campaigns",
         )
     for status in params["wanted"] or ():

@@ -275,8 +275,8 @@ def explain_closed(summary: LoadSummary) -> str:
     rate, length_s = float(f"{metrics.rates.answered:.3g}") or 1.0, max(1.0, round(metrics.elapsed_s))
     shown = rebuild_command(drop=OF_CLOSED, add=("--rate", f"{rate:g}/s", "--duration", f"{length_s:g}s"))
     return (
-        "note: a closed model sends nothing while it waits for answers, so what callers would have waited "
-        f"meanwhile is in no figure (coordinated omission); to see it: {shown}"
+        "note: a closed model sends nothing while it waits for answers, so no figure shows how long callers would "
+        f"have waited (coordinated omission); an open model shows it: {shown}"
     )
 
 

@@ -169,7 +169,7 @@ def search(
 ) -> int:
     """Run the search and print its steps and result; return the exit code."""
     if options.target is not None and plan is not None and len(plan.accounts) > 1:
-        raise SettingsError("--write-quota: a quota is one account's, and the list has several; nothing was sent")
+        raise SettingsError("--write-quota: a quota is for one account, and the list has several; nothing was sent")
     if not quiet:
         host_row, *rows = format_search(options.search.plan(settings, targets))
         table = [host_row, *describe_way(settings), *rows]

@@ -243,13 +243,11 @@ def read_shape(params: Mapping[str, Any]) -> Shape:
 def check_usage(ctx: click.Context, shape: Shape, options: LoadOptions, settings: Settings) -> None:
     """Raise SettingsError for options that conflict."""
     if shape.closed and options.max_in_flight is not None:
-        raise SettingsError("--max-in-flight: a closed model has --concurrency instead")
+        raise SettingsError("--max-in-flight: does not work with --closed; give --concurrency instead")
     if _is_typed(ctx, "max_retry_after_s"):
         raise SettingsError("--max-retry-after: goes with --find-limit")
     if not shape.closed and _is_typed(ctx, "concurrency"):
-        raise SettingsError(
-            "--concurrency: is for --closed; how many may be in flight on a schedule is --max-in-flight"
-        )
+        raise SettingsError("--concurrency: only works with --closed; without it, give --max-in-flight")
     if options.max_regression is not None and options.compare is None:
         raise SettingsError("--max-regression: goes with --compare OLD.json")
     check_files(options)
@@ -262,11 +260,11 @@ def check_input(ctx: click.Context, options: LoadOptions) -> None:
         (
             "id_prefix",
             options.source is not None,
-            "--id-prefix: is for campaigns that are made up, and INPUT has others",
+            "--id-prefix: only works without INPUT, which has ids of its own",
         ),
-        ("fmt", options.source is None, "--format: is the form of INPUT; give INPUT"),
-        ("expect", options.source is None, "--expect: is the number of campaigns in INPUT; give INPUT"),
-        ("yes", options.source is None, "--yes: is for the campaigns of INPUT; give INPUT"),
+        ("fmt", options.source is None, "--format: only works with INPUT; give INPUT, or leave it out"),
+        ("expect", options.source is None, "--expect: only works with INPUT; give INPUT, or leave it out"),
+        ("yes", options.source is None, "--yes: only works with INPUT; give INPUT, or leave it out"),
     ):
         if is_without_use and _is_typed(ctx, name):
             raise SettingsError(why)

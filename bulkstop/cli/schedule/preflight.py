@@ -85,7 +85,7 @@ def _find_faults(ctx: click.Context, schedule: Schedule, firing: Firing) -> Iter
         listed = list_inputs(schedule, stem)
         words = write_check(schedule, listed, is_named=is_named)
         if call(ctx, "check", words, way_on=""):
-            yield "the service, the token or the list is not as it should be, see what check says"
+            yield "the check of the service, the token and the list failed; its output says why"
     except BulkstopError as error:
         yield str(error)
     finally:
@@ -108,6 +108,6 @@ def _find_disk_faults(schedule: Schedule) -> Iterator[str]:
     try:
         with Lock(schedule.results, schedule.name) as lock:
             if not lock.take():
-                yield "a run still goes on, and has the lock"
+                yield "another run of this schedule has the lock"
     except BulkstopError as error:
         yield str(error)

@@ -137,7 +137,7 @@ def _check_found(discovery: Discovery) -> None:
     check_listed(discovery)
     if discovery.rows:
         return
-    unread = "".join(f"; not looked at: {each}" for each in discovery.unread)
+    unread = "".join(f"; not read: {each}" for each in discovery.unread)
     raise NoListError(f"no matching campaign runs; {describe_rest(discovery)}{unread}; nothing was sent", 2)
 
 
@@ -159,7 +159,7 @@ def check_listed(discovery: Discovery) -> None:
 def list_doubts(discovery: Discovery) -> list[str]:
     """Return warnings about the list; the first says whether campaigns may be missing."""
     fault = [explain_fault(discovery)] if discovery.fault or discovery.failed else []
-    return [*fault, *(f"not looked at: {each}" for each in discovery.unread), *discovery.notes]
+    return [*fault, *(f"not read: {each}" for each in discovery.unread), *discovery.notes]
 
 
 def explain_fault(discovery: Discovery) -> str:

@@ -46,7 +46,7 @@ def print_untold(summary: StopSummary, journal: RunJournal, options: StopOptions
 
 def print_verdict(summary: StopSummary, journal: RunJournal, options: StopOptions) -> None:
     """Print the verdict last; if not all is stopped, follow it with one line on how to continue."""
-    unread = [f"Not looked at: {each}" for each in summary.unread_lists]
+    unread = [f"Not read: {each}" for each in summary.unread_lists]
     lines = [*unread, summary.verdict, *([] if summary.exit_code == 0 else [find_way_on(summary, journal, options)])]
     print_err("\n".join(lines))
 
@@ -126,7 +126,7 @@ def carry_deadline() -> CarriedDeadline:
     if moment > datetime.now(UTC):
         return NO_DEADLINE
     where = name_variable("finish_by") if given else "the profile"
-    return CarriedDeadline(OF_DEADLINE, (), f", with a new --finish-by, as that of {where} has passed")
+    return CarriedDeadline(OF_DEADLINE, (), f", with a new --finish-by, because that of {where} has passed")
 
 
 def back_in_place(journal: RunJournal) -> str:

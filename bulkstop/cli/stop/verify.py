@@ -46,7 +46,7 @@ def print_last_word(
     if ended.exit_code or not verification.exit_code:
         print_verdict(ended, journal, options)
         return
-    also = ["read back: not all of them have stopped for good"]
+    also = ["every stop was confirmed, but --verify does not show these at rest"]
     counts = Counter(WORDS[each.state] for each in verification.to_stop)
     print_err(format_not_stopped(len(verification.to_stop), ended.rows, counts, also))
     if written:

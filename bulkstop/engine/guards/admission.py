@@ -132,7 +132,7 @@ class Admission:
 
 def _advise() -> str:
     way_on = f"go on with {name_setting('resume', True)}"
-    return f"nothing more was sent: see the result lines, put it right, then {way_on}"
+    return f"nothing more was sent: read the result lines, correct the cause, then {way_on}"
 
 
 def parse_waves(text: str, total: int) -> list[int]:

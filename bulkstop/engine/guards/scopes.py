@@ -238,7 +238,7 @@ class ScopeBreaker(Generic[L]):
                 if group.skipped
                 else ""
             )
-            + f"put it right, then go on with {name_setting('resume', True)}, which sends the refused ones again"
+            + f"correct the cause, then go on with {name_setting('resume', True)}, which sends the refused ones again"
             for group in self._groups.values()
             if group.closed is not None
         ]

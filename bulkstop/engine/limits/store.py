@@ -68,7 +68,7 @@ async def open_store(
         return server
     if "://" in where:  # the rest may contain a password
         scheme = where.partition("://")[0]
-        why = "is no path, and no URL such as redis://host:6379"
+        why = "is neither a path nor a URL such as redis://host:6379"
         raise SettingsError(f" {scheme}://...: {why}", setting="quota_store")
     from bulkstop.engine.limits.store_sqlite import SqliteStore, machine_clock
 

@@ -59,7 +59,7 @@ def read_baseline(text: str) -> Values:
     try:
         values = json.loads(text)
     except ValueError:
-        raise ValueError("is no JSON; give what --json has written") from None
+        raise ValueError("is not JSON; give the file that --json has written") from None
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         found = values.get("schema") if isinstance(values, dict) else None
         raise ValueError(f"its schema is {found!r} and not {SCHEMA!r}; give what --json of `load` has written")

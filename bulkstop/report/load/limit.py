@@ -161,7 +161,7 @@ class LimitSummary:
             return f"by {signal.Signals(self.signum).name}, before the limit was known"
         if self.is_over and self.rate is None:
             return f"no rate held, down to {self.high:,g}/s"
-        return self.dead_end or "all known"
+        return self.dead_end or "the limit is known"
 
     @property
     def exit_code(self) -> int:
@@ -247,7 +247,7 @@ def _describe_high(summary: LimitSummary) -> str:
     tried = [each for each in summary.probes if each.trial not in UNTRIED]
     last = next((each for each in reversed(tried) if each.rate == summary.high), None)
     if last is None:
-        return "" if not summary.is_over else "; no higher rate was to be tried"
+        return "" if not summary.is_over else "; a higher rate was not asked for"
     return f"; {last.rate:,g}/s did not: {last.why}"
 
 

@@ -223,9 +223,9 @@ def _result(cells: dict[str, Any]) -> Result:
     if cells.keys() != _KEYS:
         cells = _fit(cells)
     if not all(isinstance(cells[name], str | None) for name in _TEXTS):
-        raise ValueError("a text in it is none")
+        raise ValueError("a text in it is not written as JSON has it")
     if not all(cells[name] is None or _is_number(cells[name], kinds) for name, kinds in _NUMBERS):
-        raise ValueError("a number in it is none")
+        raise ValueError("a number in it is not written as JSON has it")
     if not isinstance(cells["row"], dict | None):
         raise ValueError("its row is not an object")  # noqa: TRY004 - as above
     outcome, kind = _OUTCOMES.get(cells["outcome"]), cells["campaign_type"]

@@ -162,7 +162,7 @@ class PlanFacts(NamedTuple):
 
 def format_plan(plan: PlanFacts, *, asks: bool = False) -> list[str]:
     """Return the lines of a plan for a person; `asks` if a number must be typed."""
-    ended_before = [("ended before", _format_counts(plan.ended_before))] if plan.ended_before else []
+    ended_before = [("earlier runs", _format_counts(plan.ended_before))] if plan.ended_before else []
     retry = [("sent again", f"what ended as {', '.join(plan.retry)}")] if plan.retry else []
     rows = [
         ("host", plan.host),

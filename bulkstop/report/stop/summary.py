@@ -163,7 +163,7 @@ def format_summary(summary: StopSummary) -> list[str]:
         rows.append(("schedules", ", ".join(f"{number:,} {name}" for name, number in sorted(stats.schedules.items()))))
     before = sum(summary.settled.values())
     if before:
-        rows.append(("ended before", ", ".join(f"{number} {name}" for name, number in format_counts(summary.settled))))
+        rows.append(("earlier runs", ", ".join(f"{number} {name}" for name, number in format_counts(summary.settled))))
     lines = f"{before:,} + {stats.lines:,}" if before else f"{stats.lines:,}"
     is_sum = summary.rows == summary.rows_with_lines == before + stats.lines
     gone = f", {summary.lost:,} of them gone" if summary.lost else ""

@@ -193,7 +193,7 @@ def find_end(hours: CallingHours, now: float) -> End:
     try:
         today = datetime.fromtimestamp(now, ZoneInfo(hours.timezone)).date()
     except (ValueError, OSError, ZoneInfoNotFoundError):
-        raise ValueError(f"timezone is {shorten(hours.timezone)!r}, which is none that is known") from None
+        raise ValueError(f"timezone is {shorten(hours.timezone)!r}, which is not a known time zone") from None
     for ahead in range(-1, DAYS_AHEAD):
         day = today + timedelta(days=ahead)
         windows = [window for window in hours.windows if window.day == day.weekday()]

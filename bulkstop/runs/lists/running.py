@@ -272,7 +272,7 @@ def _join(first: Listing, rest: _Rest | None) -> Listing:
 
 
 def _list_unread(rest: Mapping[Scope, _Rest]) -> Iterable[str]:
-    """Yield what was not read; of many lists skipped for the same reason, only the first is named."""
+    """Say what was not read; of many lists that were left alone for the same reason one is named."""
     left_alone = [scope for scope, one in rest.items() if one.listing is None]
     for scope, one in rest.items():
         if one.listing is not None or len(left_alone) <= UNREAD_NAMED:
@@ -283,24 +283,24 @@ def _list_unread(rest: Mapping[Scope, _Rest]) -> Iterable[str]:
 
 
 def _explain_unread(scope: Scope, rest: _Rest) -> Iterator[str]:
-    """Yield what of a list was not read for undocumented statuses, and why."""
+    """Say what of a list was not read for undocumented states, and why."""
     name, failure = describe_scope(scope), rest.listing.failure if rest.listing else None
     if rest.listing is None:
-        yield f"{name}: undocumented states, as the quota is needed for the stops"
+        yield f"{name}: those in undocumented states (the quota is needed for the stops)"
     elif failure is not None:
         left = None if rest.total is None else rest.total - rest.seen
         many = f"{left:,} of {rest.total:,}" if left is not None and left > 0 else f"all but {rest.seen:,}"
         why = "the quota is needed for the stops"
         if rest.is_late:
-            why = f"that takes longer than {format_duration(LOOK_ON_S)}"
+            why = f"reading takes longer than {format_duration(LOOK_ON_S)}"
         elif failure.outcome is not Outcome.NOT_SENT:
             why = describe_failure(failure)
-        may = "which may be in undocumented states"
+        may = "they may be in undocumented states"
         if rest.odd is not None:
             whole = format_count(rest.odd, "of the whole list is", "of the whole list are")
-            count = whole if rest.odd else "none is"
-            may = f"though by the service's own count {count} in an undocumented state"
-        yield f"{name}: {many}, {may}: {why}"
+            count = whole if rest.odd else "none of the whole list is"
+            may = f"by the service's own count, {count} in an undocumented state"
+        yield f"{name}: {many} ({why}); {may}"
 
 
 def _explain_lack(first: Listing, both: Listing, rest: _Rest | None) -> str | None:

@@ -292,7 +292,7 @@ class _Prober:
             if trial is not TrialResult.HELD:
                 await self._rest(self._rest_s(trial, rate))
         if late == TRIES:
-            self._end(f"this machine was late at {rate:,g}/s, so that it is not known whether it holds")
+            self._end(f"this machine was late at {rate:,g}/s, so nobody knows whether it holds")
         return True
 
     async def _probe(self, rate: float, length_s: float, purpose: _Purpose = _Purpose.MEASURE) -> TrialResult:

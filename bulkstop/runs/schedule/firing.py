@@ -251,9 +251,8 @@ class Conductor:
         """Verify what still runs, `verify_s` after the end; return the exit code of that."""
         if self.schedule.verify_s is None:
             return 0
-        self.note(
-            f"{occasion.title}: what still runs is read back in {format_duration(self.schedule.verify_s)} (verify)"
-        )
+        wait = format_duration(self.schedule.verify_s)
+        self.note(f"{occasion.title}: waiting {wait}, then checking what still runs (verify)")
         self.sleep(self.schedule.verify_s)
         read = self.verify(results)
         entry = make_entry(

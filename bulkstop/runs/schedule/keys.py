@@ -207,7 +207,7 @@ KEYS: Mapping[str, Key] = {
     "catch_up": Key(read_span, "how late a firing that was missed still runs"),
     "overlap": Key(one_of(Overlap), "what a firing does while the one before still runs: wait, skip, fail"),
     "preflight": Key(read_span, "how long before a firing everything is tried"),
-    "notify": Key(read_urls, "addresses that are told how it goes"),
+    "notify": Key(read_urls, "addresses that are notified"),
     "on_success": Key(read_url, "an address that is called after a firing that ended well"),
     "on_failure": Key(read_url, "an address that is called after one that did not"),
 }

@@ -95,7 +95,7 @@ def read_schedules(path: str, *, is_named: bool) -> Schedules:
     """Read all `[schedule.NAME]` of a file; raises SettingsError for a file that cannot be read, or has none."""
     text = read_config(path, is_named=is_named)
     if text is None:
-        raise SettingsError(f" {path}: no such file; schedules stand in it, as [{SCHEDULES}.NAME]", setting="config")
+        raise SettingsError(f" {path}: no such file; schedules are in it, as [{SCHEDULES}.NAME]", setting="config")
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -110,7 +110,7 @@ def read_schedules(path: str, *, is_named: bool) -> Schedules:
         reading = _Reading(path, text, name, table if isinstance(table, dict) else {})
         schedule = _read_table(reading, is_named=is_named) if isinstance(table, dict) else None
         if not isinstance(table, dict):
-            reading.refuse(None, f"stands outside of all schedules; put it below [{SCHEDULES}.NAME]")
+            reading.refuse(None, f"is outside of all schedules; put it below [{SCHEDULES}.NAME]")
         if schedule is not None and not reading.faults:
             found[name] = schedule
         faults += reading.faults

@@ -10,7 +10,7 @@ def write_crontab(job: Job, machine_zone: str) -> dict[str, str]:
     lines = [
         job.head,
         f"# Install it with `crontab {_name(job)}` for a user of its own. Its times are those of {machine_zone}, which",
-        "# this machine has to have, as cron knows no other zone. Whatever is said is a failure, and cron mails it.",
+        "# this machine must have, because cron knows no other zone. All output is about failures, and cron mails it.",
         *([f"MAILTO={job.mail_to}"] if job.mail_to else []),
         f"PATH={_path_of(job)}",
         *(f"{each.variable}={each.path}" for each in job.secrets),

@@ -135,9 +135,9 @@ def _write_failed(job: Job) -> str:
         start = f"/usr/bin/systemd-cat --identifier=bulkstop --priority=alert /bin/echo {_quote(text)}"
     return "\n".join(
         [
-            "# Started where a stop, or its preflight, has failed; put here whatever tells your people.",
+            "# Started where a stop, or its preflight, has failed; put here the command that alerts your people.",
             "[Unit]",
-            f"Description=Tell that the stop {job.name} failed",
+            f"Description=Report that the stop {job.name} failed",
             "",
             "[Service]",
             "Type=oneshot",

@@ -48,7 +48,8 @@ _OPENING = re.compile(r"[{\s]+")
 _COMMENT = re.compile(r"#|//")
 _OUTSIDE = re.compile(r'[^"\[\]{}]*+')
 _INSIDE = re.compile(r'(?:[^"\\\n]++|\\.)*+')
-_SCALAR_MEMBERS = r'\{\s*+(?:"[^"\\]*+"\s*+:\s*+(?:"[^"\\]*+"|[^"\[\]{},]*+)\s*+,\s*+)*+'
+# The members are not possessive as a whole: Python before 3.11.5 then matches none of them (its issue 106052).
+_SCALAR_MEMBERS = r'\{\s*+(?:"[^"\\]*+"\s*+:\s*+(?:"[^"\\]*+"|[^"\[\]{},]*+)\s*+,\s*+)*'
 _ANSWER = re.compile(rf'{_SCALAR_MEMBERS}"(?:{"|".join(sorted(ANSWER_KEYS))})"\s*+:\s*+[\[{{]')
 _RECORD_CHARS = 4096
 _RECORD_BEGINS = re.compile(r"\[\s*+(?![\[{\]])")

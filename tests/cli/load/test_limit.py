@@ -59,10 +59,10 @@ def test_found(sim: Simulated, tmp_path: Path) -> None:
     assert "  load       from 50/s up to 90/s, 0.2 s each\n" in run.err
     assert "      90/s  held      p99 " in run.err
     assert "  holding 90/s for 119 s more, so that a limit per minute would show\n" in run.err
-    assert "  limit    at least 90/s held; no higher rate was to be tried\n" in run.err
+    assert "  limit    at least 90/s held; a higher rate was not asked for\n" in run.err
     place = 'paste these lines under [profile.ours] of bulkstop.toml; in place of quota = ["60/60s"]'
     lines = 'quota = "90/1s"\npace = "even"'
-    verdict = "DONE: at least 90/s held; no higher rate was to be tried"
+    verdict = "DONE: at least 90/s held; a higher rate was not asked for"
     assert run.err.endswith(f"  quota    90/1s; {place}\n{lines}\n{verdict}\n")
     assert (tmp_path / "bulkstop.toml").read_text() == PROFILE
 
@@ -75,7 +75,7 @@ def test_limited(tmp_path: Path) -> None:
     assert run.code == 0
     assert " throttled in " in run.err
     assert f" times, {sent:,} requests\n" in run.err
-    assert "  ended      all known\n" in run.err
+    assert "  ended      the limit is known\n" in run.err
     told = re.search(r"^DONE: ([\d.]+)/s held; [\d.]+/s did not: ", run.err, re.MULTILINE)
     assert told is not None
     assert 50 <= float(told[1]) <= 135  # on a busy machine requests are sent in bursts
@@ -119,7 +119,7 @@ async def test_sigterm(tmp_path: Path) -> None:
         (("--processes", "2"), "--processes: does not go with --find-limit"),
         (("--closed",), "--closed: does not go with --find-limit"),
         (("--concurrency", "5"), "--concurrency: does not go with --find-limit"),
-        (("two.csv", "--write-quota"), "--write-quota: a quota is one account's, and the list has several"),
+        (("two.csv", "--write-quota"), "--write-quota: a quota is for one account, and the list has several"),
         (("--write-quota", "--config", "broken.toml"), "broken.toml: cannot be read as TOML"),
         (("--step", "0"), "'0' is not a time"),
         (("--host", "platform.kore.ai"), "is the vendor's own service"),

@@ -203,7 +203,7 @@ def test_the_fault_of_a_cap_says_all_of_it() -> None:
     assert isinstance(fault, BulkstopError)
     assert str(fault) == (
         "max_failures 2: 2 of 5 campaigns failed, the first cd-4: server_error (error 4); "
-        "nothing more was sent: see the result lines, put it right, then go on with resume=True"
+        "nothing more was sent: read the result lines, correct the cause, then go on with resume=True"
     )
     run.admission.settled(BAD, 9.0, "late")
     assert run.admission.fault is fault

@@ -240,7 +240,7 @@ def test_a_wrong_account_ends_alone(answer: Attempt, concurrency: int) -> None:
     (why,) = {result.error for result in job.results if result.outcome is Outcome.NOT_SENT}
     assert why is not None
     assert why.startswith("the first calls of account b, stream st-1, voice failed (5 ")
-    way_on = "put it right, then go on with resume=True, which sends the refused ones again"
+    way_on = "correct the cause, then go on with resume=True, which sends the refused ones again"
     assert str(fault) == f"{why}; {300 - FIRST} more of them were not sent: {way_on}"
 
 

@@ -429,7 +429,7 @@ def test_a_closed_group_says_what_may_be_wrong_in_the_words_of_the_service() -> 
         "the first calls of account a1, stream st-1, voice failed (5 refused; the last one: HTTP 401, Missing scope): "
         'wrong token, wrong stream id, or missing scope "Campaign Management"'
     )
-    way_on = "put it right, then go on with resume=True, which sends the refused ones again"
+    way_on = "correct the cause, then go on with resume=True, which sends the refused ones again"
     assert reason(groups) == said
     assert groups.faults() == [f"{said}; {way_on}"]
     groups.of(campaign()).skipped = 1234

@@ -48,7 +48,7 @@ FOUND = LimitSummary(plan=PLAN, run_id="run-1", probes=(probe(50), probe(100, "s
         (FOUND, ("limit", "50/s held; 100/s did not: slow")),
         (
             LimitSummary(plan=PLAN, run_id="r", probes=(probe(100),), low=100),
-            ("limit", "at least 100/s held; no higher rate was to be tried"),
+            ("limit", "at least 100/s held; a higher rate was not asked for"),
         ),
         (
             LimitSummary(plan=PLAN, run_id="r", probes=FOUND.probes, low=50, high=100, by_machine=True),

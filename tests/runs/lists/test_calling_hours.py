@@ -118,7 +118,7 @@ async def test_each_by_its_own(tmp_path: Path) -> None:
     assert (found.exit_code, found.sendable, found.calls) == (1, 3, 1 + 5)
     assert found.notes == (
         "calling hours of cd-4: end is 'noon'",
-        "calling hours of cd-5: timezone is 'Mars/Olympus', which is none that is known",
+        "calling hours of cd-5: timezone is 'Mars/Olympus', which is not a known time zone",
         "2 campaigns have stop_at 'unknown': `stop` sends them nothing until you write a time there",
         "without calling hours, so `stop` stops them at once: cd-3",
         "several windows on a day, of which the last end counts: cd-2",

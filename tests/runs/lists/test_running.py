@@ -79,8 +79,8 @@ async def test_fifty_of_five_thousand() -> None:
     assert service.narrow + 3 < len(service.asked) == one.calls <= 60 - 50
     (unread,) = one.unread
     assert unread.startswith("voice campaigns of account a1: 4,")
-    none = "though by the service's own count none is in an undocumented state"
-    assert unread.endswith(f" of 5,000, {none}: the quota is needed for the stops")
+    none = "by the service's own count, none of the whole list is in an undocumented state"
+    assert unread.endswith(f" of 5,000 (the quota is needed for the stops); {none}")
     assert one.fault is None
 
 
@@ -92,7 +92,7 @@ async def test_a_state_beyond_what_was_read(place: int, is_found: bool) -> None:
     one = await found(Lists(*states))
     assert (f"cd-{place}" in ids(one), one.fault is None) == (is_found, is_found)
     (unread,) = one.unread
-    assert " though by the service's own count 1 of the whole list is in an undocumented state" in unread
+    assert " by the service's own count, 1 of the whole list is in an undocumented state" in unread
     if one.fault:
         assert ": the service counts 1 more campaign in undocumented states" in str(one.fault)
 
@@ -121,7 +121,7 @@ async def test_no_quota_left() -> None:
     service = Lists(*["Active"] * 30)
     one = await found(service, room=20)
     assert (len(one.rows), len(service.asked)) == (30, 1)
-    why = "undocumented states, as the quota is needed for the stops"
+    why = "those in undocumented states (the quota is needed for the stops)"
     assert one.unread == (f"voice campaigns of account a1: {why}",)
 
 

@@ -79,7 +79,7 @@ class TestSearch:
         assert found.rate is not None
         assert 2400 / 1.06 <= found.rate <= 2400
         assert found.probes[-1].length_s >= 2 * STEP_S
-        assert (found.probes[-1].rate, found.exit_code, found.reason) == (found.rate, 0, "all known")
+        assert (found.probes[-1].rate, found.exit_code, found.reason) == (found.rate, 0, "the limit is known")
         assert list(found.probes) == service.done
         assert found.requests == len(service.seen)
         assert len(service.opened) == 1
