@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -133,25 +134,34 @@ def test_way_on(here: Here, three: list[str]) -> None:
 
 
 @pytest.mark.full
-def test_container(here: Here, sim: Simulated, three: list[str]) -> None:
-    """What the container of a CronJob runs works with the folders that are mounted, and nothing else."""
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_container(here: Here, sim: Simulated, three: list[str], *, is_shared: bool) -> None:
+    """What the container of a CronJob runs works with the files that are mounted, and nothing else."""
     write(here.folder, sim.url, f'results = "{here.folder}/var/results"')
-    here.folder.joinpath("secrets").mkdir()
-    (here.folder / "secrets" / "token").write_text(TOKEN)
-    (here.folder / "secrets" / "token").chmod(0o600)
-    assert here("schedule", "export", "kubernetes", "eod", "--directory", str(here.folder), "-o", "k8s").code == 0
+    if is_shared:  # a row of another profile, which has a token of its own
+        path, rows = here.folder / "bulkstop.toml", here.folder / "campaigns.csv"
+        other = f'[profile.north]\nhost = "{sim.url}"\naccount_id = "a2"\ntoken_file = "north.token"\n'
+        path.write_text(path.read_text().replace("[schedule", f'token_file = "prod.token"\n{other}[schedule', 1))
+        first, second, *others = rows.read_text().splitlines()
+        rows.write_text("\n".join([f"{first},profile", f"{second},north", *(f"{each}," for each in others)]) + "\n")
+    folder = here.folder / "etc"
+    assert here("schedule", "export", "kubernetes", "eod", "--directory", str(folder), "-o", "k8s").code == 0
     text = (here.folder / "k8s" / "bulkstop-eod.yaml").read_text()
     job = next(each for each in yaml.safe_load_all(text) if each and each["kind"] == "CronJob")
-    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    _mount(pod, {name: here.folder / name for name in ("bulkstop.toml", "campaigns.csv")}, folder)
     variables = {each["name"]: each["value"] for each in container["env"]}
-    mounted = {
-        name: value.replace("/run/secrets/bulkstop", f"{here.folder}/secrets") for name, value in variables.items()
-    }
+    if "BULKSTOP_TOKEN_FILE" in variables:
+        place = here.folder / "token"
+        place.write_text(TOKEN)
+        place.chmod(0o600)
+        variables["BULKSTOP_TOKEN_FILE"] = str(place)
     with_command(here.folder / "bin")
     done = subprocess.run(
         [str(here.folder / "bin" / "bulkstop"), *container["args"]],
         cwd=container["workingDir"],
-        env={"PYTHONPATH": str(ROOT), **mounted},
+        env={"PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
         text=True,
         timeout=WAIT_S,
@@ -159,7 +169,19 @@ def test_container(here: Here, sim: Simulated, three: list[str]) -> None:
     )
     assert done.returncode == 0, done.stderr
     (written,) = (here.folder / "var" / "results").glob("*.results.jsonl")
-    assert len(results(written)) == 3
+    assert [each["outcome"] for each in results(written)] == ["stopped"] * 3
+
+
+def _mount(pod: dict[str, Any], configmap: dict[str, Path], folder: Path) -> None:
+    """Lay out the folder of the file of profiles as Kubernetes does: the configmap, and what is projected beside it."""
+    folder.mkdir()
+    for name, path in configmap.items():
+        shutil.copy(path, folder / name)
+    config = next(each for each in pod["volumes"] if each["name"] == "config")
+    for source in config.get("projected", {}).get("sources", []):
+        for item in source.get("secret", {}).get("items", []):
+            (folder / item["path"]).write_text(TOKEN)
+            (folder / item["path"]).chmod(0o440)
 
 
 @pytest.mark.full

@@ -1,6 +1,7 @@
 """No scheduler leaves a firing out: each of ten years has a trigger within five minutes after it."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
@@ -127,6 +128,41 @@ def test_kubernetes() -> None:
     assert names[:2] == ["bulkstop-eod", "bulkstop-eod-2"]
     assert "bulkstop-eod-pre" in names
     assert len(set(names)) == len(names)
+
+
+PLACED = (
+    SecretFile("north-token", "/etc/bulkstop/tokens/north"),
+    SecretFile("north-key", "/srv/keys/north.pem"),
+    SecretFile("south-token", "/etc/bulkstop/south.token", is_sure=False),
+    SecretFile("south-key", "/srv/keys/south.pem", is_sure=False),
+)
+
+
+def test_secrets_of_several_profiles() -> None:
+    """Where profiles name files of their own, each lies where its profile says, and none is named by a variable."""
+    its = replace(job("Europe/Berlin", "18:00"), secrets=PLACED)
+    text = write_manifests(its)["bulkstop-eod.yaml"]
+    manifest = next(each for each in yaml.safe_load_all(text) if each)
+    kubernetes_validate.validate(manifest, "1.33", strict=True)
+    pod = manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert [each["name"] for each in container["env"]] == ["XDG_STATE_HOME"]
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert volumes["config"]["projected"]["sources"] == [
+        {"configMap": {"name": "bulkstop"}},
+        {"secret": {"name": "bulkstop", "items": [{"key": "north-token", "path": "tokens/north"}]}},
+        {"secret": {"name": "bulkstop", "items": [{"key": "south-token", "path": "south.token"}], "optional": True}},
+    ]
+    mounts = {each["mountPath"]: each for each in container["volumeMounts"]}
+    assert mounts["/srv/keys/north.pem"]["subPath"] == "north-key"
+    assert "/srv/keys/south.pem" not in mounts
+    assert "--from-file=north-token=/etc/bulkstop/tokens/north --from-file=north-key=/srv/keys/north.pem\n" in text
+    assert "# Files of such profiles that lie elsewhere are not mounted: /srv/keys/south.pem\n" in text
+    lines = write_units(its)["bulkstop-eod.service"].splitlines()
+    assert "LoadCredential=north-token:/etc/bulkstop/tokens/north" in lines
+    assert "BindReadOnlyPaths=%d/north-token:/etc/bulkstop/tokens/north" in lines
+    assert "#LoadCredential=south-token:/etc/bulkstop/south.token" in lines
+    assert "token" not in write_crontab(its, "Etc/UTC")["bulkstop-eod.crontab"]
 
 
 def test_same_bytes() -> None:

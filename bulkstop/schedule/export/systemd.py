@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from bulkstop.schedule.export.job import Job, format_utc, plan_in
+from bulkstop.schedule.export.job import Job, SecretFile, format_utc, plan_in
 
 STATE = "/var/lib/"
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -56,11 +56,8 @@ def write_units(job: Job) -> dict[str, str]:
 
 
 def _write_service(job: Job, run: str, about: str) -> str:
-    credentials = [
-        line
-        for each in job.secrets
-        for line in (f"LoadCredential={each.name}:{each.path}", f"Environment={each.variable}=%d/{each.name}")
-    ]
+    credentials = [line for each in job.needed for line in _write_credential(each)]
+    possible = [f"#{line}" for each in job.possible for line in _write_credential(each)]
     return "\n".join(
         [
             job.head,
@@ -83,6 +80,10 @@ def _write_service(job: Job, run: str, about: str) -> str:
                 if credentials
                 else []
             ),
+            *(
+                ["# Its list may name these profiles: take away the # of those that it does.", *possible]
+                * bool(possible)
+            ),
             f"ExecStart={_quote(job.program)} {run}",
             "# Longer than what is in flight may take: it gets its line before the service is killed.",
             f"TimeoutStopSec={job.stop_s}s",
@@ -92,6 +93,13 @@ def _write_service(job: Job, run: str, about: str) -> str:
             "",
         ]
     )
+
+
+def _write_credential(secret: SecretFile) -> tuple[str, str]:
+    """Return what gives the service its own copy of a secret: named by a variable, or in the place of the file."""
+    where = f"%d/{secret.name}"
+    copy = f"Environment={secret.variable}={where}" if secret.variable else f"BindReadOnlyPaths={where}:{secret.path}"
+    return f"LoadCredential={secret.name}:{secret.path}", copy
 
 
 def _write_owner(job: Job) -> list[str]:
