@@ -1,9 +1,12 @@
 """No scheduler leaves a firing out: each of ten years has a trigger within five minutes after it."""
 
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import kubernetes_validate
@@ -163,6 +166,22 @@ def test_secrets_of_several_profiles() -> None:
     assert "BindReadOnlyPaths=%d/north-token:/etc/bulkstop/tokens/north" in lines
     assert "#LoadCredential=south-token:/etc/bulkstop/south.token" in lines
     assert "token" not in write_crontab(its, "Etc/UTC")["bulkstop-eod.crontab"]
+
+
+@pytest.mark.real
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_odd_paths(tmp_path: Path) -> None:
+    """A folder with a blank and a percent sign in its name stays what it is to systemd."""
+    folder = "/etc/a b%c"
+    secrets = SecretFile("token", f"{folder}/token", "BULKSTOP_TOKEN_FILE"), SecretFile("n", f"{folder}/n")
+    its = replace(
+        job("Etc/UTC", "18:00"), directory=folder, results=f"{folder}/r", secrets=secrets, program="/bin/true"
+    )
+    for name, text in write_units(its).items():
+        (tmp_path / name).write_text(text)
+    words = ["systemd-analyze", "verify", *map(str, sorted(tmp_path.glob("*.service")))]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_same_bytes() -> None:

@@ -71,7 +71,7 @@ def _write_service(job: Job, run: str, about: str) -> str:
             "[Service]",
             "Type=oneshot",
             *_write_owner(job),
-            f"WorkingDirectory={job.directory}",
+            f"WorkingDirectory={_escape(job.directory)}",
             *(
                 [
                     "# Only root reads these; the service has a copy of each for as long as it runs (systemd 250).",
@@ -97,9 +97,13 @@ def _write_service(job: Job, run: str, about: str) -> str:
 
 def _write_credential(secret: SecretFile) -> tuple[str, str]:
     """Return what gives the service its own copy of a secret: named by a variable, or in the place of the file."""
-    where = f"%d/{secret.name}"
-    copy = f"Environment={secret.variable}={where}" if secret.variable else f"BindReadOnlyPaths={where}:{secret.path}"
-    return f"LoadCredential={secret.name}:{secret.path}", copy
+    where, path = f"%d/{secret.name}", _escape(secret.path)
+    copy = (
+        f"Environment={secret.variable}={where}"
+        if secret.variable
+        else f"BindReadOnlyPaths={_enclose(f'{where}:{path}')}"
+    )
+    return f"LoadCredential={secret.name}:{path}", copy
 
 
 def _write_owner(job: Job) -> list[str]:
@@ -111,7 +115,9 @@ def _write_owner(job: Job) -> list[str]:
             "StateDirectoryMode=0700",
             f"Environment=XDG_STATE_HOME={STATE}{folder}",
         ]
-    return [f"User={job.user}", f"ReadWritePaths={job.results}", f"Environment=XDG_STATE_HOME={job.results}"]
+    results = _escape(job.results)
+    state = _enclose(f"XDG_STATE_HOME={results}")
+    return [f"User={job.user}", f"ReadWritePaths={_enclose(results)}", f"Environment={state}"]
 
 
 def _write_timer(job: Job, moments: Iterable[datetime], about: str, persistent: str) -> str:
@@ -153,6 +159,16 @@ def _write_failed(job: Job) -> str:
             "",
         ]
     )
+
+
+def _escape(text: str) -> str:
+    """Keep systemd from putting something else into the place of a %."""
+    return text.replace("%", "%%")
+
+
+def _enclose(word: str) -> str:
+    """Make one word of a text with blanks."""
+    return f'"{word}"' if " " in word else word
 
 
 def _quote(word: str) -> str:
