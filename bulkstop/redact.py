@@ -25,6 +25,7 @@ _NEEDLE_CHARS = CUT_CHARS  # what is looked for, before it is seen how far the t
 _GAP_CHARS = 40  # of blanks within a secret: a broken line and what it is indented by
 _CUT_FORMS = 256  # of all secrets; the oldest tokens are forgotten
 
+_PATH_CHARS = 8  # of what stands behind the host in an address: less is no secret, and stands in many a text
 _LINE_CHARS = 20  # of a key in several lines, each line this long is a secret of its own
 
 
@@ -100,10 +101,9 @@ def find_passwords(url: str) -> list[str]:
 
 
 def find_url_secrets(url: str) -> list[str]:
-    """Return what may be secret in the address of a receiver: all of it, and what stands behind its host."""
-    parts = urlsplit(url)
-    behind = url.partition(parts.netloc)[2]
-    return [url, *([behind] if len(behind) >= CUT_CHARS else []), *find_passwords(url)]
+    """Return what may be secret in the address of a receiver: what stands behind its host, and passwords."""
+    behind = url.partition(urlsplit(url).netloc)[2]
+    return [*([behind] if len(behind) >= _PATH_CHARS else []), *find_passwords(url)]
 
 
 def hide_password(url: str) -> str:

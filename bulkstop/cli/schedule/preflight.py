@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bulkstop.cli.schedule.check import make_work
-from bulkstop.cli.schedule.notify import Notifier
+from bulkstop.cli.schedule.notify import Teller
 from bulkstop.cli.schedule.reading import is_config_named
 from bulkstop.cli.schedule.stopping import call, find_fault, list_inputs, write_check
 from bulkstop.errors import BulkstopError
@@ -30,7 +30,7 @@ FREE_BYTES = 100 * 1024 * 1024
 def run_preflight(
     ctx: click.Context,
     schedule: Schedule,
-    notifier: Notifier,
+    notifier: Teller,
     say: Callable[[str], None],
     *,
     only_if_due: bool,

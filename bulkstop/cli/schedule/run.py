@@ -2,18 +2,19 @@
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 import click
 
-from bulkstop.cli.again import name_program
+from bulkstop.cli.again import COURIERS, name_program
 from bulkstop.cli.log import log_to_stderr, say, with_log
 from bulkstop.cli.options import GroupedCommand
-from bulkstop.cli.schedule.notify import Notifier, make_notifier
+from bulkstop.cli.schedule.notify import Teller
 from bulkstop.cli.schedule.reading import is_config_named, read_one, with_config
 from bulkstop.cli.terminal import end_at_signals
+from bulkstop.runs.courier import Courier
 from bulkstop.runs.schedule.firing import Conductor, ReadBack, Work
 from bulkstop.runs.schedule.notices import Notice, NoticeKind
 from bulkstop.runs.schedule.settings import Schedule
@@ -74,8 +75,9 @@ def command(
     ctx.with_resource(end_at_signals("; nothing more was stopped"))
     speak = partial(_say, log_level, as_json=log_json)
     schedule = read_one(ctx, name)
-    notifier = make_notifier(schedule)
-    ctx.call_on_close(notifier.close)
+    notifier, couriers = Teller(schedule), list[Courier]()
+    ctx.meta[COURIERS] = couriers
+    ctx.call_on_close(lambda: _say_lost(notifier.close(couriers), speak))
     if preflight:
         from bulkstop.cli.schedule.preflight import run_preflight  # seldom wanted
 
@@ -90,8 +92,13 @@ def _say(level: str, text: str, *, as_json: bool) -> None:
         say(text)
 
 
+def _say_lost(faults: Sequence[str], speak: Callable[[str], None]) -> None:
+    for fault in faults:
+        speak(f"warning: {fault}")
+
+
 def _make_conductor(
-    ctx: click.Context, schedule: Schedule, notifier: Notifier, speak: Callable[[str], None], *, quiet: bool
+    ctx: click.Context, schedule: Schedule, notifier: Teller, speak: Callable[[str], None], *, quiet: bool
 ) -> Conductor:
     from bulkstop.cli.schedule import stopping  # what is not due need not wait for it
     from bulkstop.errors import BulkstopError
