@@ -1,9 +1,10 @@
 """Notices that leave from a thread of their own: a command waits for all of them once, when it has ended."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock, Thread
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bulkstop.errors import BulkstopError
 
@@ -18,6 +19,26 @@ CLOSE_S = 5.0
 """How long the end of a command waits for notices that are under way, all together."""
 JOIN_S = 0.5
 """How long a thread may take to end once it has given its notices up."""
+
+
+class _Loose(ThreadPoolExecutor):
+    """Does each piece of work in a thread that nobody waits for: to look up a name may take as long as it likes."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **options: Any) -> "Future[Any]":
+        future = Future[Any]()
+        future.set_running_or_notify_cancel()  # from here on nobody takes it away
+
+        def do() -> None:
+            try:
+                future.set_result(work(*args, **options))
+            except BaseException as error:  # noqa: BLE001 - whoever waits for it is given it
+                future.set_exception(error)
+
+        Thread(target=do, name="look-up", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for none."""
 
 
 class Courier:
@@ -72,6 +93,7 @@ class Courier:
         from bulkstop.runs.notify import Notifier
 
         settings, changed, loop = self._find_settings(), asyncio.Event(), asyncio.get_running_loop()
+        loop.set_default_executor(_Loose())
         notifier = Notifier(settings, observe=self._note)
         with self._lock:
             self._wake = lambda: loop.call_soon_threadsafe(changed.set)

@@ -69,6 +69,22 @@ def test_one_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert came == ["answered"]
 
 
+def test_name_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look-up of a name that takes long holds up neither the end, nor that of the process."""
+    monkeypatch.setattr(module, "CLOSE_S", 0.1)
+    is_over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_over.wait(WAIT_S))
+    courier = Courier(lambda: make_settings(notify="https://hooks.example/services/T0"))
+    courier.post(END)
+    while not [each for each in threading.enumerate() if each.name == "look-up"]:
+        is_over.wait(0.01)
+    began = monotonic()
+    assert len(close_all([courier])) == 1
+    assert monotonic() - began < 2.0
+    assert all(each.daemon for each in threading.enumerate() if each is not threading.main_thread())
+    is_over.set()
+
+
 def test_nobody_to_tell() -> None:
     """Without a notice no thread starts, and the end waits for nothing."""
     before = threading.active_count()
