@@ -13,6 +13,8 @@ from typing import NamedTuple
 import click
 from click.core import ParameterSource
 
+from bulkstop.cli.words.naming import spell_option
+from bulkstop.naming import Spell
 from bulkstop.redact import HIDDEN
 from bulkstop.settings import OPTION_SPECS
 from bulkstop.settings.exposure import may_hold_secret
@@ -59,6 +61,18 @@ def name_way_on(option: str) -> str | None:
     """Return the command that goes on with what a schedule has begun; None for what was typed as it stands."""
     way: str | None = click.get_current_context().meta.get(WAY_ON)
     return None if way is None else f"{way} {option}"
+
+
+def choose_spelling(ctx: click.Context) -> Spell:
+    """Return how messages of a command name settings: as options, and what goes on as the command of its schedule."""
+    way: str | None = ctx.meta.get(WAY_ON)
+    if way is None:
+        return spell_option
+
+    def spell(name: str, value: str | bool | None = None) -> str:
+        return f"{way} --again" if name == "resume" and value is True else spell_option(name, value)
+
+    return spell
 
 
 def rebuild_command(

@@ -124,10 +124,13 @@ def test_command(here: Here, sim: Simulated, three: list[str]) -> None:
 
 def test_way_on(here: Here, three: list[str]) -> None:
     """What is handed out to go on is the command of the schedule, and with --log-json all lines are JSON."""
-    write(here.folder, "http://127.0.0.1:1", "attempts = 1")
+    write(here.folder, "http://127.0.0.1:1", "attempts = 1", "max_failures = 1")
     run = here("schedule", "run", "eod")
-    assert run.code in (1, 3)
-    assert "schedule run eod --again" in run.err
+    assert run.code == 3
+    (line,) = (each for each in run.err.splitlines() if each.lstrip().startswith("ended "))
+    assert "--max-failures" in line
+    assert line.endswith("schedule run eod --again")
+    assert "--resume" not in run.err
     run = here("schedule", "run", "eod", "--log-json")
     assert run.code == 0
     assert [json.loads(line) for line in run.err.splitlines()]
