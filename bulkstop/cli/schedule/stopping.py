@@ -59,7 +59,7 @@ def write_check(schedule: Schedule, inputs: Sequence[str], *, is_named: bool) ->
     """Return the words of `check` for what a schedule will stop."""
     words = [*inputs, *(["--config", schedule.path] if is_named else [])]
     words += ["--profile", schedule.profile] if schedule.profile else []
-    shared = ("--strict", "--expect", "--status", "--priority", "--name")
+    shared = ("--strict", "--calling-hours", "--expect", "--status", "--priority", "--name")
     return words + [each for each in schedule.options if each.split("=")[0] not in shared]
 
 

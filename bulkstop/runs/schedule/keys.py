@@ -197,6 +197,7 @@ KEYS: Mapping[str, Key] = {
     "status": Key(read_text, "with running: campaigns in these states"),
     "priority": Key(read_text, "with running: campaigns of these priorities"),
     "name": Key(read_text, "with running: campaigns with such a name"),
+    "calling_hours": Key(read_flag, "with running: stop each campaign by the end of its calling hours"),
     "expect": Key(read_expect, "how many campaigns the list has to have: 20, 20..30"),
     "strict": Key(read_flag, "send nothing if a row cannot be used"),
     "finish_by": Key(read_deadline, "the time to finish by, in its zone: 18:30, or so long after the firing: +30m"),
@@ -214,6 +215,8 @@ KEYS: Mapping[str, Key] = {
 """All keys of a schedule, beside the settings of `stop`."""
 OF_STOP = {key_of(name): name for name, spec in OPTION_SPECS.items() if spec.group in GROUPS and not spec.secret}
 OF_RUNNING = ("status", "priority", "name")
+FLAGS = ("strict", "calling_hours")
+"""Keys that become options without a value."""
 BOUNDS = ("expect", "max_campaigns")
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from bulkstop.errors import BulkstopError, SettingsError
-from bulkstop.runs.schedule.keys import BOUNDS, KEYS, OF_RUNNING, OF_STOP, VERIFY_S, Overlap, write_option
+from bulkstop.runs.schedule.keys import BOUNDS, FLAGS, KEYS, OF_RUNNING, OF_STOP, VERIFY_S, Overlap, write_option
 from bulkstop.schedule.days import DAILY
 from bulkstop.schedule.firings import Firing, OnHoliday, Timetable
 from bulkstop.schedule.free_days import FreeDays
@@ -167,7 +167,7 @@ def _check_whole(reading: _Reading, *, is_named: bool) -> None:
     if len(sources) != 1:
         what = " and ".join(sources) or "nothing"
         reading.refuse(sources[-1] if sources else None, f"names {what} to stop; give one of input, command, running")
-    for key in (*OF_RUNNING, "targets"):
+    for key in (*OF_RUNNING, "calling_hours", "targets"):
         if key in table and sources != ["running"]:
             reading.refuse(key, "is a filter of what runs; give running = true with it")
     if "on_holiday" in table and not ({"holidays", "holidays_file"} & table.keys()):
@@ -213,7 +213,7 @@ def _make(reading: _Reading, options: tuple[str, ...]) -> Schedule:
     return Schedule(
         timetable,
         reading.path,
-        options=(*options, *expect, *filters, *(["--strict"] if values.get("strict") else [])),
+        options=(*options, *expect, *filters, *(f"--{key.replace('_', '-')}" for key in FLAGS if values.get(key))),
         is_guarded=any(key in reading.table for key in BOUNDS),
         **more,
     )
