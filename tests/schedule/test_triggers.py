@@ -107,6 +107,24 @@ def test_systemd(zone: str, at: tuple[str, ...], days: str) -> None:
         assert is_exact or (not is_twice and (has_usual or (f"{local:%m-%d}", clock) in dated)), moment
 
 
+@pytest.mark.full
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+@pytest.mark.parametrize(("zone", "at", "days"), CASES)
+def test_systemd_itself(zone: str, at: tuple[str, ...], days: str) -> None:
+    """By systemd's own calendar the timer elapses within five minutes after each firing of two years."""
+    its = job(zone, *at, days=days)
+    elapses = set[datetime]()
+    for calendar in re.findall(r"OnCalendar=(.*)", write_units(its)["bulkstop-eod.timer"]):
+        words = ["systemd-analyze", "calendar", calendar, "--iterations=800", f"--base-time={SINCE:%F %T} UTC"]
+        done = subprocess.run(words, env={"TZ": "UTC"}, capture_output=True, text=True, check=True, timeout=60)
+        found = re.findall(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC", done.stdout)
+        elapses |= {datetime.fromisoformat(each).replace(tzinfo=UTC) for each in found}
+    firings = [each for each in its.moments if each > SINCE + timedelta(days=1) and each < SINCE.replace(year=2028)]
+    assert len(firings) > 20
+    minutes = [timedelta(minutes=each) for each in range(6)]
+    assert [each for each in firings if not elapses & {each + later for later in minutes}] == []
+
+
 def test_kubernetes() -> None:
     """Each CronJob is valid for Kubernetes 1.33, is never run again, and has its secrets by reference."""
     text = write_manifests(job("Europe/Berlin", "02:30", "18:00", preflight=True))["bulkstop-eod.yaml"]
