@@ -56,7 +56,18 @@ def write(folder: Path, host: str, *lines: str, at: datetime | None = None) -> N
         ("keep_delete = true", "line 11: schedule.eod.keep_delete: needs keep"),
         ('profile = "prd"', "schedule.eod.profile: "),
         ('finish_by = "2026-12-01T18:30"', "line 11: schedule.eod.finish_by: "),
-        ('soak = "5s"', "schedule.eod: --soak: is the wait between waves"),
+        ('soak = "5s"', "line 11: schedule.eod.soak: is the wait between waves; give waves with it"),
+        ('protect = "missing.txt"', "line 11: schedule.eod.protect: missing.txt: cannot be read"),
+        ("protect = []", "line 11: schedule.eod.protect: is an empty list; leave it out"),
+        ('input = "missing.csv"', "line 11: schedule.eod.input: missing.csv: no such file in "),
+        ('type = "fax"', "line 11: schedule.eod.type: 'fax' is not one of voice, sms"),
+        ('order = ""', "line 11: schedule.eod.order: is empty; give it a value, or leave it out"),
+        ('results = "a\\u0000b"', "line 11: schedule.eod.results: has a character that no file name can have"),
+        (
+            'finish_by = "soon"',
+            "line 11: schedule.eod.finish_by: 'soon' is not a time to finish by; give a time of the day",
+        ),
+        ('profile = "banana"', "line 11: schedule.eod.profile: bulkstop.toml has no [profile.banana]; it has prod"),
     ],
 )
 def test_check(line: str, fault: str, here: Here, three: list[str]) -> None:

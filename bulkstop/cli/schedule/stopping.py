@@ -1,5 +1,6 @@
 """`stop`, `verify` and `check`, called by a schedule with the words that a person would type."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bulkstop.cli.again import FOUND, WAY_ON
-from bulkstop.cli.options import read_settings
+from bulkstop.cli.options import read_listed_targets, read_settings
 from bulkstop.cli.stop.options import read_stop_options, refuse_no_source
 from bulkstop.cli.stop.progress import BEHIND
 from bulkstop.cli.terminal import print_err
@@ -21,7 +22,9 @@ from bulkstop.engine.ending import owned
 from bulkstop.errors import BulkstopError, InputError
 from bulkstop.files.whole import write_atomically
 from bulkstop.runs.schedule.firing import ReadBack, Work
-from bulkstop.runs.schedule.settings import Schedule
+from bulkstop.runs.schedule.keys import KEYS, OF_STOP
+from bulkstop.runs.schedule.settings import Schedule, locate
+from bulkstop.source.protect import read_protection
 
 if TYPE_CHECKING:
     from bulkstop.report.lists.verification import Verification
@@ -30,6 +33,9 @@ LIST = ".list"
 """How the name ends of a list that a command has made, after that of its results."""
 COMMAND_S = 600.0
 """A command that makes a list may take so long."""
+_KEY_OF_FLAG = {f"--{key.replace('_', '-')}": key for key in (*KEYS, *OF_STOP)}
+_FLAG = re.compile(r"--[a-z][a-z-]*", re.ASCII)
+_FAULT = re.compile(r"(?:Invalid value for ')?(?P<key>[a-z_]+)'?(?P<value>(?: .*?)?): (?P<why>.*)", re.ASCII)
 
 
 def write_stop(schedule: Schedule, work: Work, inputs: Sequence[str], *, is_named: bool) -> list[str]:
@@ -69,27 +75,43 @@ def _find_option(schedule: Schedule, flag: str) -> str | None:
 
 
 def find_fault(ctx: click.Context, schedule: Schedule, work: Work, *, is_named: bool) -> str | None:
-    """Say why `stop` would refuse the options of a schedule and its profile; None where it would take them."""
+    """Say why `stop` would refuse the options of a schedule and its profile, and where; None if it would take them."""
     inputs = [schedule.input] if schedule.input else ["list"] if schedule.command else []
     command = find_command(ctx, "stop")
     try:
         with command.make_context("stop", write_stop(schedule, work, inputs, is_named=is_named), parent=ctx) as sub:
             refuse_no_source(sub)
-            read_settings(sub)
+            settings = read_settings(sub)
             read_stop_options(sub.params)
+            read_protection(settings.protect)
+            if schedule.running:
+                read_listed_targets(sub, settings)
     except click.ClickException as error:
-        return error.format_message()
+        return _place_fault(schedule, error.format_message())
     except BulkstopError as error:
-        return str(error)
+        return _place_fault(schedule, str(error))
     if schedule.input and not Path(schedule.input).exists():
-        return f"input: {schedule.input}: no such file (from {Path.cwd()})"
-    return find_command_fault(schedule.command) if schedule.command else None
+        why = f"{schedule.input}: no such file in {Path.cwd()}; correct the path, or write the list"
+        return f"{locate(schedule, 'input')}: {why}"
+    return find_command_fault(schedule) if schedule.command else None
 
 
-def find_command_fault(command: str) -> str | None:
-    """Say that the program of a command cannot be found, or None."""
-    program = shlex.split(command)[0]
-    return None if shutil.which(program) else f"command: {program}: no such program on the PATH"
+def _place_fault(schedule: Schedule, text: str) -> str:
+    """Return what is wrong with an option as what is wrong with a key, with its line in the file."""
+    text = _FLAG.sub(lambda match: _KEY_OF_FLAG.get(match[0], match[0]), " ".join(text.split()))
+    match = _FAULT.fullmatch(text)
+    if match is None or (where := locate(schedule, match["key"])).rpartition(".")[2] != match["key"]:
+        return f"{locate(schedule, None)}: {text}"
+    value = f"{match['value'].strip()}: " if match["value"].strip() else ""
+    return f"{where}: {value}{match['why']}"
+
+
+def find_command_fault(schedule: Schedule) -> str | None:
+    """Say that the program of a schedule's command cannot be found, or None."""
+    program = shlex.split(schedule.command or "")[0]
+    if "\0" not in program and shutil.which(program):
+        return None
+    return f"{locate(schedule, 'command')}: {program}: no such program on the PATH; give its whole path"
 
 
 def find_command(ctx: click.Context, name: str) -> click.Command:
