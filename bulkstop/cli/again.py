@@ -28,7 +28,7 @@ WAY_ON = "bulkstop.way_on"
 COURIERS = "bulkstop.couriers"
 """Where whoever calls a command, and waits itself for its notices, has a list for those who send them."""
 FOUND = "bulkstop.found"
-"""Where a context has what is given the verification that `verify` has made, if anybody asks for it."""
+"""Where a context has what is given the facts that `verify` or `check` has found, if anybody asks for them."""
 STDIN = Path("/proc/self/fd/0")
 
 

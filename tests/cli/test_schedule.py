@@ -121,6 +121,24 @@ def test_read_back(here: Here, sim: Simulated, three: list[str]) -> None:
     assert (last["verification"]["campaigns"], last["verification"]["exit_code"]) == (3, 0)
 
 
+def test_quiet(here: Here, sim: Simulated, three: list[str]) -> None:
+    """With --quiet what cron would mail is empty while all is well; of what is not, the journal has the reason."""
+    (here.folder / "campaigns.csv").write_text(
+        "\n".join(["campaign_id,type", *(f"{each},voice" for each in three), ""])
+    )
+    write(here.folder, sim.url)
+    path = here.folder / "bulkstop.toml"
+    path.write_text(path.read_text().replace("verify = false", 'verify = "1s"'))
+    for words in (("--preflight",), ("--now",), ("--preflight", "--if-due")):
+        run = here("schedule", "run", "eod", "--quiet", *words)
+        assert (run.code, run.out, run.err) == (0, "", "")
+    path.write_text(path.read_text().replace(sim.url, "http://127.0.0.1:9"))
+    run = here("schedule", "run", "eod", "--preflight", "--quiet")
+    assert (run.code, "bulkstop: NOT READY: no connection to 127.0.0.1:9 (ECONNREFUSED)" in run.err) == (1, True)
+    *_, last = map(json.loads, here("schedule", "history", "--json").out.splitlines())
+    assert last["note"].startswith("NOT READY: no connection to 127.0.0.1:9")
+
+
 def test_command(here: Here, sim: Simulated, three: list[str]) -> None:
     """What a command writes is the list; it is kept beside the results."""
     write(here.folder, sim.url)

@@ -10,10 +10,11 @@ import click
 from bulkstop.cli.schedule.check import make_work
 from bulkstop.cli.schedule.notify import Teller
 from bulkstop.cli.schedule.reading import is_config_named
-from bulkstop.cli.schedule.stopping import call, find_fault, list_inputs, write_check
+from bulkstop.cli.schedule.stopping import call_check, find_fault, list_inputs, write_check
 from bulkstop.errors import BulkstopError
 from bulkstop.files.state_folder import make_private_folder
 from bulkstop.files.whole import check_place
+from bulkstop.report.lists.check import format_verdict
 from bulkstop.runs.schedule.due import find_preflight
 from bulkstop.runs.schedule.journal import Event, Journal, make_entry
 from bulkstop.runs.schedule.lock import Lock
@@ -43,7 +44,7 @@ def run_preflight(
         if not quiet:
             say(f"{schedule.name}: no preflight is due")
         return 0
-    faults = list(_find_faults(ctx, schedule, firing))
+    faults = list(_find_faults(ctx, schedule, firing, quiet=quiet))
     if not quiet and (age := explain_age(find_version(), now.date())):
         say(f"warning: {age}")
     for fault in faults:
@@ -72,7 +73,7 @@ def find_due(schedule: Schedule, now: datetime) -> Firing | None:
     return find_preflight(schedule.timetable, entries, now, schedule.preflight_s or 0)
 
 
-def _find_faults(ctx: click.Context, schedule: Schedule, firing: Firing) -> Iterator[str]:
+def _find_faults(ctx: click.Context, schedule: Schedule, firing: Firing, *, quiet: bool) -> Iterator[str]:
     """Yield what would be in the way of a firing, of each part the first."""
     is_named = is_config_named(ctx)
     if fault := find_fault(ctx, schedule, make_work(schedule, firing), is_named=is_named):
@@ -83,9 +84,10 @@ def _find_faults(ctx: click.Context, schedule: Schedule, firing: Firing) -> Iter
     stem = str(Path(schedule.results, f".{schedule.name}.preflight"))
     try:
         listed = list_inputs(schedule, stem)
-        words = write_check(schedule, listed, is_named=is_named)
-        if call(ctx, "check", words, way_on=""):
-            yield "the service, the token or the list is not as it should be, see what check says"
+        words = [*write_check(schedule, listed, is_named=is_named), *(["--quiet"] if quiet else [])]
+        code, found = call_check(ctx, words)
+        if code:
+            yield "the options of check are refused" if found is None else format_verdict(found)
     except BulkstopError as error:
         yield str(error)
     finally:

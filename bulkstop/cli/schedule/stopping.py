@@ -27,6 +27,7 @@ from bulkstop.runs.schedule.settings import Schedule, locate
 from bulkstop.source.protect import read_protection
 
 if TYPE_CHECKING:
+    from bulkstop.report.lists.check import CheckFacts
     from bulkstop.report.lists.verification import Verification
 
 LIST = ".list"
@@ -144,9 +145,18 @@ def call(
 
 def call_verify(ctx: click.Context, words: Sequence[str], *, way_on: str) -> "tuple[int, Verification | None]":
     """Run `verify` as if it had been typed; return its exit code, and what it found unless it could not begin."""
+    return _call_for_facts(ctx, "verify", words, way_on)
+
+
+def call_check(ctx: click.Context, words: Sequence[str]) -> "tuple[int, CheckFacts | None]":
+    """Run `check` as if it had been typed; return its exit code, and what it found unless it could not begin."""
+    return _call_for_facts(ctx, "check", words, "")
+
+
+def _call_for_facts(ctx: click.Context, name: str, words: Sequence[str], way_on: str) -> tuple[int, Any]:
     found: list[Any] = []
     ctx.meta[FOUND] = found.append
-    code = call(ctx, "verify", words, way_on=way_on)
+    code = call(ctx, name, words, way_on=way_on)
     return code, found[0] if found else None
 
 
