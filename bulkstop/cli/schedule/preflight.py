@@ -16,11 +16,11 @@ from bulkstop.files.state_folder import make_private_folder
 from bulkstop.files.whole import check_place
 from bulkstop.report.lists.check import format_verdict
 from bulkstop.runs.schedule.due import find_preflight
-from bulkstop.runs.schedule.journal import Event, Journal, make_entry
+from bulkstop.runs.schedule.journal import OTHER_FOLDER, Event, Journal, make_entry
 from bulkstop.runs.schedule.lock import Lock
 from bulkstop.runs.schedule.notices import Notice, NoticeKind
 from bulkstop.runs.schedule.occasion import Occasion
-from bulkstop.runs.schedule.settings import Schedule
+from bulkstop.runs.schedule.settings import Schedule, locate
 from bulkstop.schedule.firings import Firing, find_next
 from bulkstop.schedule.zones import explain_age, find_version
 
@@ -103,10 +103,10 @@ def _find_disk_faults(schedule: Schedule) -> Iterator[str]:
         check_place(folder / f".{schedule.name}.preflight")
         status = os.statvfs(folder)
     except OSError as error:
-        yield f"results: {folder}: cannot be written ({error.strerror})"
+        yield f"{locate(schedule, 'results')}: {folder}: cannot be written ({error.strerror}); {OTHER_FOLDER}"
         return
     if (free := status.f_bavail * status.f_frsize) < FREE_BYTES:
-        yield f"results: {folder}: only {free // 1024**2} MB are free; make room"
+        yield f"{locate(schedule, 'results')}: {folder}: only {free // 1024**2} MB are free; make room"
     try:
         with Lock(schedule.results, schedule.name) as lock:
             if not lock.take():

@@ -14,7 +14,7 @@ from bulkstop.files.state_folder import make_private_folder
 from bulkstop.model import SIGNALS
 from bulkstop.report.stop.manifest import Manifest, manifest_path
 from bulkstop.runs.schedule.due import Decision, Due, decide
-from bulkstop.runs.schedule.journal import Entry, Event, Journal, find_last_run, make_entry
+from bulkstop.runs.schedule.journal import OTHER_FOLDER, Entry, Event, Journal, find_last_run, make_entry
 from bulkstop.runs.schedule.keeping import keep_results
 from bulkstop.runs.schedule.keys import Overlap
 from bulkstop.runs.schedule.lock import Lock
@@ -98,10 +98,11 @@ class Conductor:
             try:
                 make_private_folder(Path(self.schedule.results).absolute())
             except OSError as error:
-                raise OutputError(f"{self.schedule.results}: cannot be made ({error.strerror})") from None
+                why = f"cannot be made ({error.strerror}); {OTHER_FOLDER}"
+                raise OutputError(f"{self.schedule.results}: {why}") from None
             return act()
         except OutputError as error:
-            self.say(f"bulkstop: {error}; nothing more is stopped")
+            self.say(f"bulkstop: nothing more is stopped: {error}")
             self._tell(NoticeKind.ENDED, None, str(error), exit_code=GUARD_EXIT)
             return GUARD_EXIT
 
