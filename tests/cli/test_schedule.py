@@ -86,6 +86,17 @@ def test_check(line: str, fault: str, here: Here, three: list[str]) -> None:
     assert fault.replace("  ", " ") in run.err.replace("line 12", "line 11").replace("  ", " ")
 
 
+def test_table_with_a_slip(here: Here) -> None:
+    """A table that is nearly called schedule is told, with its line and what may have been meant."""
+    (here.folder / "bulkstop.toml").write_text('[shedule.eod]\nat = "18:00"\n')
+    (here.folder / "bulkstop.toml").chmod(0o600)
+    run = here("schedule", "check")
+    assert (run.code, run.err) == (
+        2,
+        "bulkstop: bulkstop.toml line 1: unknown table [shedule]; did you mean [schedule.eod]?\n",
+    )
+
+
 def test_firing(here: Here, sim: Simulated, three: list[str]) -> None:
     """A firing that is due stops its list once; what is due no more says so and sends nothing."""
     write(here.folder, sim.url, 'expect = "3"')

@@ -115,7 +115,7 @@ def save(files: dict[str, str], folder: str, *, overwrite: bool) -> None:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingsError(f"-o {folder}: cannot be made ({error.strerror})") from None
+        raise SettingsError(f"-o {folder}: cannot be made ({error.strerror}); give -o with another folder") from None
     written = [(AtomicFile(str(Path(folder, name)), overwrite=overwrite), text) for name, text in files.items()]
     for file, text in written:
         file.save(text.encode())

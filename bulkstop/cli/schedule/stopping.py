@@ -100,6 +100,8 @@ def find_fault(ctx: click.Context, schedule: Schedule, work: Work, *, is_named: 
 def _place_fault(schedule: Schedule, text: str) -> str:
     """Return what is wrong with an option as what is wrong with a key, with its line in the file."""
     text = _FLAG.sub(lambda match: _KEY_OF_FLAG.get(match[0], match[0]), " ".join(text.split()))
+    if text.startswith(f"{schedule.path} line "):  # what its profile says
+        return text
     match = _FAULT.fullmatch(text)
     if match is None or (where := locate(schedule, match["key"])).rpartition(".")[2] != match["key"]:
         return f"{locate(schedule, None)}: {text}"

@@ -112,6 +112,7 @@ def read_schedules(path: str, *, is_named: bool) -> Schedules:
         raise SettingsError(f" {path}: cannot be read as TOML: {explain_toml(error, text)}", setting="config") from None
     tables = document.get(SCHEDULES)
     if not isinstance(tables, dict) or not tables:
+        read_profile(path, None, is_named=is_named)  # which names the line of a table that may have been meant
         raise SettingsError(
             f" {path}: has no schedule; write [{SCHEDULES}.eod] with at, tz and what to stop", setting="config"
         )
