@@ -25,6 +25,8 @@ SHARED = frozenset({"profile", "config"})
 """Options beside the settings that mean the same for every command."""
 WAY_ON = "bulkstop.way_on"
 """Where a context has the command that goes on in the place of its own: that of a schedule, up to its last option."""
+VERDICT = "bulkstop.verdict"
+"""Where a context has how the command that was called last has ended, in a line."""
 COURIERS = "bulkstop.couriers"
 """Where whoever calls a command, and waits itself for its notices, has a list for those who send them."""
 FOUND = "bulkstop.found"

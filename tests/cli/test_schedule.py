@@ -105,18 +105,22 @@ def test_firing(here: Here, sim: Simulated, three: list[str]) -> None:
     assert [line["outcome"] for line in results(written)] == ["stopped"] * 3
     run = here("schedule", "run", "eod")
     assert (run.code, "is done" in run.err) == (0, True)
-    assert "ended, exit code 0" in here("schedule", "history").out
+    assert "ended, exit code 0; DONE: all 3 stopped; " in here("schedule", "history").out
     packed = written.with_name(f"{written.name}.gz")
     subprocess.run(["gzip", str(written)], check=True)
     assert here("report", str(packed), "--check").code == 0
 
 
 def test_guard(here: Here, sim: Simulated, three: list[str]) -> None:
-    """A list of another length than is expected is exit code 2, and nothing is sent."""
+    """A list of another length than is expected is exit code 2, and nothing is sent; the history has the reason."""
     write(here.folder, sim.url, 'expect = "20..30"')
     before = len(sim.ids())
     assert here("schedule", "run", "eod").code == 2
     assert len(sim.ids()) == before
+    assert (
+        "ended, exit code 2; --expect: the list has 3 campaigns to stop, not 20 to 30"
+        in here("schedule", "history").out
+    )
 
 
 def test_read_back(here: Here, sim: Simulated, three: list[str]) -> None:

@@ -15,7 +15,7 @@ from bulkstop.cli.schedule.notify import Teller
 from bulkstop.cli.schedule.reading import is_config_named, read_one, with_config
 from bulkstop.cli.terminal import end_at_signals
 from bulkstop.runs.courier import Courier
-from bulkstop.runs.schedule.firing import Conductor, ReadBack, Work
+from bulkstop.runs.schedule.firing import Conductor, ReadBack, Stopped, Work
 from bulkstop.runs.schedule.notices import Notice, NoticeKind
 from bulkstop.runs.schedule.settings import Schedule
 
@@ -108,13 +108,13 @@ def _make_conductor(
     way_on = f"{name_program()} {shlex.join(['schedule', 'run', schedule.name, *config])}"
     talk = [*(["--quiet"] if quiet else []), *(["--log-json"] if ctx.params["log_json"] else [])]
 
-    def stop(work: Work) -> int:
+    def stop(work: Work) -> Stopped:
         stem = work.results.removesuffix(".results.jsonl")
         try:
             inputs = stopping.list_inputs(schedule, stem)
         except BulkstopError as error:
             speak(f"bulkstop: {error}")
-            return 2
+            return Stopped(2, str(error))
         words = stopping.write_stop(schedule, work, inputs, is_named=is_named)
         words += [*talk, "--log-level", ctx.params["log_level"]]
         behind = Notice(
@@ -125,7 +125,7 @@ def _make_conductor(
             f"will not be done by {schedule.finish_by}",
             results=work.results,
         )
-        return stopping.call(ctx, "stop", words, way_on=way_on, behind=lambda: notifier.notify(behind))
+        return stopping.call_stop(ctx, words, way_on=way_on, behind=lambda: notifier.notify(behind))
 
     def verify(results: str) -> ReadBack:
         words = [*stopping.write_verify(schedule, results, is_named=is_named), *(["--quiet"] if quiet else [])]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulkstop.cli.again import FOUND, WAY_ON
+from bulkstop.cli.again import FOUND, VERDICT, WAY_ON
 from bulkstop.cli.options import read_listed_targets, read_settings
 from bulkstop.cli.stop.options import read_stop_options, refuse_no_source
 from bulkstop.cli.stop.progress import BEHIND
@@ -21,7 +21,8 @@ from bulkstop.cli.terminal import print_err
 from bulkstop.engine.ending import owned
 from bulkstop.errors import BulkstopError, InputError
 from bulkstop.files.whole import write_atomically
-from bulkstop.runs.schedule.firing import ReadBack, Work
+from bulkstop.redact import REDACTOR
+from bulkstop.runs.schedule.firing import ReadBack, Stopped, Work
 from bulkstop.runs.schedule.keys import KEYS, OF_STOP
 from bulkstop.runs.schedule.settings import Schedule, locate
 from bulkstop.source.protect import read_protection
@@ -129,20 +130,32 @@ def call(
     ctx: click.Context, name: str, words: Sequence[str], *, way_on: str, behind: Callable[[], object] | None = None
 ) -> int:
     """Run one of our commands as if it had been typed, and return its exit code; what it refuses is said."""
-    ctx.meta[WAY_ON], ctx.meta[BEHIND] = way_on, behind
+    ctx.meta[WAY_ON], ctx.meta[BEHIND], ctx.meta[VERDICT] = way_on, behind, ""
     try:
         with _typed([name, *words]), find_command(ctx, name).make_context(name, list(words), parent=ctx) as sub:
             code = sub.command.invoke(sub)
     except click.ClickException as error:
-        print_err(f"bulkstop: {' '.join(error.format_message().splitlines())}")
-        return 2
+        return _refuse(ctx, error.format_message())
     except BulkstopError as error:
-        print_err(f"bulkstop: {' '.join(str(error).splitlines())}")
-        return 2
+        return _refuse(ctx, str(error))
     except (click.Abort, KeyboardInterrupt):
         process = owned()
         return 128 + ((process.signum if process else None) or 2)
     return code if isinstance(code, int) else 0
+
+
+def _refuse(ctx: click.Context, text: str) -> int:
+    ctx.meta[VERDICT] = line = " ".join(text.splitlines())
+    print_err(f"bulkstop: {line}")
+    return 2
+
+
+def call_stop(
+    ctx: click.Context, words: Sequence[str], *, way_on: str, behind: Callable[[], object] | None = None
+) -> Stopped:
+    """Run `stop` as if it had been typed; return its exit code, and what it said of that in a line."""
+    code = call(ctx, "stop", words, way_on=way_on, behind=behind)
+    return Stopped(code, REDACTOR.redact(ctx.meta[VERDICT]))
 
 
 def call_verify(ctx: click.Context, words: Sequence[str], *, way_on: str) -> "tuple[int, Verification | None]":

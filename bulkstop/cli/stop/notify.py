@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import click
 
-from bulkstop.cli.again import COURIERS
+from bulkstop.cli.again import COURIERS, VERDICT
 from bulkstop.errors import BulkstopError, unforeseen
 from bulkstop.events import Warned
 from bulkstop.model import Outcome
@@ -49,7 +49,9 @@ def run_and_tell(ctx: click.Context, settings: Settings, run: Callable[[], int],
 
 def note_end(text: str, run_id: str | None = None, counts: Mapping[str, int] | None = None) -> None:
     """Note what is told of the running command once it has ended."""
-    end: CommandEnd | None = click.get_current_context().meta.get(_END)
+    meta = click.get_current_context().meta
+    meta[VERDICT] = text
+    end: CommandEnd | None = meta.get(_END)
     if end is not None:
         end.text, end.run_id, end.counts = text, run_id, counts or {}
 

@@ -45,6 +45,13 @@ class Work(NamedTuple):
     """Whether what failed is sent again."""
 
 
+class Stopped(NamedTuple):
+    """How a stop has ended: its exit code, and what it says of that in a line."""
+
+    exit_code: int
+    verdict: str = ""
+
+
 class ReadBack(NamedTuple):
     """What was read back after a stop: the exit code of `verify`, its verdict, and its facts as JSON values."""
 
@@ -63,7 +70,7 @@ class Conductor:
     """Runs the firings of a schedule; all that it does outside of its folder is done by what it is given."""
 
     schedule: Schedule
-    stop: Callable[[Work], int]
+    stop: Callable[[Work], Stopped]
     verify: Callable[[str], ReadBack]
     tell: Callable[[Notice], None]
     say: Callable[[str], None]
@@ -216,25 +223,29 @@ class Conductor:
         if deadline is not None and deadline <= self.now():
             return self._miss(occasion, f"its time to finish by, {self.schedule.finish_by}, has passed")
         if resumes and not is_again and (code := find_end(results)) is not None:
-            return self._end(occasion, results, code)
+            return self._end(occasion, results, Stopped(code))
         self.journal.append(make_entry(Event.STARTED, occasion, self.now(), results=results))
         self._tell(NoticeKind.STARTED, occasion, results=results)
-        code = self.stop(Work(occasion, results, deadline, resumes=resumes, is_again=is_again))
-        return self._end(occasion, results, code)
+        stopped = self.stop(Work(occasion, results, deadline, resumes=resumes, is_again=is_again))
+        return self._end(occasion, results, stopped)
 
-    def _end(self, occasion: Occasion, results: str, code: int) -> int:
+    def _end(self, occasion: Occasion, results: str, stopped: Stopped) -> int:
+        code, verdict = stopped
         is_cut = code in INTERRUPTED
         event = Event.INTERRUPTED if is_cut else Event.ENDED
         where = results if Path(results).exists() else None
-        fault = self._note(make_entry(event, occasion, self.now(), exit_code=code, results=where))
+        fault = self._note(make_entry(event, occasion, self.now(), exit_code=code, results=where, note=verdict))
         if code == GUARD_EXIT:
-            self._tell(NoticeKind.GUARD_ENDED, occasion, exit_code=code, results=where)
+            self._tell(NoticeKind.GUARD_ENDED, occasion, verdict, exit_code=code, results=where)
+        read = ReadBack(0)
         try:
             if code in READ_BACK_AFTER and where is not None:
-                code = code or min(self._read_back(occasion, results), 1)
+                read = self._read_back(occasion, results)
+                code = code or min(read.exit_code, 1)
         finally:
             code = code or (GUARD_EXIT if fault else 0)
-            self._tell(NoticeKind.ENDED, occasion, fault or "", exit_code=code, results=where)
+            text = "; ".join(filter(None, (fault, verdict, read.verdict if read.exit_code else "")))
+            self._tell(NoticeKind.ENDED, occasion, text, exit_code=code, results=where)
         if not is_cut:
             self._keep()
         return code
@@ -248,10 +259,10 @@ class Conductor:
             return str(error)
         return None
 
-    def _read_back(self, occasion: Occasion, results: str) -> int:
-        """Read back what still runs, some time after the end; return the exit code of that."""
+    def _read_back(self, occasion: Occasion, results: str) -> ReadBack:
+        """Read back what still runs, some time after the end."""
         if self.schedule.verify_s is None:
-            return 0
+            return ReadBack(0)
         self.note(
             f"{occasion.title}: what still runs is read back in {format_duration(self.schedule.verify_s)} (verify)"
         )
@@ -261,7 +272,7 @@ class Conductor:
             Event.VERIFIED, occasion, self.now(), exit_code=read.exit_code, results=results, note=read.verdict
         )
         self._note(replace(entry, verification=read.facts))
-        return read.exit_code
+        return read
 
     def _keep(self) -> None:
         """Tidy up; what fails there is said, and is no failure of the firing."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.errors import OutputError
-from bulkstop.runs.schedule.firing import Conductor, ReadBack, Work
+from bulkstop.runs.schedule.firing import Conductor, ReadBack, Stopped, Work
 from bulkstop.runs.schedule.journal import Entry, Event, Journal
 from bulkstop.runs.schedule.keeping import keep_results
 from bulkstop.runs.schedule.keys import Overlap
@@ -47,11 +47,11 @@ class World:
             self.sleep,
         )
 
-    def stop(self, work: Work) -> int:
+    def stop(self, work: Work) -> Stopped:
         """Stop as the script says."""
         self.work.append(work)
         Path(work.results).touch()
-        return self.script(work)
+        return Stopped(self.script(work), "as the script says")
 
     def verify(self, results: str) -> ReadBack:
         """Read back what the script says."""
@@ -93,11 +93,12 @@ def test_usual(world: World) -> None:
 
 @pytest.mark.parametrize(("code", "kinds"), [(2, []), (3, [NoticeKind.GUARD_ENDED]), (4, []), (1, [])])
 def test_failures(world: World, code: int, kinds: list[NoticeKind]) -> None:
-    """Whatever ends a stop (token, empty or long list, outage) is the exit code, is told, and is not repeated."""
+    """Whatever ends a stop (token, empty or long list, outage) is the exit code, is told with why, and not repeated."""
     world.script = lambda work: code
     assert world.conduct().fire() == code
     assert world.kinds() == [NoticeKind.STARTED, *kinds, NoticeKind.ENDED]
-    assert world.told[-1].exit_code == code
+    assert {(each.text, each.exit_code) for each in world.told[1:]} == {("as the script says", code)}
+    assert Journal(str(world.folder), "eod").read()[1].note == "as the script says"
     assert world.conduct().fire() == 0
     assert len(world.work) == 1
     assert world.conduct().fire_again() == code
