@@ -24,7 +24,7 @@ PROFILE = '[profile.prod]\nhost = "{host}"\naccount_id = "a1"\nstream_id = "st-1
 def is_cron_there() -> bool:
     """Tell whether a cron daemon runs here already."""
     with suppress(OSError, ValueError):
-        return Path(f"/proc/{int(Path('/run/crond.pid').read_text())}").exists()
+        return Path(f"/proc/{int(Path('/run/crond.pid').read_text())}/comm").read_text().startswith("cron")
     return False
 
 
