@@ -4,6 +4,7 @@
     replying(data, end)      a handler: for every request the same bytes, then keep, close, reset or hang
     proxying(calls)          a handler: a small HTTP proxy, for CONNECT and for plain forwarding
     authority(directory)     a certificate authority of one's own, and a server context signed by it
+    receiver(receive)        a raw socket server in a thread of its own; `receive` is given each connection
     nginx(directory)         the real nginx, returning the documented answers
 
 Nothing here imports the package under test.
@@ -20,6 +21,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -370,3 +372,23 @@ def _wait_until_ready(port: int, log: Path) -> None:
             assert client.recv(64).startswith(b"HTTP/1.1 204")
     except (OSError, AssertionError):
         raise AssertionError(f"nginx did not start: {log.read_text() if log.exists() else 'no log'}") from None
+
+
+@contextmanager
+def receiver(receive: Callable[[socket.socket], object]) -> Iterator[str]:
+    """Give each connection to a function; return the address."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                receive(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/services/T0/secret"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(10)

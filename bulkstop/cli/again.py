@@ -13,6 +13,8 @@ from typing import NamedTuple
 import click
 from click.core import ParameterSource
 
+from bulkstop.cli.words.naming import spell_option
+from bulkstop.naming import Spell
 from bulkstop.redact import HIDDEN
 from bulkstop.settings import OPTION_SPECS
 from bulkstop.settings.exposure import may_hold_secret
@@ -23,8 +25,12 @@ SHARED = frozenset({"profile", "config"})
 """Options that mean the same for every command, besides the settings."""
 WAY_ON = "bulkstop.way_on"
 """Key of a click context: the `schedule run` command, without its last option, that is suggested instead of `stop`."""
+VERDICT = "bulkstop.verdict"
+"""Where a context has how the command that was called last has ended, in a line."""
+COURIERS = "bulkstop.couriers"
+"""Where whoever calls a command, and waits itself for its notices, has a list for those who send them."""
 FOUND = "bulkstop.found"
-"""Key of a click context: the function that receives the result of `verify`, if a caller wants it."""
+"""Where a context has what is given the facts that `verify` or `check` has found, if anybody asks for them."""
 STDIN = Path("/proc/self/fd/0")
 
 
@@ -57,6 +63,18 @@ def name_way_on(option: str) -> str | None:
     """Return the `schedule run` command that continues a firing; None outside a schedule."""
     way: str | None = click.get_current_context().meta.get(WAY_ON)
     return None if way is None else f"{way} {option}"
+
+
+def choose_spelling(ctx: click.Context) -> Spell:
+    """Return how messages of a command name settings: as options, and what goes on as the command of its schedule."""
+    way: str | None = ctx.meta.get(WAY_ON)
+    if way is None:
+        return spell_option
+
+    def spell(name: str, value: str | bool | None = None) -> str:
+        return f"{way} --again" if name == "resume" and value is True else spell_option(name, value)
+
+    return spell
 
 
 def rebuild_command(

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import click
 
+from bulkstop.cli.again import FOUND
 from bulkstop.cli.files import use_store
 from bulkstop.cli.options import (
     GroupedCommand,
@@ -55,9 +56,12 @@ Exit codes:
     help="Format of every input; default: taken from its name and content.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write the findings as one JSON object to standard output.")
+@click.option("--quiet", is_flag=True, help="Show nothing if all is ready.")
 @with_settings(*(group for group in GROUPS if group != GRACE))
 @click.pass_context
-def command(ctx: click.Context, /, inputs: tuple[str, ...], fmt: str | None, *, as_json: bool, **_: object) -> int:
+def command(
+    ctx: click.Context, /, inputs: tuple[str, ...], fmt: str | None, *, as_json: bool, quiet: bool, **_: object
+) -> int:
     """Check the host, the token, its scope, the clock, the quota store and INPUT; stop nothing.
 
     check reads one page of the service's list for each type in the profile's account and stream and in INPUT, or for
@@ -72,11 +76,13 @@ def command(ctx: click.Context, /, inputs: tuple[str, ...], fmt: str | None, *, 
         try:
             facts, scopes = _read_inputs(facts, inputs, fmt, settings, ctx.params["config"], faults)
         except BulkstopError as unread:
-            return _print(replace(facts, fault=_one_line(str(unread)), is_unread=True), as_json=as_json)
+            unreadable = replace(facts, fault=_one_line(str(unread)), is_unread=True)
+            return _print(ctx, unreadable, as_json=as_json, quiet=quiet)
     targets = read_listed_targets(ctx, settings) or _find_targets(ctx, scopes)
     found = cast("dict[str, Any]", check(settings, scopes) if targets is None else check_targets(settings, targets))
     fault, *more = dict.fromkeys(map(_one_line, filter(None, (found.pop("fault", None), *faults)))) or [None]
-    return _print(replace(facts, fault=fault, more_faults=tuple(filter(None, more)), **found), as_json=as_json)
+    facts = replace(facts, fault=fault, more_faults=tuple(filter(None, more)), **found)
+    return _print(ctx, facts, as_json=as_json, quiet=quiet)
 
 
 def _read_inputs(
@@ -109,7 +115,11 @@ def _one_line(text: str) -> str:
     return " ".join(text.splitlines())
 
 
-def _print(facts: CheckFacts, *, as_json: bool) -> int:
+def _print(ctx: click.Context, facts: CheckFacts, *, as_json: bool, quiet: bool) -> int:
+    if (tell := ctx.meta.get(FOUND)) is not None:
+        tell(facts)
     if as_json:
         return print_last(json.dumps(facts.as_dict()), facts.exit_code)
+    if quiet and not facts.exit_code:
+        return 0
     return print_last("\n".join(format_check(facts)), facts.exit_code, is_for_a_person=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from bulkstop.cli.again import TYPED
+from bulkstop.cli.again import TYPED, choose_spelling
 from bulkstop.cli.imports import freeze_imports
 from bulkstop.cli.words.completion import FileName, complete_by, names_file
-from bulkstop.cli.words.naming import name_source, spell_option
+from bulkstop.cli.words.naming import name_source
 from bulkstop.errors import SettingsError
 from bulkstop.model import CampaignType
 from bulkstop.naming import spelling
@@ -218,7 +218,7 @@ def read_settings(ctx: click.Context) -> Settings:
         from bulkstop.cli.log import log_to_stderr
         from bulkstop.runs.wiring import list_secrets
         from bulkstop.settings.machine_zone import explain_offset
-    ctx.with_resource(spelling(spell_option))
+    ctx.with_resource(spelling(choose_spelling(ctx)))
     if fault := explain_offset():
         raise SettingsError(f"{fault}, so times cannot be shown; correct or unset it")
     refuse_empty_variables(ctx)

@@ -160,11 +160,9 @@ class Engine:
         """Return a run whose plan and results come from `prepare`; without `make_notices` no receiver is notified."""
         return Run(self.parts, prepare, on_result, run_id=run_id, ending=ending, make_notices=make_notices)
 
-    def make_notices(self, run_id: str, *, profile: str | None = None, tells_end: bool = True) -> RunNotices | None:
+    def make_notices(self, run_id: str) -> RunNotices | None:
         """Return the sender of a run's notices; None if the settings name no receivers."""
-        if self._notifier is None:
-            return None
-        return RunNotices(self._notifier, self.settings, run_id, profile=profile, tells_end=tells_end)
+        return None if self._notifier is None else RunNotices(self._notifier, self.settings, run_id)
 
     async def discover(
         self,

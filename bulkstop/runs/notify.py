@@ -22,6 +22,7 @@ from bulkstop.kore.exchange import Response, Transport, TransportFailure
 from bulkstop.model import RetryHint, utc_text
 from bulkstop.redact import REDACTOR, Redactor
 from bulkstop.report.log import log_event
+from bulkstop.runs.courier import CLOSE_S
 from bulkstop.runs.wiring import import_transport, list_secrets, make_transport
 from bulkstop.settings import Settings, is_loopback
 from bulkstop.settings.finish_by import find_moment
@@ -34,8 +35,6 @@ TIMEOUT_S = 10.0
 """Timeout of one attempt in seconds."""
 PAUSES_S = (1.0, 3.0, 9.0)
 """Seconds between the attempts of one notice."""
-CLOSE_S = 10.0
-"""Seconds that the end of a run waits for notices on their way."""
 ANSWER_BYTES = 1024
 WORTH_A_RETRY = frozenset({408, 425, 429})
 """Statuses below 500 after which another attempt may help."""
@@ -137,12 +136,8 @@ class Notifier:
         self._secrets = Redactor(*list_secrets(settings))
         self._running: dict[asyncio.Task[None], tuple[str, Notice]] = {}
 
-    async def send(self, notice: Notice) -> None:
-        """Send a notice without waiting for it; raises nothing."""
-        self.post(notice)
-
     def post(self, notice: Notice) -> None:
-        """Send a notice from within the event loop; only `close` waits for it."""
+        """Send a notice from within the event loop; only `close` waits for it, and this raises nothing."""
         body = self._write(notice)
         for url in self._settings.notify:
             self._start(url, notice, body)
@@ -157,7 +152,7 @@ class Notifier:
         late = dict(self._running)
         for task, (url, notice) in late.items():
             task.cancel()
-            self._warn(url, notice, f"no success within {timeout_s:g} s of the end")
+            self._warn(url, notice, f"no success within {timeout_s:.0f} s of the end")
         if late:
             await asyncio.wait(late, timeout=1.0)
 
@@ -225,12 +220,12 @@ def _judge(answer: Response | TransportFailure) -> tuple[str | None, bool]:
     return f"HTTP {answer.status}", answer.status >= 500 or answer.status in WORTH_A_RETRY
 
 
-async def tell(settings: Settings, *notices: Notice, observe: Observe = log_event) -> None:
-    """Send notices, and wait for them up to CLOSE_S."""
-    notifier = Notifier(settings, observe=observe)
-    for notice in notices:
-        await notifier.send(notice)
-    await notifier.close()
+class Posts(Protocol):
+    """Lets notices leave."""
+
+    def post(self, notice: Notice) -> None:
+        """Let a notice leave; this does not wait for it, and raises nothing."""
+        ...
 
 
 class HasSize(Protocol):
@@ -255,7 +250,7 @@ class RunNotices:
 
     def __init__(
         self,
-        notifier: Notifier,
+        notifier: Posts,
         settings: Settings,
         run_id: str,
         *,

@@ -2,9 +2,11 @@
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
 
 from bulkstop.schedule.days import DAILY, has_weekend
 from bulkstop.schedule.free_days import FreeDays
@@ -58,12 +60,34 @@ class Firing:
 
 
 def list_firings(table: Timetable, since: datetime, until: datetime | None = None) -> Iterator[Firing]:
-    """Yield the firings and skipped days from `since` until `until`, if given, in the order of their moments."""
-    for firing in _in_order(table, since.astimezone(open_zone(table.zone)).date() - 2 * _DAY):
-        if until is not None and firing.moment > until:
+    """Yield what fires from a moment on, until another if there is one, and what is left out, by their moments.
+
+    Of several at the same moment, after a gap in which their times would have been, the last fires.
+    """
+    for moment, together in groupby(_in_order(table, _find_start(table, since)), attrgetter("moment")):
+        if until is not None and moment > until:
             return
-        if firing.moment >= since:
-            yield firing
+        if moment >= since:
+            yield from _leave_one(list(together))
+
+
+def _find_start(table: Timetable, since: datetime) -> date:
+    return since.astimezone(open_zone(table.zone)).date() - 2 * _DAY
+
+
+def _leave_one(together: list[Firing]) -> list[Firing]:
+    """Let the last firing of a moment fire alone."""
+    last = next((each for each in reversed(together) if each.fires), None)
+    return [
+        each
+        if last is None or each is last or not each.fires
+        else replace(
+            each,
+            fires=False,
+            note=f"skipped: {each.nominal:%H:%M} does not exist that day; {last.nominal:%H:%M} fires at that moment",
+        )
+        for each in together
+    ]
 
 
 def find_last(table: Timetable, now: datetime, back: timedelta) -> Firing | None:

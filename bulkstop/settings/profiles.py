@@ -102,6 +102,11 @@ def read_profile(path: str, name: str | None, *, is_named: bool = True) -> Profi
     return profile
 
 
+def list_profiles(profile: Profile) -> list[str]:
+    """Return the names of all profiles in the file of a profile."""
+    return list(tomllib.loads(profile.text).get(TABLE, {}))
+
+
 def _split_targets(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[Mapping[str, Any], ...]]:
     """Return the values of a profile, and its targets."""
     targets = values.get(TARGETS)

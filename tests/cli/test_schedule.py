@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -23,7 +24,7 @@ PROFILE = '[profile.prod]\nhost = "{host}"\naccount_id = "a1"\nstream_id = "st-1
 def is_cron_there() -> bool:
     """Tell whether a cron daemon runs here already."""
     with suppress(OSError, ValueError):
-        return Path(f"/proc/{int(Path('/run/crond.pid').read_text())}").exists()
+        return Path(f"/proc/{int(Path('/run/crond.pid').read_text())}/comm").read_text().startswith("cron")
     return False
 
 
@@ -55,7 +56,18 @@ def write(folder: Path, host: str, *lines: str, at: datetime | None = None) -> N
         ("keep_delete = true", "line 11: schedule.eod.keep_delete: needs keep"),
         ('profile = "prd"', "schedule.eod.profile: "),
         ('finish_by = "2026-12-01T18:30"', "line 11: schedule.eod.finish_by: "),
-        ('soak = "5s"', "schedule.eod: --soak: is the wait between waves"),
+        ('soak = "5s"', "line 11: schedule.eod.soak: is the wait between waves; give waves with it"),
+        ('protect = "missing.txt"', "line 11: schedule.eod.protect: missing.txt: cannot be read"),
+        ("protect = []", "line 11: schedule.eod.protect: is an empty list; leave it out"),
+        ('input = "missing.csv"', "line 11: schedule.eod.input: missing.csv: no such file in "),
+        ('type = "fax"', "line 11: schedule.eod.type: 'fax' is not one of voice, sms"),
+        ('order = ""', "line 11: schedule.eod.order: is empty; give it a value, or leave it out"),
+        ('results = "a\\u0000b"', "line 11: schedule.eod.results: has a character that no file name can have"),
+        (
+            'finish_by = "soon"',
+            "line 11: schedule.eod.finish_by: 'soon' is not a time to finish by; give a time of the day",
+        ),
+        ('profile = "banana"', "line 11: schedule.eod.profile: bulkstop.toml has no [profile.banana]; it has prod"),
     ],
 )
 def test_check(line: str, fault: str, here: Here, three: list[str]) -> None:
@@ -74,6 +86,17 @@ def test_check(line: str, fault: str, here: Here, three: list[str]) -> None:
     assert fault.replace("  ", " ") in run.err.replace("line 12", "line 11").replace("  ", " ")
 
 
+def test_table_with_a_slip(here: Here) -> None:
+    """A table that is nearly called schedule is told, with its line and what may have been meant."""
+    (here.folder / "bulkstop.toml").write_text('[shedule.eod]\nat = "18:00"\n')
+    (here.folder / "bulkstop.toml").chmod(0o600)
+    run = here("schedule", "check")
+    assert (run.code, run.err) == (
+        2,
+        "bulkstop: bulkstop.toml line 1: unknown table [shedule]; did you mean [schedule.eod]?\n",
+    )
+
+
 def test_firing(here: Here, sim: Simulated, three: list[str]) -> None:
     """A due firing stops its list once; afterwards the command says that it is not due, and sends nothing."""
     write(here.folder, sim.url, 'expect = "3"')
@@ -82,18 +105,22 @@ def test_firing(here: Here, sim: Simulated, three: list[str]) -> None:
     assert [line["outcome"] for line in results(written)] == ["stopped"] * 3
     run = here("schedule", "run", "eod")
     assert (run.code, "is done" in run.err) == (0, True)
-    assert "ended, exit code 0" in here("schedule", "history").out
+    assert "ended, exit code 0; DONE: all 3 stopped; " in here("schedule", "history").out
     packed = written.with_name(f"{written.name}.gz")
     subprocess.run(["gzip", str(written)], check=True)
     assert here("report", str(packed), "--check").code == 0
 
 
 def test_guard(here: Here, sim: Simulated, three: list[str]) -> None:
-    """A list of another length than expected is exit code 2, and nothing is sent."""
+    """A list of another length than is expected is exit code 2, and nothing is sent; the history has the reason."""
     write(here.folder, sim.url, 'expect = "20..30"')
     before = len(sim.ids())
     assert here("schedule", "run", "eod").code == 2
     assert len(sim.ids()) == before
+    assert (
+        "ended, exit code 2; --expect: the list has 3 campaigns to stop, not 20 to 30"
+        in here("schedule", "history").out
+    )
 
 
 def test_read_back(here: Here, sim: Simulated, three: list[str]) -> None:
@@ -107,6 +134,24 @@ def test_read_back(here: Here, sim: Simulated, three: list[str]) -> None:
     *_, last = map(json.loads, here("schedule", "history", "--json").out.splitlines())
     assert last["event"] == "verified"
     assert (last["verification"]["campaigns"], last["verification"]["exit_code"]) == (3, 0)
+
+
+def test_quiet(here: Here, sim: Simulated, three: list[str]) -> None:
+    """With --quiet what cron would mail is empty while all is well; of what is not, the journal has the reason."""
+    (here.folder / "campaigns.csv").write_text(
+        "\n".join(["campaign_id,type", *(f"{each},voice" for each in three), ""])
+    )
+    write(here.folder, sim.url)
+    path = here.folder / "bulkstop.toml"
+    path.write_text(path.read_text().replace("verify = false", 'verify = "1s"'))
+    for words in (("--preflight",), ("--now",), ("--preflight", "--if-due")):
+        run = here("schedule", "run", "eod", "--quiet", *words)
+        assert (run.code, run.out, run.err) == (0, "", "")
+    path.write_text(path.read_text().replace(sim.url, "http://127.0.0.1:9"))
+    run = here("schedule", "run", "eod", "--preflight", "--quiet")
+    assert (run.code, "bulkstop: NOT READY: no connection to 127.0.0.1:9 (ECONNREFUSED)" in run.err) == (1, True)
+    *_, last = map(json.loads, here("schedule", "history", "--json").out.splitlines())
+    assert last["note"].startswith("NOT READY: no connection to 127.0.0.1:9")
 
 
 def test_command(here: Here, sim: Simulated, three: list[str]) -> None:
@@ -123,35 +168,47 @@ def test_command(here: Here, sim: Simulated, three: list[str]) -> None:
 
 def test_way_on(here: Here, three: list[str]) -> None:
     """The suggested command is that of the schedule, and with --log-json all lines are JSON."""
-    write(here.folder, "http://127.0.0.1:1", "attempts = 1")
+    write(here.folder, "http://127.0.0.1:1", "attempts = 1", "max_failures = 1")
     run = here("schedule", "run", "eod")
-    assert run.code in (1, 3)
-    assert "schedule run eod --again" in run.err
+    assert run.code == 3
+    (line,) = (each for each in run.err.splitlines() if each.lstrip().startswith("ended "))
+    assert "--max-failures" in line
+    assert line.endswith("schedule run eod --again")
+    assert "--resume" not in run.err
     run = here("schedule", "run", "eod", "--log-json")
     assert run.code == 0
     assert [json.loads(line) for line in run.err.splitlines()]
 
 
 @pytest.mark.full
-def test_container(here: Here, sim: Simulated, three: list[str]) -> None:
-    """The container of a CronJob works with only the mounted folders."""
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_container(here: Here, sim: Simulated, three: list[str], *, is_shared: bool) -> None:
+    """What the container of a CronJob runs works with the files that are mounted, and nothing else."""
     write(here.folder, sim.url, f'results = "{here.folder}/var/results"')
-    here.folder.joinpath("secrets").mkdir()
-    (here.folder / "secrets" / "token").write_text(TOKEN)
-    (here.folder / "secrets" / "token").chmod(0o600)
-    assert here("schedule", "export", "kubernetes", "eod", "--directory", str(here.folder), "-o", "k8s").code == 0
+    if is_shared:  # a row of another profile, which has a token of its own
+        path, rows = here.folder / "bulkstop.toml", here.folder / "campaigns.csv"
+        other = f'[profile.north]\nhost = "{sim.url}"\naccount_id = "a2"\ntoken_file = "north.token"\n'
+        path.write_text(path.read_text().replace("[schedule", f'token_file = "prod.token"\n{other}[schedule', 1))
+        first, second, *others = rows.read_text().splitlines()
+        rows.write_text("\n".join([f"{first},profile", f"{second},north", *(f"{each}," for each in others)]) + "\n")
+    folder = here.folder / "etc"
+    assert here("schedule", "export", "kubernetes", "eod", "--directory", str(folder), "-o", "k8s").code == 0
     text = (here.folder / "k8s" / "bulkstop-eod.yaml").read_text()
     job = next(each for each in yaml.safe_load_all(text) if each and each["kind"] == "CronJob")
-    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    _mount(pod, {name: here.folder / name for name in ("bulkstop.toml", "campaigns.csv")}, folder)
     variables = {each["name"]: each["value"] for each in container["env"]}
-    mounted = {
-        name: value.replace("/run/secrets/bulkstop", f"{here.folder}/secrets") for name, value in variables.items()
-    }
+    if "BULKSTOP_TOKEN_FILE" in variables:
+        place = here.folder / "token"
+        place.write_text(TOKEN)
+        place.chmod(0o600)
+        variables["BULKSTOP_TOKEN_FILE"] = str(place)
     with_command(here.folder / "bin")
     done = subprocess.run(
         [str(here.folder / "bin" / "bulkstop"), *container["args"]],
         cwd=container["workingDir"],
-        env={"PYTHONPATH": str(ROOT), **mounted},
+        env={"PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
         text=True,
         timeout=WAIT_S,
@@ -159,7 +216,19 @@ def test_container(here: Here, sim: Simulated, three: list[str]) -> None:
     )
     assert done.returncode == 0, done.stderr
     (written,) = (here.folder / "var" / "results").glob("*.results.jsonl")
-    assert len(results(written)) == 3
+    assert [each["outcome"] for each in results(written)] == ["stopped"] * 3
+
+
+def _mount(pod: dict[str, Any], configmap: dict[str, Path], folder: Path) -> None:
+    """Lay out the folder of the file of profiles as Kubernetes does: the configmap, and what is projected beside it."""
+    folder.mkdir()
+    for name, path in configmap.items():
+        shutil.copy(path, folder / name)
+    config = next(each for each in pod["volumes"] if each["name"] == "config")
+    for source in config.get("projected", {}).get("sources", []):
+        for item in source.get("secret", {}).get("items", []):
+            (folder / item["path"]).write_text(TOKEN)
+            (folder / item["path"]).chmod(0o440)
 
 
 @pytest.mark.full

@@ -2,15 +2,17 @@
 
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from subprocess import Popen
+from time import monotonic
 
 import pytest
 
-from bulkstop.cli.schedule.serve import Server
+from bulkstop.cli.schedule.serve import Doze, Server
 from bulkstop.runs.schedule.journal import Event, Journal, make_entry
 from bulkstop.runs.schedule.occasion import Occasion
 from bulkstop.runs.schedule.settings import Schedule
@@ -129,3 +131,16 @@ def test_end(world: World) -> None:
     assert server.serve() == 0
     assert world.processes[-1].code == -signal.SIGTERM
     assert len(world.started) == 1
+
+
+@pytest.mark.real
+def test_signal_ends_the_sleep() -> None:
+    """A signal ends the sleep between two looks at once."""
+    doze, began = Doze(), monotonic()
+    before = signal.signal(signal.SIGUSR1, lambda *_: doze.wake())
+    try:
+        threading.Timer(0.05, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1)).start()
+        doze.sleep(30)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert monotonic() - began < 10

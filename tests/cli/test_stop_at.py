@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.cli.conftest import Here
-from tests.processes import Simulated, results
+from tests.processes import Simulated, results, simulator
 
 pytestmark = pytest.mark.real
 WORDS = ("--account-id", "a1", "--stream-id", "s1", "--yes", "-o", "r.jsonl")
@@ -65,3 +65,27 @@ def test_two_profiles(here: Here, sim: Simulated) -> None:
     plan = json.loads(here("stop", "timed.csv", *words, variables={"BULKSTOP_QUOTA": None}).out)
     late = "3 campaigns will be stopped after stop_at: the quota lets no more leave by then"
     assert [each for each in plan["warnings"] if "stop_at" in each] == [late]
+
+
+def test_running_by_its_calling_hours(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs in all targets is stopped by the end of its calling hours; the calls for these are counted."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(here.folder))
+    hours = "9:00 AM-12:00 PM,1:30 PM-6:00 PM Asia/Kolkata"
+    profile = '[profile.p{0}]\nhost = "{1}"\naccount_id = "account-0{0}"\nstream_id = "stream-0{0}-1"\n'
+    words = ("--running", "--targets", "targets.csv", "--calling-hours", "--dry-run", "--json", "-o", "r.jsonl")
+    sizes = ("--campaigns", "24", "--running", "8", "--accounts", "2", "--calling-hours", hours)
+    with simulator(here.folder, *sizes) as sim:
+        (here.folder / "bulkstop.toml").write_text("".join(profile.format(number, sim.url) for number in (1, 2)))
+        (here.folder / "bulkstop.toml").chmod(0o600)
+        (here.folder / "targets.csv").write_text("profile\np1\np2\n")
+        first, again = (here("stop", *words) for _ in range(2))
+        asked = [request["operation"] for request in sim.requests()]
+    assert (first.code, again.code) == (0, 0), first.err
+    plan, before = json.loads(first.out), json.loads(again.out)
+    (due,) = plan["timetable"]
+    assert (due["zone"], due["campaigns"], due["local"][:5]) == ("Asia/Kolkata", 8, "18:00")
+    assert {account["account_id"] for account in plan["accounts"]} == {"account-01", "account-02"}
+    assert asked.count("get") == 8
+    assert plan["running"]["calls"] == before["running"]["calls"] + 8
+    run = here("stop", "timed.csv", "--host", "http://127.0.0.1:9", "--calling-hours", "--yes")
+    assert (run.code, "--calling-hours: only works with --running" in run.err) == (2, True)

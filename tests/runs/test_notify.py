@@ -12,7 +12,7 @@ import pytest
 from bulkstop.events import Event, FellBehind, RunBegan, RunEnded, Warned
 from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.model import Outcome
-from bulkstop.runs.notify import Notice, NoticeEvent, Notifier, RunNotices, notice_to_json, show_url, tell
+from bulkstop.runs.notify import Notice, NoticeEvent, Notifier, RunNotices, notice_to_json, show_url
 from bulkstop.settings import Settings
 from tests.runs.scene import AlwaysOpen, Service, ids, make_engine, make_settings
 from tests.servers import Connection, authority, http, listening, replying
@@ -53,7 +53,7 @@ def send(receivers: Receivers, *notices: Notice, close_s: float = 60.0, **option
     async def work() -> None:
         notifier = Notifier(make_settings(**options), observe=warned.append, connect=receivers.connect)
         for notice in notices:
-            await notifier.send(notice)
+            notifier.post(notice)
         await notifier.close(close_s)
 
     _, took_s = run(work())
@@ -165,11 +165,17 @@ def test_end_is_left_to_others() -> None:
     assert [each["event"] for each in observe(BEGAN, ENDED, tells_end=False)] == ["start"]
 
 
+async def _tell(settings: Settings, warned: list[Event]) -> None:
+    notifier = Notifier(settings, observe=warned.append)
+    notifier.post(END)
+    await notifier.close()
+
+
 async def receive(options: Callable[[str], dict[str, Any]], handle: Callable[[Connection], Awaitable[None]]) -> Any:
     """Tell a receiver that ends, and return the requests that it has seen with what was warned of."""
     warned: list[Event] = []
     async with listening(handle) as server:
-        await tell(make_settings(**options(server.url)), END, observe=warned.append)
+        await _tell(make_settings(**options(server.url)), warned)
         return server.requests, warned
 
 
@@ -209,7 +215,7 @@ def test_real_receiver_with_a_fault_of_tls(tmp_path: Path, monkeypatch: pytest.M
 
     async def work() -> list[bytes]:
         async with listening(replying(http(b"ok")), authority(tmp_path)[1]) as server:
-            await tell(make_settings(notify=f"{server.url}/hook"), END, observe=warned.append)
+            await _tell(make_settings(notify=f"{server.url}/hook"), warned)
             return server.requests
 
     assert asyncio.run(work()) == []

@@ -57,6 +57,9 @@ def ask_c_library(zone: str, begin: date, days: int) -> list[datetime]:
         *((zone, date(2026, 1, 1), 400) for zone in ZONES),
         ("America/Sao_Paulo", date(2018, 9, 1), 600),  # summer time was given up, with a gap at midnight
         ("Pacific/Apia", date(2011, 12, 1), 60),  # a day was left out
+        ("Africa/Casablanca", date(2027, 1, 1), 400),  # winter time in Ramadan
+        ("America/Havana", date(2026, 9, 1), 90),  # the hour before one o'clock comes twice
+        ("Asia/Beirut", date(2026, 9, 1), 400),  # the hour before midnight comes twice, that after it is left out
         ("Europe/Istanbul", date(2016, 1, 1), 400),  # summer time went on for ever
     ],
 )
@@ -92,6 +95,26 @@ def test_change_of_the_clock(zone: str, nominal: str, local: str, note: str) -> 
     assert moment.astimezone(open_zone(zone)).isoformat() == local
     assert said.startswith(note)
     assert bool(said) == bool(note)
+
+
+@pytest.mark.parametrize(
+    ("zone", "since", "at", "fires"),
+    [
+        ("Europe/Berlin", "2027-03-27T12:00Z", ("02:15", "02:45", "03:00"), "03:00"),
+        ("Asia/Beirut", "2027-03-27T12:00Z", ("00:00", "00:30"), "00:30"),
+        ("Pacific/Apia", "2011-12-30T09:00Z", ("00:00",), "00:00"),
+    ],
+)
+def test_several_times_in_one_gap(zone: str, since: str, at: tuple[str, ...], fires: str) -> None:
+    """What a gap puts at one moment fires once; the others are left out, with the reason."""
+    begin = datetime.fromisoformat(since)
+    found = list(list_firings(make(zone, *at), begin, begin + timedelta(hours=15)))
+    (firing,) = (each for each in found if each.fires)
+    assert f"{firing.nominal:%H:%M}" == fires
+    assert {each.moment for each in found} == {firing.moment}
+    left_out = {each.note for each in found if not each.fires}
+    assert left_out
+    assert all(note.endswith(f"does not exist that day; {fires} fires at that moment") for note in left_out)
 
 
 def days_of(table: Timetable, since: str, count: int) -> list[tuple[str, bool, str]]:

@@ -1,8 +1,12 @@
 """No scheduler leaves a firing out: each of ten years has a trigger within five minutes after it."""
 
 import re
+import shutil
+import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import kubernetes_validate
@@ -103,6 +107,24 @@ def test_systemd(zone: str, at: tuple[str, ...], days: str) -> None:
         assert is_exact or (not is_twice and (has_usual or (f"{local:%m-%d}", clock) in dated)), moment
 
 
+@pytest.mark.full
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+@pytest.mark.parametrize(("zone", "at", "days"), CASES)
+def test_systemd_itself(zone: str, at: tuple[str, ...], days: str) -> None:
+    """By systemd's own calendar the timer elapses within five minutes after each firing of two years."""
+    its = job(zone, *at, days=days)
+    elapses = set[datetime]()
+    for calendar in re.findall(r"OnCalendar=(.*)", write_units(its)["bulkstop-eod.timer"]):
+        words = ["systemd-analyze", "calendar", calendar, "--iterations=800", f"--base-time={SINCE:%F %T} UTC"]
+        done = subprocess.run(words, env={"TZ": "UTC"}, capture_output=True, text=True, check=True, timeout=60)
+        found = re.findall(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC", done.stdout)
+        elapses |= {datetime.fromisoformat(each).replace(tzinfo=UTC) for each in found}
+    firings = [each for each in its.moments if each > SINCE + timedelta(days=1) and each < SINCE.replace(year=2028)]
+    assert len(firings) > 20
+    minutes = [timedelta(minutes=each) for each in range(6)]
+    assert [each for each in firings if not elapses & {each + later for later in minutes}] == []
+
+
 def test_kubernetes() -> None:
     """Each CronJob is valid for Kubernetes 1.33, is never run again, and has its secrets by reference."""
     text = write_manifests(job("Europe/Berlin", "02:30", "18:00", preflight=True))["bulkstop-eod.yaml"]
@@ -127,6 +149,57 @@ def test_kubernetes() -> None:
     assert names[:2] == ["bulkstop-eod", "bulkstop-eod-2"]
     assert "bulkstop-eod-pre" in names
     assert len(set(names)) == len(names)
+
+
+PLACED = (
+    SecretFile("north-token", "/etc/bulkstop/tokens/north"),
+    SecretFile("north-key", "/srv/keys/north.pem"),
+    SecretFile("south-token", "/etc/bulkstop/south.token", is_sure=False),
+    SecretFile("south-key", "/srv/keys/south.pem", is_sure=False),
+)
+
+
+def test_secrets_of_several_profiles() -> None:
+    """Where profiles name files of their own, each lies where its profile says, and none is named by a variable."""
+    its = replace(job("Europe/Berlin", "18:00"), secrets=PLACED)
+    text = write_manifests(its)["bulkstop-eod.yaml"]
+    manifest = next(each for each in yaml.safe_load_all(text) if each)
+    kubernetes_validate.validate(manifest, "1.33", strict=True)
+    pod = manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert [each["name"] for each in container["env"]] == ["XDG_STATE_HOME"]
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert volumes["config"]["projected"]["sources"] == [
+        {"configMap": {"name": "bulkstop"}},
+        {"secret": {"name": "bulkstop", "items": [{"key": "north-token", "path": "tokens/north"}]}},
+        {"secret": {"name": "bulkstop", "items": [{"key": "south-token", "path": "south.token"}], "optional": True}},
+    ]
+    mounts = {each["mountPath"]: each for each in container["volumeMounts"]}
+    assert mounts["/srv/keys/north.pem"]["subPath"] == "north-key"
+    assert "/srv/keys/south.pem" not in mounts
+    assert "--from-file=north-token=/etc/bulkstop/tokens/north --from-file=north-key=/srv/keys/north.pem\n" in text
+    assert "# Files of such profiles that lie elsewhere are not mounted: /srv/keys/south.pem\n" in text
+    lines = write_units(its)["bulkstop-eod.service"].splitlines()
+    assert "LoadCredential=north-token:/etc/bulkstop/tokens/north" in lines
+    assert "BindReadOnlyPaths=%d/north-token:/etc/bulkstop/tokens/north" in lines
+    assert "#LoadCredential=south-token:/etc/bulkstop/south.token" in lines
+    assert "token" not in write_crontab(its, "Etc/UTC")["bulkstop-eod.crontab"]
+
+
+@pytest.mark.real
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_odd_paths(tmp_path: Path) -> None:
+    """A folder with a blank and a percent sign in its name stays what it is to systemd."""
+    folder = "/etc/a b%c"
+    secrets = SecretFile("token", f"{folder}/token", "BULKSTOP_TOKEN_FILE"), SecretFile("n", f"{folder}/n")
+    its = replace(
+        job("Etc/UTC", "18:00"), directory=folder, results=f"{folder}/r", secrets=secrets, program="/bin/true"
+    )
+    for name, text in write_units(its).items():
+        (tmp_path / name).write_text(text)
+    words = ["systemd-analyze", "verify", *map(str, sorted(tmp_path.glob("*.service")))]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_same_bytes() -> None:

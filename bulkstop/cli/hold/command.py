@@ -21,7 +21,7 @@ from bulkstop.cli.log import log_to_stderr, say
 from bulkstop.cli.options import GroupedCommand, name_profile, read_origin, read_profiles, read_settings
 from bulkstop.cli.stop.checks import Start, check_dry, check_expected, check_files, check_plan, check_start
 from bulkstop.cli.stop.command import LOST, STACK, MadeList, command_line, fix_deadline, show_plan
-from bulkstop.cli.stop.notify import name_outcomes, note_end, run_and_tell
+from bulkstop.cli.stop.notify import make_notices, name_outcomes, note_end, run_and_tell
 from bulkstop.cli.stop.options import StopOptions, name_by_time
 from bulkstop.cli.stop.running import (
     NoListError,
@@ -294,7 +294,7 @@ def carry_out(hold: HoldOptions, start: Start, sightings: Sightings, begin: _Beg
                     make_progress=partial(choose_progress, options),
                     run_id=run_id,
                 )
-                if (notices := engine.make_notices(run_id, profile=options.profile, tells_end=False)) is not None:
+                if (notices := make_notices(engine.settings, run_id, options.profile)) is not None:
                     notices.begin(f"a hold begins at {settings.host}, {hold.describe_end(settings)}", plan)
                 summary = await holding.execute(begin.whole, begin.found)
             print_untold(summary.stops, journal, options)

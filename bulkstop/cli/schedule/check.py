@@ -10,7 +10,7 @@ from bulkstop.cli.schedule.stopping import find_fault
 from bulkstop.cli.terminal import print_err, print_last
 from bulkstop.runs.schedule.firing import Work
 from bulkstop.runs.schedule.occasion import Occasion
-from bulkstop.runs.schedule.settings import Schedule
+from bulkstop.runs.schedule.settings import Schedule, locate
 from bulkstop.schedule.firings import Firing, find_next
 from bulkstop.schedule.zones import explain_age, find_version
 
@@ -38,7 +38,7 @@ def command(ctx: click.Context, /, names: tuple[str, ...], **_: object) -> int:
     lines = []
     for schedule in chosen:
         if fault := _find_fault(ctx, schedule, now):
-            faults.append(f"{schedule.path}: schedule.{schedule.name}: {fault}")
+            faults.append(fault)
         else:
             lines += describe(schedule, now)
     for fault in faults:
@@ -54,7 +54,7 @@ def command(ctx: click.Context, /, names: tuple[str, ...], **_: object) -> int:
 def _find_fault(ctx: click.Context, schedule: Schedule, now: datetime) -> str | None:
     """Return why a schedule could not fire; None if it could."""
     if (firing := find_next(schedule.timetable, now)) is None:
-        return "it never fires again; change its days"
+        return f"{locate(schedule, 'days')}: it never fires again; change its days"
     return find_fault(ctx, schedule, make_work(schedule, firing), is_named=is_config_named(ctx))
 
 

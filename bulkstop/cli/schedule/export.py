@@ -12,23 +12,20 @@ from click.core import ParameterSource
 
 from bulkstop.cli.options import GroupedCommand
 from bulkstop.cli.schedule.next import parse_moment
-from bulkstop.cli.schedule.reading import choose, is_config_named, with_config
+from bulkstop.cli.schedule.reading import choose, with_config
+from bulkstop.cli.schedule.secrets import list_secret_files
 from bulkstop.cli.terminal import print_err, print_last
 from bulkstop.cli.words.naming import WordChoice
 from bulkstop.errors import SettingsError
 from bulkstop.files.whole import AtomicFile
 from bulkstop.runs.schedule.settings import Schedule
-from bulkstop.schedule.export.job import Job, SecretFile
+from bulkstop.schedule.export.job import Job
 from bulkstop.schedule.firings import find_next
 from bulkstop.schedule.triggers import begin_of_year, list_moments
 from bulkstop.schedule.zones import find_version, open_zone
-from bulkstop.settings.load import variable_of
-from bulkstop.settings.profiles import read_profile
 from bulkstop.version import __version__
 
 TARGETS = ("systemd", "cron", "kubernetes")
-SECRETS = ("token_file", "client_secret_file", "proxy_password_file", "cert", "key")
-"""Settings of a profile that name files which only the service may read."""
 UNBOUNDED_S = 43_200.0
 """Longest duration of a firing without finish_by, in seconds."""
 EXAMPLE = """\b
@@ -118,7 +115,7 @@ def save(files: dict[str, str], folder: str, *, overwrite: bool) -> None:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingsError(f"-o {folder}: cannot be made ({error.strerror})") from None
+        raise SettingsError(f"-o {folder}: cannot be made ({error.strerror}); give -o with another folder") from None
     written = [(AtomicFile(str(Path(folder, name)), overwrite=overwrite), text) for name, text in files.items()]
     for file, text in written:
         file.save(text.encode())
@@ -190,21 +187,6 @@ def find_program() -> str:
     """Return the path of this program."""
     found = shutil.which("bulkstop", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     return str(Path(found).absolute()) if found else "/usr/local/bin/bulkstop"
-
-
-def list_secret_files(ctx: click.Context, schedule: Schedule, directory: str) -> list[SecretFile]:
-    """Return the secret files of the schedule's profile; without a profile, the file `token` in the directory."""
-    profile = read_profile(schedule.path, schedule.profile, is_named=is_config_named(ctx))
-    named = [name for name in SECRETS if name in set(profile.settings)]
-    files = [
-        SecretFile(
-            name.removesuffix("_file").replace("_", "-"), str(Path(directory, profile.value(name))), variable_of(name)
-        )
-        for name in named
-    ]
-    if "token_command" in set(profile.settings) or {"token_file", "client_secret_file"} & set(named):
-        return files
-    return [SecretFile("token", str(Path(directory, "token")), variable_of("token_file")), *files]
 
 
 def _find_grace(schedule: Schedule) -> float:

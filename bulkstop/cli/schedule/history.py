@@ -71,7 +71,7 @@ def _format(told: list[Entry]) -> str:
         else "read back: nothing still runs"
         if not read.exit_code
         else "read back: something still runs",
-        last.note,
+        *dict.fromkeys((ended.note, last.note)),
         last.results or ended.results or "",
     ]
     return f"{first.schedule}  {first.firing}  began {first.at}  " + "; ".join(filter(None, parts))

@@ -1,12 +1,11 @@
 """Sends notices of a firing to the webhooks and dead man's switches that its schedule names."""
 
 import os
-from contextlib import suppress
-from threading import Thread
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from bulkstop.errors import BulkstopError
+from bulkstop.runs.courier import Courier, close_all
 from bulkstop.runs.schedule.notices import Notice, NoticeKind
 from bulkstop.runs.schedule.settings import Schedule
 from bulkstop.settings import Settings
@@ -14,10 +13,6 @@ from bulkstop.settings.load import merge_settings, open_profile
 
 if TYPE_CHECKING:
     from bulkstop.runs import notify
-
-CLOSE_S = 12.0
-"""Seconds that the end of a firing waits for notices on their way; a notice itself gives up a little earlier."""
-
 
 _EVENTS = {
     NoticeKind.STARTED: "start",
@@ -38,62 +33,25 @@ _SAID = {
 _REACH = ("host", "proxy", "proxy_password", "proxy_password_file", "proxy_password_command", "ca", "insecure_http")
 
 
-class Notifier(Protocol):
-    """Sends notices of what happens in a firing; its methods return at once, and never raise.
+class Teller:
+    """Tells the receivers of a schedule of what happens in a firing, beside it; without receivers it tells nobody.
 
     It may be called within an event loop, by a run that is behind its time to finish by.
     """
 
-    def notify(self, notice: Notice) -> None:
-        """Send a notice."""
-        ...
-
-    def close(self) -> None:
-        """Wait for the notices on their way, for a bounded time; no notice follows."""
-        ...
-
-
-class Silent:
-    """A notifier without receivers."""
-
-    def notify(self, notice: Notice) -> None:
-        """Send nothing."""
-
-    def close(self) -> None:
-        """Wait for nothing."""
-
-
-class Background:
-    """Notifies the receivers of a schedule from threads beside the run, which waits for none of them."""
-
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
-        self._threads: list[Thread] = []
+        has_any = schedule.notify or schedule.on_success or schedule.on_failure
+        self._courier = Courier(lambda: _read_receivers(schedule)) if has_any else None
 
     def notify(self, notice: Notice) -> None:
-        """Send a notice from a new thread."""
-        thread = Thread(target=self._tell, args=(notice,), name="notice", daemon=True)
-        with suppress(RuntimeError):  # no thread can be started; a notice never fails a run
-            thread.start()
-            self._threads.append(thread)
+        """Tell of one thing; this returns at once, and never raises."""
+        if self._courier is not None:
+            self._courier.post_made(lambda settings: describe(notice, self._schedule, settings.host))
 
-    def close(self) -> None:
-        """Wait for the notices on their way, at most `CLOSE_S` in all."""
-        until = monotonic() + CLOSE_S
-        for thread in self._threads:
-            thread.join(max(0.0, until - monotonic()))
-
-    def _tell(self, notice: Notice) -> None:
-        from bulkstop.runs import host, notify  # imported here because only a notice needs them
-
-        settings = _read_receivers(self._schedule)
-        host.run(notify.tell(settings, describe(notice, self._schedule, settings.host)), fast=False)
-
-
-def make_notifier(schedule: Schedule) -> Notifier:
-    """Return the notifier for the receivers of a schedule, in its keys `notify`, `on_success` and `on_failure`."""
-    has_any = schedule.notify or schedule.on_success or schedule.on_failure
-    return Background(schedule) if has_any else Silent()
+    def close(self, couriers: Sequence[Courier] = ()) -> list[str]:
+        """Give notices a moment to arrive, also those of other couriers; return what is wrong with the others."""
+        return close_all([*couriers, *([] if self._courier is None else [self._courier])])
 
 
 def describe(notice: Notice, schedule: Schedule, host: str = "") -> "notify.Notice":

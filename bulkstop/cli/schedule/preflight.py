@@ -8,18 +8,19 @@ from pathlib import Path
 import click
 
 from bulkstop.cli.schedule.check import make_work
-from bulkstop.cli.schedule.notify import Notifier
+from bulkstop.cli.schedule.notify import Teller
 from bulkstop.cli.schedule.reading import is_config_named
-from bulkstop.cli.schedule.stopping import call, find_fault, list_inputs, write_check
+from bulkstop.cli.schedule.stopping import call_check, find_fault, list_inputs, write_check
 from bulkstop.errors import BulkstopError
 from bulkstop.files.state_folder import make_private_folder
 from bulkstop.files.whole import check_place
+from bulkstop.report.lists.check import format_verdict
 from bulkstop.runs.schedule.due import find_preflight
-from bulkstop.runs.schedule.journal import Event, Journal, make_entry
+from bulkstop.runs.schedule.journal import OTHER_FOLDER, Event, Journal, make_entry
 from bulkstop.runs.schedule.lock import Lock
 from bulkstop.runs.schedule.notices import Notice, NoticeKind
 from bulkstop.runs.schedule.occasion import Occasion
-from bulkstop.runs.schedule.settings import Schedule
+from bulkstop.runs.schedule.settings import Schedule, locate
 from bulkstop.schedule.firings import Firing, find_next
 from bulkstop.schedule.zones import explain_age, find_version
 
@@ -30,7 +31,7 @@ FREE_BYTES = 100 * 1024 * 1024
 def run_preflight(
     ctx: click.Context,
     schedule: Schedule,
-    notifier: Notifier,
+    notifier: Teller,
     say: Callable[[str], None],
     *,
     only_if_due: bool,
@@ -43,7 +44,7 @@ def run_preflight(
         if not quiet:
             say(f"{schedule.name}: no preflight is due")
         return 0
-    faults = list(_find_faults(ctx, schedule, firing))
+    faults = list(_find_faults(ctx, schedule, firing, quiet=quiet))
     if not quiet and (age := explain_age(find_version(), now.date())):
         say(f"warning: {age}")
     for fault in faults:
@@ -72,7 +73,7 @@ def find_due(schedule: Schedule, now: datetime) -> Firing | None:
     return find_preflight(schedule.timetable, entries, now, schedule.preflight_s or 0)
 
 
-def _find_faults(ctx: click.Context, schedule: Schedule, firing: Firing) -> Iterator[str]:
+def _find_faults(ctx: click.Context, schedule: Schedule, firing: Firing, *, quiet: bool) -> Iterator[str]:
     """Yield what would prevent a firing, at most one fault of each part."""
     is_named = is_config_named(ctx)
     if fault := find_fault(ctx, schedule, make_work(schedule, firing), is_named=is_named):
@@ -83,9 +84,10 @@ def _find_faults(ctx: click.Context, schedule: Schedule, firing: Firing) -> Iter
     stem = str(Path(schedule.results, f".{schedule.name}.preflight"))
     try:
         listed = list_inputs(schedule, stem)
-        words = write_check(schedule, listed, is_named=is_named)
-        if call(ctx, "check", words, way_on=""):
-            yield "the check of the service, the token and the list failed; its output says why"
+        words = [*write_check(schedule, listed, is_named=is_named), *(["--quiet"] if quiet else [])]
+        code, found = call_check(ctx, words)
+        if code:
+            yield "the options of check are refused" if found is None else format_verdict(found)
     except BulkstopError as error:
         yield str(error)
     finally:
@@ -101,10 +103,10 @@ def _find_disk_faults(schedule: Schedule) -> Iterator[str]:
         check_place(folder / f".{schedule.name}.preflight")
         status = os.statvfs(folder)
     except OSError as error:
-        yield f"results: {folder}: cannot be written ({error.strerror})"
+        yield f"{locate(schedule, 'results')}: {folder}: cannot be written ({error.strerror}); {OTHER_FOLDER}"
         return
     if (free := status.f_bavail * status.f_frsize) < FREE_BYTES:
-        yield f"results: {folder}: only {free // 1024**2} MB are free; make room"
+        yield f"{locate(schedule, 'results')}: {folder}: only {free // 1024**2} MB are free; make room"
     try:
         with Lock(schedule.results, schedule.name) as lock:
             if not lock.take():

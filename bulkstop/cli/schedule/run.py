@@ -2,19 +2,20 @@
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 import click
 
-from bulkstop.cli.again import name_program
+from bulkstop.cli.again import COURIERS, name_program
 from bulkstop.cli.log import log_to_stderr, say, with_log
 from bulkstop.cli.options import GroupedCommand
-from bulkstop.cli.schedule.notify import Notifier, make_notifier
+from bulkstop.cli.schedule.notify import Teller
 from bulkstop.cli.schedule.reading import is_config_named, read_one, with_config
 from bulkstop.cli.terminal import end_at_signals
-from bulkstop.runs.schedule.firing import Conductor, ReadBack, Work
+from bulkstop.runs.courier import Courier
+from bulkstop.runs.schedule.firing import Conductor, ReadBack, Stopped, Work
 from bulkstop.runs.schedule.notices import Notice, NoticeKind
 from bulkstop.runs.schedule.settings import Schedule
 
@@ -74,8 +75,9 @@ def command(
     ctx.with_resource(end_at_signals("; nothing more was stopped"))
     speak = partial(_say, log_level, as_json=log_json)
     schedule = read_one(ctx, name)
-    notifier = make_notifier(schedule)
-    ctx.call_on_close(notifier.close)
+    notifier, couriers = Teller(schedule), list[Courier]()
+    ctx.meta[COURIERS] = couriers
+    ctx.call_on_close(lambda: _say_lost(notifier.close(couriers), speak))
     if preflight:
         from bulkstop.cli.schedule.preflight import run_preflight  # most runs need no preflight
 
@@ -90,8 +92,13 @@ def _say(level: str, text: str, *, as_json: bool) -> None:
         say(text)
 
 
+def _say_lost(faults: Sequence[str], speak: Callable[[str], None]) -> None:
+    for fault in faults:
+        speak(f"warning: {fault}")
+
+
 def _make_conductor(
-    ctx: click.Context, schedule: Schedule, notifier: Notifier, speak: Callable[[str], None], *, quiet: bool
+    ctx: click.Context, schedule: Schedule, notifier: Teller, speak: Callable[[str], None], *, quiet: bool
 ) -> Conductor:
     from bulkstop.cli.schedule import stopping  # imported here because only a due firing needs it
     from bulkstop.errors import BulkstopError
@@ -101,13 +108,13 @@ def _make_conductor(
     way_on = f"{name_program()} {shlex.join(['schedule', 'run', schedule.name, *config])}"
     talk = [*(["--quiet"] if quiet else []), *(["--log-json"] if ctx.params["log_json"] else [])]
 
-    def stop(work: Work) -> int:
+    def stop(work: Work) -> Stopped:
         stem = work.results.removesuffix(".results.jsonl")
         try:
             inputs = stopping.list_inputs(schedule, stem)
         except BulkstopError as error:
             speak(f"bulkstop: {error}")
-            return 2
+            return Stopped(2, str(error))
         words = stopping.write_stop(schedule, work, inputs, is_named=is_named)
         words += [*talk, "--log-level", ctx.params["log_level"]]
         behind = Notice(
@@ -118,7 +125,7 @@ def _make_conductor(
             f"will not be done by {schedule.finish_by}",
             results=work.results,
         )
-        return stopping.call(ctx, "stop", words, way_on=way_on, behind=lambda: notifier.notify(behind))
+        return stopping.call_stop(ctx, words, way_on=way_on, behind=lambda: notifier.notify(behind))
 
     def verify(results: str) -> ReadBack:
         words = [*stopping.write_verify(schedule, results, is_named=is_named), *(["--quiet"] if quiet else [])]

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from threading import Event
 from types import FrameType
 
 import click
@@ -51,10 +52,34 @@ def command(ctx: click.Context, /, names: tuple[str, ...], *, log_level: str, lo
     schedules = choose(ctx, names)
     options = ["--config", ctx.params["config"]] if is_config_named(ctx) else []
     options += ["--log-level", log_level, *(["--log-json"] if log_json else [])]
-    server = Server(schedules, partial(_start, options), partial(_say, log_level, as_json=log_json))
+    doze = Doze()
+    server = Server(schedules, partial(_start, options), partial(_say, log_level, as_json=log_json), sleep=doze.sleep)
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        server.end(signum, frame)
+        doze.wake()
+
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, server.end)
+        signal.signal(signum, end)
     return server.serve()
+
+
+class Doze:
+    """Sleeps until a time is over, or once until it is woken: by the handler of a signal, too."""
+
+    def __init__(self) -> None:
+        self._woken = Event()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep for so long; once woken, nothing shortens that any more."""
+        if self._woken.is_set():
+            time.sleep(seconds)
+        else:
+            self._woken.wait(seconds)
+
+    def wake(self) -> None:
+        """End the sleep that goes on."""
+        self._woken.set()
 
 
 def _say(level: str, text: str, *, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """Runs `stop`, `verify` and `check` for a schedule, with the words that a person would type."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -12,24 +13,31 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulkstop.cli.again import FOUND, WAY_ON
-from bulkstop.cli.options import read_settings
+from bulkstop.cli.again import FOUND, VERDICT, WAY_ON
+from bulkstop.cli.options import read_listed_targets, read_settings
 from bulkstop.cli.stop.options import read_stop_options, refuse_no_source
 from bulkstop.cli.stop.progress import BEHIND
 from bulkstop.cli.terminal import print_err
 from bulkstop.engine.ending import owned
 from bulkstop.errors import BulkstopError, InputError
 from bulkstop.files.whole import write_atomically
-from bulkstop.runs.schedule.firing import ReadBack, Work
-from bulkstop.runs.schedule.settings import Schedule
+from bulkstop.redact import REDACTOR
+from bulkstop.runs.schedule.firing import ReadBack, Stopped, Work
+from bulkstop.runs.schedule.keys import KEYS, OF_STOP
+from bulkstop.runs.schedule.settings import Schedule, locate
+from bulkstop.source.protect import read_protection
 
 if TYPE_CHECKING:
+    from bulkstop.report.lists.check import CheckFacts
     from bulkstop.report.lists.verification import Verification
 
 LIST = ".list"
 """Suffix of a command's list, after the stem of the results."""
 COMMAND_S = 600.0
 """Seconds within which a command must have made its list."""
+_KEY_OF_FLAG = {f"--{key.replace('_', '-')}": key for key in (*KEYS, *OF_STOP)}
+_FLAG = re.compile(r"--[a-z][a-z-]*", re.ASCII)
+_FAULT = re.compile(r"(?:Invalid value for ')?(?P<key>[a-z_]+)'?(?P<value>(?: .*?)?): (?P<why>.*)", re.ASCII)
 
 
 def write_stop(schedule: Schedule, work: Work, inputs: Sequence[str], *, is_named: bool) -> list[str]:
@@ -59,7 +67,7 @@ def write_check(schedule: Schedule, inputs: Sequence[str], *, is_named: bool) ->
     """Return the words of `check` for what a schedule will stop."""
     words = [*inputs, *(["--config", schedule.path] if is_named else [])]
     words += ["--profile", schedule.profile] if schedule.profile else []
-    shared = ("--strict", "--expect", "--status", "--priority", "--name")
+    shared = ("--strict", "--calling-hours", "--expect", "--status", "--priority", "--name")
     return words + [each for each in schedule.options if each.split("=")[0] not in shared]
 
 
@@ -69,27 +77,45 @@ def _find_option(schedule: Schedule, flag: str) -> str | None:
 
 
 def find_fault(ctx: click.Context, schedule: Schedule, work: Work, *, is_named: bool) -> str | None:
-    """Return why `stop` would refuse the options or the profile of a schedule; None if it accepts them."""
+    """Say why `stop` would refuse the options of a schedule and its profile, and where; None if it would take them."""
     inputs = [schedule.input] if schedule.input else ["list"] if schedule.command else []
     command = find_command(ctx, "stop")
     try:
         with command.make_context("stop", write_stop(schedule, work, inputs, is_named=is_named), parent=ctx) as sub:
             refuse_no_source(sub)
-            read_settings(sub)
+            settings = read_settings(sub)
             read_stop_options(sub.params)
+            read_protection(settings.protect)
+            if schedule.running:
+                read_listed_targets(sub, settings)
     except click.ClickException as error:
-        return error.format_message()
+        return _place_fault(schedule, error.format_message())
     except BulkstopError as error:
-        return str(error)
+        return _place_fault(schedule, str(error))
     if schedule.input and not Path(schedule.input).exists():
-        return f"input: {schedule.input}: no such file (from {Path.cwd()})"
-    return find_command_fault(schedule.command) if schedule.command else None
+        why = f"{schedule.input}: no such file in {Path.cwd()}; correct the path, or write the list"
+        return f"{locate(schedule, 'input')}: {why}"
+    return find_command_fault(schedule) if schedule.command else None
 
 
-def find_command_fault(command: str) -> str | None:
-    """Return a message if the program of a command cannot be found; else None."""
-    program = shlex.split(command)[0]
-    return None if shutil.which(program) else f"command: {program}: no such program on the PATH"
+def _place_fault(schedule: Schedule, text: str) -> str:
+    """Return what is wrong with an option as what is wrong with a key, with its line in the file."""
+    text = _FLAG.sub(lambda match: _KEY_OF_FLAG.get(match[0], match[0]), " ".join(text.split()))
+    if text.startswith(f"{schedule.path} line "):  # what its profile says
+        return text
+    match = _FAULT.fullmatch(text)
+    if match is None or (where := locate(schedule, match["key"])).rpartition(".")[2] != match["key"]:
+        return f"{locate(schedule, None)}: {text}"
+    value = f"{match['value'].strip()}: " if match["value"].strip() else ""
+    return f"{where}: {value}{match['why']}"
+
+
+def find_command_fault(schedule: Schedule) -> str | None:
+    """Say that the program of a schedule's command cannot be found, or None."""
+    program = shlex.split(schedule.command or "")[0]
+    if "\0" not in program and shutil.which(program):
+        return None
+    return f"{locate(schedule, 'command')}: {program}: no such program on the PATH; give its whole path"
 
 
 def find_command(ctx: click.Context, name: str) -> click.Command:
@@ -104,27 +130,48 @@ def call(
     ctx: click.Context, name: str, words: Sequence[str], *, way_on: str, behind: Callable[[], object] | None = None
 ) -> int:
     """Run a command as if it had been typed, and return its exit code; print the reason if it refuses its options."""
-    ctx.meta[WAY_ON], ctx.meta[BEHIND] = way_on, behind
+    ctx.meta[WAY_ON], ctx.meta[BEHIND], ctx.meta[VERDICT] = way_on, behind, ""
     try:
         with _typed([name, *words]), find_command(ctx, name).make_context(name, list(words), parent=ctx) as sub:
             code = sub.command.invoke(sub)
     except click.ClickException as error:
-        print_err(f"bulkstop: {' '.join(error.format_message().splitlines())}")
-        return 2
+        return _refuse(ctx, error.format_message())
     except BulkstopError as error:
-        print_err(f"bulkstop: {' '.join(str(error).splitlines())}")
-        return 2
+        return _refuse(ctx, str(error))
     except (click.Abort, KeyboardInterrupt):
         process = owned()
         return 128 + ((process.signum if process else None) or 2)
     return code if isinstance(code, int) else 0
 
 
+def _refuse(ctx: click.Context, text: str) -> int:
+    ctx.meta[VERDICT] = line = " ".join(text.splitlines())
+    print_err(f"bulkstop: {line}")
+    return 2
+
+
+def call_stop(
+    ctx: click.Context, words: Sequence[str], *, way_on: str, behind: Callable[[], object] | None = None
+) -> Stopped:
+    """Run `stop` as if it had been typed; return its exit code, and what it said of that in a line."""
+    code = call(ctx, "stop", words, way_on=way_on, behind=behind)
+    return Stopped(code, REDACTOR.redact(ctx.meta[VERDICT]))
+
+
 def call_verify(ctx: click.Context, words: Sequence[str], *, way_on: str) -> "tuple[int, Verification | None]":
     """Run `verify` as if it had been typed; return its exit code and its findings, None if it could not begin."""
+    return _call_for_facts(ctx, "verify", words, way_on)
+
+
+def call_check(ctx: click.Context, words: Sequence[str]) -> "tuple[int, CheckFacts | None]":
+    """Run `check` as if it had been typed; return its exit code, and what it found unless it could not begin."""
+    return _call_for_facts(ctx, "check", words, "")
+
+
+def _call_for_facts(ctx: click.Context, name: str, words: Sequence[str], way_on: str) -> tuple[int, Any]:
     found: list[Any] = []
     ctx.meta[FOUND] = found.append
-    code = call(ctx, "verify", words, way_on=way_on)
+    code = call(ctx, name, words, way_on=way_on)
     return code, found[0] if found else None
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -18,7 +17,7 @@ from bulkstop.cli.files import use_store
 from bulkstop.cli.log import log_to_stderr, say
 from bulkstop.cli.options import Origin, name_profile, read_origin, read_profiles, read_settings
 from bulkstop.cli.stop.checks import Start, check_dry, check_files, check_plan, check_start, confirm
-from bulkstop.cli.stop.notify import name_outcomes, note_end, run_and_tell
+from bulkstop.cli.stop.notify import make_notices, name_outcomes, note_end, run_and_tell
 from bulkstop.cli.stop.options import StopOptions, read_stop_options, refuse_no_source
 from bulkstop.cli.stop.progress import choose_progress, watch_deadline
 from bulkstop.cli.stop.summary import print_summary, print_untold, write_way_on
@@ -242,7 +241,7 @@ def carry_out(
                 run = engine.prepare_run(
                     lambda _: nullcontext(prepared),
                     run_id=run_id,
-                    make_notices=partial(engine.make_notices, profile=options.profile, tells_end=False),
+                    make_notices=lambda run_id: make_notices(engine.settings, run_id, options.profile),
                 )
                 summary = await run.execute(progress=watch_deadline(progress), shutdown=shutdown)
             # Printed while signals are still handled: a later signal could end the process before these calls are

@@ -5,10 +5,13 @@ from dataclasses import dataclass, field, replace
 
 import click
 
+from bulkstop.cli.again import COURIERS, VERDICT
 from bulkstop.errors import BulkstopError, unforeseen
+from bulkstop.events import Warned
 from bulkstop.model import Outcome
-from bulkstop.runs import host
-from bulkstop.runs.notify import Notice, NoticeEvent, find_finish_by, has_receivers, tell
+from bulkstop.report.log import log_event
+from bulkstop.runs.courier import Courier, close_all
+from bulkstop.runs.notify import Notice, NoticeEvent, RunNotices, find_finish_by, has_receivers
 from bulkstop.settings import Settings
 
 _END = "bulkstop.end"
@@ -16,8 +19,9 @@ _END = "bulkstop.end"
 
 @dataclass(slots=True)
 class CommandEnd:
-    """How a command ended, with the run's id and counts if a run began."""
+    """What is known of the end of a command, of its run if one began, and who tells of it."""
 
+    courier: Courier
     run_id: str | None = None
     text: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -27,7 +31,7 @@ def run_and_tell(ctx: click.Context, settings: Settings, run: Callable[[], int],
     """Run a command and notify the receivers in the settings of its end; return its exit code."""
     if not has_receivers(settings):
         return run()
-    end = ctx.meta[_END] = CommandEnd()
+    end = ctx.meta[_END] = CommandEnd(Courier(lambda: settings))
     try:
         code = run()
     except BulkstopError as fault:
@@ -45,9 +49,17 @@ def run_and_tell(ctx: click.Context, settings: Settings, run: Callable[[], int],
 
 def note_end(text: str, run_id: str | None = None, counts: Mapping[str, int] | None = None) -> None:
     """Store what the notice says when the running command ends."""
-    end: CommandEnd | None = click.get_current_context().meta.get(_END)
+    meta = click.get_current_context().meta
+    meta[VERDICT] = text
+    end: CommandEnd | None = meta.get(_END)
     if end is not None:
         end.text, end.run_id, end.counts = text, run_id, counts or {}
+
+
+def make_notices(settings: Settings, run_id: str, profile: str | None) -> RunNotices | None:
+    """Return what tells others of a run of the running command, but not of its end; None where nobody is to be told."""
+    end: CommandEnd | None = click.get_current_context().meta.get(_END)
+    return None if end is None else RunNotices(end.courier, settings, run_id, profile=profile, tells_end=False)
 
 
 def name_outcomes(outcomes: Mapping[Outcome, int]) -> dict[str, int]:
@@ -67,4 +79,10 @@ def _tell(ctx: click.Context, settings: Settings, end: CommandEnd, code: int, te
         finish_by=find_finish_by(ctx.find_object(Settings) or settings),
     )
     by_guard = [replace(notice, event=NoticeEvent.GUARD)] if code == 3 and end.run_id is not None else []
-    host.run(tell(settings, *by_guard, notice), fast=False)
+    for each in (*by_guard, notice):
+        end.courier.post(each)
+    if (couriers := ctx.meta.get(COURIERS)) is not None:
+        couriers.append(end.courier)
+        return
+    for fault in close_all([end.courier]):
+        log_event(Warned(fault))

@@ -36,6 +36,7 @@ class StopOptions(NamedTuple):
     wanted: tuple[str, ...] | None
     priority: tuple[int, ...] | None
     name: str | None
+    calling_hours: bool
     output: str | None
     fmt: str | None
     expect: tuple[int, int] | None
@@ -102,6 +103,11 @@ def refuse_no_source(ctx: click.Context) -> None:
 
 def _check_source(options: StopOptions) -> None:
     """Raise SettingsError for two sources of campaigns, or an option of the source that is not used."""
+    if options.calling_hours and not options.running:
+        raise SettingsError(
+            "--calling-hours: only works with --running, because a list says itself when to stop; leave it out, or use "
+            "--running instead of the list"
+        )
     if not options.running:
         given = {"--status": options.wanted, "--priority": options.priority, "--name": options.name}
         for flag in (*(flag for flag, value in given.items() if value), *(["--type"] if _has_types() else [])):
@@ -213,6 +219,11 @@ with_stop_options = with_options(
     ),
     *make_filter_options(
         "With --running: only campaigns in these states; running: Active, Preparing or undocumented; all: any state."
+    ),
+    click.option(
+        "--calling-hours",
+        is_flag=True,
+        help="With --running: stop each campaign by the end of its calling hours: a call each, unless it is unchanged.",
     ),
     click.option(
         "-o",

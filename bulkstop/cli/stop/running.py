@@ -85,7 +85,7 @@ def open_list(options: StopOptions, settings: Settings, journal: RunJournal) -> 
     file = AtomicFile(path, is_derived=True)
     discovery, accounts = list_running(options, settings, targets_of(settings))
     _check_found(discovery)
-    file.save(to_csv(discovery.rows))
+    file.save(to_csv(discovery.rows, None if discovery.hours is None else discovery.hours.cells))
     unlisted = explain_fault(discovery) if discovery.fault or discovery.failed else None
     try:
         yield MadeList((path,), (path, discovery), accounts, list_doubts(discovery), discovery.unread, unlisted)
@@ -99,8 +99,9 @@ def list_running(
     options: StopOptions, settings: Settings, targets: ListedTargets | None
 ) -> tuple[Discovery, Accounts | None]:
     """List the running campaigns; also return the calls that their accounts have made."""
-    from bulkstop.cli.discover import note_odd_statuses, print_rest
+    from bulkstop.cli.discover import note_odd_statuses, print_cost, print_rest
     from bulkstop.engine.caller import ignore_rest
+    from bulkstop.runs.lists.calling_hours import ignore_cost
     from bulkstop.runs.lists.running import find_running
 
     note_odd_statuses(options.wanted or (RUNNING,))
@@ -112,6 +113,7 @@ def list_running(
         name=options.name,
         signals=SIGNALS,
         rests=ignore_rest if options.quiet else print_rest,
+        hours=None if not options.calling_hours else ignore_cost if options.quiet else print_cost,
     )
 
 

@@ -99,7 +99,7 @@ def format_check(of: CheckFacts) -> list[str]:
     rows += _format_input(of.read) if of.read else []
     rows += [("warning", printable(each)) for each in of.warnings]
     rows += [("also" if not number else "", printable(each)) for number, each in enumerate(of.more_faults)]
-    return [*format_table("Check", rows), _format_verdict(of)]
+    return [*format_table("Check", rows), format_verdict(of)]
 
 
 def _format_path(of: CheckFacts, name: str, path: str | None) -> str:
@@ -159,7 +159,8 @@ def _format_form(of: ReadingFacts) -> str:
     )
 
 
-def _format_verdict(of: CheckFacts) -> str:
+def format_verdict(of: CheckFacts) -> str:
+    """Say in one line whether all is ready, and what is not."""
     if of.fault:
         return f"NOT READY: {printable(of.fault)}"
     if of.read is not None and of.read.invalid:

@@ -24,6 +24,7 @@ from bulkstop.model import Attempt, CampaignType, Outcome, Scope
 from bulkstop.report.lists.discovery import Discovery
 from bulkstop.runs import host
 from bulkstop.runs.clients import ListedTargets
+from bulkstop.runs.lists.calling_hours import OnCost, add_stop_times
 from bulkstop.runs.lists.discover import has_targets, list_scopes, make_discovery, run_listing
 from bulkstop.runs.lists.listing import ListFilter, Listing, read_listing
 from bulkstop.runs.lists.roster import Roster, read_roster, run_by_account
@@ -67,18 +68,23 @@ def find_running(
     name: str | None = None,
     signals: Sequence[int] = (),
     rests: OnRest = ignore_rest,
+    hours: OnCost | None = None,
 ) -> Found:
     """List the selected campaigns of the settings' account and stream before a stop; `name` is a pattern.
 
-    With `targets` it lists these, all accounts at once. One of the `signals` ends it at once. Raises a BulkstopError
-    when no call could be made at all.
+    With `targets` it is what these have, all accounts at once. One of the `signals` ends it at once. With `hours`,
+    which are told what that takes, the calling hours of what was found are read as well.
+    Raises a BulkstopError when no call could be made at all.
     """
     scopes = list_scopes(settings, types) if targets is None else targets.scopes
     accounts: list[Accounts] = []
 
     async def read(parts: Parts) -> Discovery:
         accounts.append(parts.accounts)
-        return await list_target(parts, wanted, scopes, name, rests)
+        found = await list_target(parts, wanted, scopes, name, rests, reads_hours=hours is not None)
+        if hours is None or not found.rows:
+            return found
+        return await add_stop_times(parts, found, on_cost=hours, rests=rests)
 
     discovery = host.run(run_listing(settings, read, signals, targets), fast=False)
     return Found(discovery, accounts[0] if accounts else None)
@@ -90,10 +96,13 @@ async def list_target(
     scopes: Sequence[Scope],
     name: str | None = None,
     rests: OnRest = ignore_rest,
+    *,
+    reads_hours: bool = False,
 ) -> Discovery:
     """List the selected campaigns of these scopes, with the credentials and the quota of one target.
 
-    Campaigns found count even if a list could not be read completely; the reason is then the `fault`.
+    Where calling hours are read next, places of the quota are kept for that as well.
+    What was found counts although a list could not be read completely: that is then the `fault`.
     """
     began, drained = time.monotonic(), asyncio.Event()
     accounts = parts.accounts.of_run(drained=drained, rests=rests)
@@ -110,7 +119,7 @@ async def list_target(
     finally:
         if timer is not None:
             timer.cancel()
-    stops = _count_stops(roster, name, parts.settings)
+    stops = _count_calls(roster, name, 1 + reads_hours, disables=parts.settings.disable_schedule)
     rest = await _LookOn(parts, wanted, first, roster, stops).read() if wanted.is_whole else {}
     both = {scope: _join(one, rest.get(scope)) for scope, one in roster.listings.items()}
     discovery = make_discovery(
@@ -227,14 +236,12 @@ class _LookOn:
         return perform, lambda: calls
 
 
-def _count_stops(roster: Roster, name: str | None, settings: Settings) -> Mapping[Scope, int]:
-    """Return for each list the calls that stopping its campaigns takes."""
+def _count_calls(roster: Roster, name: str | None, calls_each: int, *, disables: bool) -> Mapping[Scope, int]:
+    """Return for each list how many calls are still to be made for what was found in it."""
     is_wanted = (lambda text: True) if name is None else compile_pattern(name)
     return {
         scope: sum(
-            1 + (settings.disable_schedule and item.recurs is True)
-            for item in one.items.values()
-            if is_wanted(item.name or "")
+            calls_each + (disables and item.recurs is True) for item in one.items.values() if is_wanted(item.name or "")
         )
         for scope, one in roster.listings.items()
     }

@@ -14,7 +14,7 @@ from bulkstop.files.state_folder import make_private_folder
 from bulkstop.model import SIGNALS
 from bulkstop.report.stop.manifest import Manifest, manifest_path
 from bulkstop.runs.schedule.due import Decision, Due, decide
-from bulkstop.runs.schedule.journal import Entry, Event, Journal, find_last_run, make_entry
+from bulkstop.runs.schedule.journal import OTHER_FOLDER, Entry, Event, Journal, find_last_run, make_entry
 from bulkstop.runs.schedule.keeping import keep_results
 from bulkstop.runs.schedule.keys import Overlap
 from bulkstop.runs.schedule.lock import Lock
@@ -45,6 +45,13 @@ class Work(NamedTuple):
     """Whether failed rows are sent again."""
 
 
+class Stopped(NamedTuple):
+    """How a stop has ended: its exit code, and what it says of that in a line."""
+
+    exit_code: int
+    verdict: str = ""
+
+
 class ReadBack(NamedTuple):
     """The verification after a stop: the exit code of `verify`, its verdict, and its facts as JSON values."""
 
@@ -63,7 +70,7 @@ class Conductor:
     """Runs the firings of a schedule; callbacks do everything outside of its folder."""
 
     schedule: Schedule
-    stop: Callable[[Work], int]
+    stop: Callable[[Work], Stopped]
     verify: Callable[[str], ReadBack]
     tell: Callable[[Notice], None]
     say: Callable[[str], None]
@@ -98,10 +105,11 @@ class Conductor:
             try:
                 make_private_folder(Path(self.schedule.results).absolute())
             except OSError as error:
-                raise OutputError(f"{self.schedule.results}: cannot be made ({error.strerror})") from None
+                why = f"cannot be made ({error.strerror}); {OTHER_FOLDER}"
+                raise OutputError(f"{self.schedule.results}: {why}") from None
             return act()
         except OutputError as error:
-            self.say(f"bulkstop: {error}; nothing more is stopped")
+            self.say(f"bulkstop: nothing more is stopped: {error}")
             self._tell(NoticeKind.ENDED, None, str(error), exit_code=GUARD_EXIT)
             return GUARD_EXIT
 
@@ -215,25 +223,29 @@ class Conductor:
         if deadline is not None and deadline <= self.now():
             return self._miss(occasion, f"its time to finish by, {self.schedule.finish_by}, has passed")
         if resumes and not is_again and (code := find_end(results)) is not None:
-            return self._end(occasion, results, code)
+            return self._end(occasion, results, Stopped(code))
         self.journal.append(make_entry(Event.STARTED, occasion, self.now(), results=results))
         self._tell(NoticeKind.STARTED, occasion, results=results)
-        code = self.stop(Work(occasion, results, deadline, resumes=resumes, is_again=is_again))
-        return self._end(occasion, results, code)
+        stopped = self.stop(Work(occasion, results, deadline, resumes=resumes, is_again=is_again))
+        return self._end(occasion, results, stopped)
 
-    def _end(self, occasion: Occasion, results: str, code: int) -> int:
+    def _end(self, occasion: Occasion, results: str, stopped: Stopped) -> int:
+        code, verdict = stopped
         is_cut = code in INTERRUPTED
         event = Event.INTERRUPTED if is_cut else Event.ENDED
         where = results if Path(results).exists() else None
-        fault = self._note(make_entry(event, occasion, self.now(), exit_code=code, results=where))
+        fault = self._note(make_entry(event, occasion, self.now(), exit_code=code, results=where, note=verdict))
         if code == GUARD_EXIT:
-            self._tell(NoticeKind.GUARD_ENDED, occasion, exit_code=code, results=where)
+            self._tell(NoticeKind.GUARD_ENDED, occasion, verdict, exit_code=code, results=where)
+        read = ReadBack(0)
         try:
             if code in READ_BACK_AFTER and where is not None:
-                code = code or min(self._read_back(occasion, results), 1)
+                read = self._read_back(occasion, results)
+                code = code or min(read.exit_code, 1)
         finally:
             code = code or (GUARD_EXIT if fault else 0)
-            self._tell(NoticeKind.ENDED, occasion, fault or "", exit_code=code, results=where)
+            text = "; ".join(filter(None, (fault, verdict, read.verdict if read.exit_code else "")))
+            self._tell(NoticeKind.ENDED, occasion, text, exit_code=code, results=where)
         if not is_cut:
             self._keep()
         return code
@@ -247,10 +259,10 @@ class Conductor:
             return str(error)
         return None
 
-    def _read_back(self, occasion: Occasion, results: str) -> int:
-        """Verify what still runs, `verify_s` after the end; return the exit code of that."""
+    def _read_back(self, occasion: Occasion, results: str) -> ReadBack:
+        """Read back what still runs, some time after the end."""
         if self.schedule.verify_s is None:
-            return 0
+            return ReadBack(0)
         wait = format_duration(self.schedule.verify_s)
         self.note(f"{occasion.title}: waiting {wait}, then checking what still runs (verify)")
         self.sleep(self.schedule.verify_s)
@@ -259,7 +271,7 @@ class Conductor:
             Event.VERIFIED, occasion, self.now(), exit_code=read.exit_code, results=results, note=read.verdict
         )
         self._note(replace(entry, verification=read.facts))
-        return read.exit_code
+        return read
 
     def _keep(self) -> None:
         """Tidy up; an error is printed, but does not fail the firing."""

@@ -31,6 +31,8 @@ class Event(StrEnum):
     PREFLIGHT = "preflight"
 
 
+OTHER_FOLDER = "give results a folder that this user can write, with room"
+"""What to do where the folder of a schedule cannot be written."""
 SETTLED = frozenset({Event.ENDED, Event.VERIFIED, Event.MISSED, Event.SKIPPED})
 """Events after which a firing does not run again, unless a person starts it."""
 
@@ -125,7 +127,7 @@ class Journal:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror}); {OTHER_FOLDER}") from None
 
 
 def _parse(line: bytes) -> Entry | None:

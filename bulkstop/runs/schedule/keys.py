@@ -13,7 +13,7 @@ from bulkstop.schedule.days import parse_days, parse_time
 from bulkstop.schedule.firings import OnHoliday
 from bulkstop.schedule.free_days import check_region, parse_own_dates
 from bulkstop.schedule.zones import list_zones, open_zone
-from bulkstop.settings import OPTION_SPECS, default_of, is_empty, key_of
+from bulkstop.settings import OPTION_SPECS, default_of, is_empty, key_of, suggest_value
 from bulkstop.settings.finish_by import parse_finish_by
 from bulkstop.settings.parse import parse_notify_url, parse_seconds
 from bulkstop.settings.spec import (
@@ -34,6 +34,7 @@ from bulkstop.text.likeness import suggest_near
 
 _CLOCK = re.compile(r"\d{1,2}:\d{2}", re.ASCII)
 DAY_S = 86_400.0
+EMPTY_LIST = "is an empty list; leave it out, or put something into it"
 _DAYS = re.compile(r"(\d{1,5})\s*d(?:ays?)?", re.ASCII)
 VERIFY_S = 120.0
 GROUPS = (SCOPE, TARGETS, INPUT, TYPE, SELECTION, PROTECTION, GUARDS, QUOTA, RETRY_AFTER, CONCURRENCY, GRACE)
@@ -57,16 +58,26 @@ class Key(NamedTuple):
 
 def read_text(value: object) -> str:
     """Return a text that is not empty."""
-    if not isinstance(value, str) or is_empty(value):
-        raise ValueError("must be a text in quotes")
+    if not isinstance(value, str):
+        raise ValueError("must be a text in quotes")  # noqa: TRY004 - the caller names the key
+    if is_empty(value):
+        raise ValueError("is empty; give it a value, or leave it out")
     return value
+
+
+def read_path(value: object) -> str:
+    """Read the name of a file or a folder."""
+    text = read_text(value)
+    if "\0" in text:
+        raise ValueError("has a character that no file name can have; take it out")
+    return text
 
 
 def read_texts(value: object) -> tuple[str, ...]:
     """Return texts, from a text or a list."""
     values = value if isinstance(value, list) else [value]
     if not values:
-        raise ValueError("is an empty list; leave it out, or put something into it")
+        raise ValueError(EMPTY_LIST)
     return tuple(map(read_text, values))
 
 
@@ -116,7 +127,7 @@ def read_regions(value: object) -> tuple[str, ...]:
 
 def read_dates(value: object) -> Mapping[date, str]:
     """Return the dates in a file."""
-    path = read_text(value)
+    path = read_path(value)
     try:
         return parse_own_dates(path, Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -132,9 +143,14 @@ def read_verify(value: object) -> float | None:
 
 def read_deadline(value: object) -> str:
     """Return a time to finish by: a time of the day, or a time after the firing."""
-    text = parse_finish_by(value.strftime("%H:%M") if isinstance(value, time) else read_text(value))
+    given = value.strftime("%H:%M") if isinstance(value, time) else read_text(value)
+    how = "give a time of the day in the schedule's zone such as 18:30, or +30m after the firing"
+    try:
+        text = parse_finish_by(given)
+    except ValueError:
+        raise ValueError(f"{given[:40]!r} is not a time to finish by; {how}") from None
     if not text.startswith("+") and not _CLOCK.fullmatch(text):
-        raise ValueError(f"{text!r} has a date or a zone; give a time of the day in the schedule's zone, or +30m")
+        raise ValueError(f"{text!r} has a date or a zone; {how}")
     return text
 
 
@@ -191,16 +207,17 @@ KEYS: Mapping[str, Key] = {
     "holidays_file": Key(read_dates, "own free days, one date a line"),
     "on_holiday": Key(one_of(OnHoliday), "what a firing on a free day does: skip, run-before"),
     "profile": Key(read_text, "the profile whose settings it has"),
-    "input": Key(read_text, "the list to stop"),
+    "input": Key(read_path, "the list to stop"),
     "command": Key(read_command, "a command whose output is the list to stop"),
     "running": Key(read_flag, "stop what runs then"),
     "status": Key(read_text, "with running: campaigns in these states"),
     "priority": Key(read_text, "with running: campaigns of these priorities"),
     "name": Key(read_text, "with running: campaigns with such a name"),
+    "calling_hours": Key(read_flag, "with running: stop each campaign by the end of its calling hours"),
     "expect": Key(read_expect, "how many campaigns the list has to have: 20, 20..30"),
     "strict": Key(read_flag, "send nothing if a row cannot be used"),
     "finish_by": Key(read_deadline, "the time to finish by, in its zone: 18:30, or so long after the firing: +30m"),
-    "results": Key(read_text, "the folder of results, journal and lock"),
+    "results": Key(read_path, "the folder of results, journal and lock"),
     "keep": Key(read_span, "results older than this are compressed: 30d"),
     "keep_delete": Key(read_flag, "delete them instead"),
     "verify": Key(read_verify, "how long after the end is read back what still runs; false never"),
@@ -214,6 +231,8 @@ KEYS: Mapping[str, Key] = {
 """All keys of a schedule besides the settings of `stop`."""
 OF_STOP = {key_of(name): name for name, spec in OPTION_SPECS.items() if spec.group in GROUPS and not spec.secret}
 OF_RUNNING = ("status", "priority", "name")
+FLAGS = ("strict", "calling_hours")
+"""Keys that become options without a value."""
 BOUNDS = ("expect", "max_campaigns")
 
 
@@ -226,6 +245,8 @@ def write_option(name: str, value: object) -> list[str]:
             if read_flag(value)
             else [f"--{flag.removeprefix('--no-')}" if flag.startswith("--no-") else f"--no-{flag[2:]}"]
         )
+    if value == []:
+        raise ValueError(EMPTY_LIST)
     values = value if isinstance(value, list) and spec.repeatable else [value]
     if any(isinstance(each, bool | list | dict) for each in values):
         raise ValueError("must be a text in quotes")
@@ -233,8 +254,8 @@ def write_option(name: str, value: object) -> list[str]:
     for each in values:
         text = write_text(each)
         if is_empty(text):
-            raise ValueError("is empty")
-        if name != "type":  # --running accepts several types
+            raise ValueError(f"is empty; {suggest_value(name)}")
+        if name != "type":  # which takes several for what runs
             spec.read(text)
         words += [f"{flag}={text}"]
     return words

@@ -8,6 +8,7 @@ from typing import Self
 
 from bulkstop.errors import OutputError
 from bulkstop.files.places import open_in_place, open_place
+from bulkstop.runs.schedule.journal import OTHER_FOLDER
 
 
 class Lock:
@@ -31,7 +32,7 @@ class Lock:
             with open_place(self._path) as place:
                 fd = open_in_place(place, os.O_RDWR | os.O_CREAT)
         except OSError as error:
-            raise OutputError(f"{self._path}: cannot be opened ({error.strerror})") from None
+            raise OutputError(f"{self._path}: cannot be opened ({error.strerror}); {OTHER_FOLDER}") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from bulkstop.errors import BulkstopError, SettingsError
-from bulkstop.runs.schedule.keys import BOUNDS, KEYS, OF_RUNNING, OF_STOP, VERIFY_S, Overlap, write_option
+from bulkstop.runs.schedule.keys import BOUNDS, FLAGS, KEYS, OF_RUNNING, OF_STOP, VERIFY_S, Overlap, write_option
 from bulkstop.schedule.days import DAILY
 from bulkstop.schedule.firings import Firing, OnHoliday, Timetable
 from bulkstop.schedule.free_days import FreeDays
 from bulkstop.settings import OPTION_SPECS, key_of
 from bulkstop.settings.config_file import read_config
 from bulkstop.settings.finish_by import find_moment
-from bulkstop.settings.profiles import SCHEDULES, line_of, read_profile
+from bulkstop.settings.profiles import SCHEDULES, line_of, list_profiles, read_profile
 from bulkstop.text.faults import explain_toml
 from bulkstop.text.likeness import suggest_near
 
@@ -85,10 +85,20 @@ class _Reading:
 
     def refuse(self, key: str | None, why: str) -> None:
         """Record a fault with the line of its key, or of the table."""
-        keys = [SCHEDULES, self.name, *([key] if key else [])]
-        line = line_of(self.text, *keys) or line_of(self.text, *keys[:2])
-        where = f"{self.path} line {line}" if line else self.path
-        self.faults.append(f"{where}: {'.'.join(keys)}: {why}")
+        self.faults.append(f"{_locate(self.path, self.text, self.name, key)}: {why}")
+
+
+def locate(schedule: Schedule, key: str | None) -> str:
+    """Say where a key of a schedule stands, or its table where it has none such: file, line and key."""
+    text = read_config(schedule.path, is_named=True) or ""
+    tables = tomllib.loads(text).get(SCHEDULES, {})
+    return _locate(schedule.path, text, schedule.name, key if key in tables.get(schedule.name, {}) else None)
+
+
+def _locate(path: str, text: str, name: str, key: str | None) -> str:
+    keys = [SCHEDULES, name, *([key] if key else [])]
+    line = line_of(text, *keys) or line_of(text, *keys[:2])
+    return f"{path} line {line}: {'.'.join(keys)}" if line else f"{path}: {'.'.join(keys)}"
 
 
 def read_schedules(path: str, *, is_named: bool) -> Schedules:
@@ -102,6 +112,7 @@ def read_schedules(path: str, *, is_named: bool) -> Schedules:
         raise SettingsError(f" {path}: cannot be read as TOML: {explain_toml(error, text)}", setting="config") from None
     tables = document.get(SCHEDULES)
     if not isinstance(tables, dict) or not tables:
+        read_profile(path, None, is_named=is_named)  # which names the line of a table that may have been meant
         raise SettingsError(
             f" {path}: has no schedule; write [{SCHEDULES}.eod] with at, tz and what to stop", setting="config"
         )
@@ -154,7 +165,7 @@ def _explain_unknown(key: str) -> str:
     elsewhere = key in {key_of(name) for name in OPTION_SPECS}
     if elsewhere:
         return f"is a setting of a connection; put it below [profile.NAME], and name that: profile = {'NAME'!r}"
-    return f"unknown key{suggest_near(key, [*KEYS, *OF_STOP])}"
+    return f"unknown key{suggest_near(key, [*KEYS, *OF_STOP]) or '; docs/end-of-day.md lists the keys'}"
 
 
 def _check_whole(reading: _Reading, *, is_named: bool) -> None:
@@ -167,7 +178,7 @@ def _check_whole(reading: _Reading, *, is_named: bool) -> None:
     if len(sources) != 1:
         what = " and ".join(sources) or "nothing"
         reading.refuse(sources[-1] if sources else None, f"names {what} to stop; give one of input, command, running")
-    for key in (*OF_RUNNING, "targets"):
+    for key in (*OF_RUNNING, "calling_hours", "targets"):
         if key in table and sources != ["running"]:
             reading.refuse(key, "is a filter of what runs; give running = true with it")
     if "on_holiday" in table and not ({"holidays", "holidays_file"} & table.keys()):
@@ -176,6 +187,10 @@ def _check_whole(reading: _Reading, *, is_named: bool) -> None:
         reading.refuse("keep_delete", "needs keep, which says after how long: 90d")
     if (profile := reading.values.get("profile")) is not None:
         try:
+            if profile not in (there := list_profiles(read_profile(reading.path, None, is_named=is_named))):
+                near = suggest_near(profile, there) or f"; it has {', '.join(there) or 'no profile at all'}"
+                reading.refuse("profile", f"{reading.path} has no [profile.{profile[:40]}]{near}")
+                return
             read_profile(reading.path, profile, is_named=is_named)
         except SettingsError as error:
             reading.refuse("profile", str(error).lstrip(" :"))
@@ -213,7 +228,7 @@ def _make(reading: _Reading, options: tuple[str, ...]) -> Schedule:
     return Schedule(
         timetable,
         reading.path,
-        options=(*options, *expect, *filters, *(["--strict"] if values.get("strict") else [])),
+        options=(*options, *expect, *filters, *(f"--{key.replace('_', '-')}" for key in FLAGS if values.get(key))),
         is_guarded=any(key in reading.table for key in BOUNDS),
         **more,
     )

@@ -13,7 +13,7 @@ def write_crontab(job: Job, machine_zone: str) -> dict[str, str]:
         "# this machine must have, because cron knows no other zone. All output is about failures, and cron mails it.",
         *([f"MAILTO={job.mail_to}"] if job.mail_to else []),
         f"PATH={_path_of(job)}",
-        *(f"{each.variable}={each.path}" for each in job.secrets),
+        *(f"{each.variable}={each.path}" for each in job.secrets if each.variable),
     ]
     command = f"cd {shlex.quote(job.directory)} && {shlex.join([job.program, 'schedule', 'run', job.name])}"
     command += f" --config {shlex.quote(job.config)}"

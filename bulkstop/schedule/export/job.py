@@ -10,11 +10,16 @@ from bulkstop.schedule.triggers import Triggers, plan_triggers
 
 @dataclass(frozen=True, slots=True)
 class SecretFile:
-    """A file that only the service may read: its name, its path, and the variable that names it."""
+    """A file that only the service reads: what it is called, and where it lies.
+
+    Without a variable that names it, it has to lie there for the service, too, as a profile names it; `is_sure` says
+    that a firing needs it, and not just may.
+    """
 
     name: str
     path: str
-    variable: str
+    variable: str | None = None
+    is_sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,16 @@ class Job:
             f"# {self.at}: written by `bulkstop schedule export`; by time-zone data {self.zone_data} each firing until "
             f"{last}\n# has a trigger, and surplus triggers end as not due. Write it anew when zones get other rules."
         )
+
+    @property
+    def needed(self) -> list[SecretFile]:
+        """The secrets that a firing needs."""
+        return [each for each in self.secrets if each.is_sure]
+
+    @property
+    def possible(self) -> list[SecretFile]:
+        """The secrets that it needs if its list, which is made later, names their profiles."""
+        return [each for each in self.secrets if not each.is_sure]
 
     @property
     def stop_s(self) -> int:

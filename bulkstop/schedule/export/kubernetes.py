@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from datetime import datetime
 
-from bulkstop.schedule.export.job import Job, plan_in, write_cron_times
+from bulkstop.schedule.export.job import Job, SecretFile, plan_in, write_cron_times
 
 LEAST_DEADLINE_S = 60
 CONTAINERFILE = """\
@@ -30,13 +30,26 @@ def write_manifests(job: Job) -> dict[str, str]:
 
 
 def _write_head(job: Job) -> str:
-    files = " ".join(f"--from-file={each.name}={each.path}" for each in job.secrets)
+    files = _list_files(job.needed)
     secret = f"#   kubectl create secret generic bulkstop {files}\n" if files else ""
+    if possible := _list_files(each for each in job.possible if _is_within(job, each)):
+        secret += f"# Its list may name more profiles; the secret may have the files of those, too:\n#   {possible}\n"
+    if left := " ".join(each.path for each in job.possible if not _is_within(job, each)):
+        secret += f"# Files of such profiles that lie elsewhere are not mounted: {left}\n"
     return (
         f"{job.head}\n# Before it is applied:\n#   kubectl create configmap bulkstop --from-file={job.config}\n{secret}"
-        "# A list (input) belongs into the configmap, too. Kubernetes fires twice where clocks are set back: the\n"
-        "# journal of the results notices, and leaves out a time that they do not show: extra CronJobs have that.\n"
+        "# Files that it names (input, targets, protect, holidays_file, ca) belong into the configmap, too.\n"
+        "# Kubernetes fires twice where clocks are set back, which the journal of the results notices, and leaves out\n"
+        "# a time that they do not show, which extra CronJobs have.\n"
     )
+
+
+def _list_files(secrets: Iterable[SecretFile]) -> str:
+    return " ".join(f"--from-file={each.name}={each.path}" for each in secrets)
+
+
+def _is_within(job: Job, secret: SecretFile) -> bool:
+    return secret.path.startswith(f"{job.directory}/")
 
 
 def _write_all(job: Job, name: str, moments: Iterable[datetime], run: list[str]) -> list[str]:
@@ -48,15 +61,17 @@ def _write_all(job: Job, name: str, moments: Iterable[datetime], run: list[str])
 
 
 def _write_cronjob(job: Job, name: str, times: str, run: list[str]) -> str:
+    named = [each for each in job.needed if each.variable]
     variables = "".join(
         f"                - {{name: {each.variable}, value: {_text(f'/run/secrets/bulkstop/{each.name}')}}}\n"
-        for each in job.secrets
+        for each in named
     )
-    secret_mount = (
-        "                - {name: secrets, mountPath: /run/secrets/bulkstop, readOnly: true}\n" if job.secrets else ""
-    )
+    elsewhere = [each for each in job.needed if not each.variable and not _is_within(job, each)]
+    mounts = ["mountPath: /run/secrets/bulkstop"] if named else []
+    mounts += [f"mountPath: {_text(each.path)}, subPath: {_text(each.name)}" for each in elsewhere]
+    secret_mount = "".join(f"                - {{name: secrets, {each}, readOnly: true}}\n" for each in mounts)
     secret_volume = (
-        "            - {name: secrets, secret: {secretName: bulkstop, defaultMode: 0440}}\n" if job.secrets else ""
+        "            - {name: secrets, secret: {secretName: bulkstop, defaultMode: 0440}}\n" if mounts else ""
     )
     return f"""\
 apiVersion: batch/v1
@@ -104,11 +119,32 @@ spec:
                 - {{name: results, mountPath: {_text(job.results)}}}
                 - {{name: scratch, mountPath: /tmp}}
           volumes:
-            - {{name: config, configMap: {{name: bulkstop}}}}
+{_write_config(job)}\
 {secret_volume}\
             - {{name: results, persistentVolumeClaim: {{claimName: bulkstop-results}}}}
             - {{name: scratch, emptyDir: {{}}}}
 """
+
+
+def _write_config(job: Job) -> str:
+    """Return the volume of the file of profiles, with the secrets that these name by their places beside it."""
+    needed, possible = (
+        [each for each in secrets if not each.variable and _is_within(job, each)]
+        for secrets in (job.needed, job.possible)
+    )
+    if not needed and not possible:
+        return "            - {name: config, configMap: {name: bulkstop}}\n"
+    lines = ["            - name: config", "              projected:", "                defaultMode: 0440"]
+    lines += ["                sources:", "                  - configMap: {name: bulkstop}"]
+    lines += [_write_source(job, each, "") for each in needed]
+    lines += [_write_source(job, each, ", optional: true") for each in possible]
+    return "\n".join(lines) + "\n"
+
+
+def _write_source(job: Job, secret: SecretFile, more: str) -> str:
+    path = _text(secret.path.removeprefix(f"{job.directory}/"))
+    items = f"items: [{{key: {_text(secret.name)}, path: {path}}}]"
+    return f"                  - secret: {{name: bulkstop, {items}{more}}}"
 
 
 def _write_claim() -> str:

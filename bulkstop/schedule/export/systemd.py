@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from bulkstop.schedule.export.job import Job, format_utc, plan_in
+from bulkstop.schedule.export.job import Job, SecretFile, format_utc, plan_in
 
 STATE = "/var/lib/"
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -56,11 +56,8 @@ def write_units(job: Job) -> dict[str, str]:
 
 
 def _write_service(job: Job, run: str, about: str) -> str:
-    credentials = [
-        line
-        for each in job.secrets
-        for line in (f"LoadCredential={each.name}:{each.path}", f"Environment={each.variable}=%d/{each.name}")
-    ]
+    credentials = [line for each in job.needed for line in _write_credential(each)]
+    possible = [f"#{line}" for each in job.possible for line in _write_credential(each)]
     return "\n".join(
         [
             job.head,
@@ -74,7 +71,7 @@ def _write_service(job: Job, run: str, about: str) -> str:
             "[Service]",
             "Type=oneshot",
             *_write_owner(job),
-            f"WorkingDirectory={job.directory}",
+            f"WorkingDirectory={_escape(job.directory)}",
             *(
                 [
                     "# Only root reads these; the service has a copy of each for as long as it runs (systemd 250).",
@@ -82,6 +79,10 @@ def _write_service(job: Job, run: str, about: str) -> str:
                 ]
                 if credentials
                 else []
+            ),
+            *(
+                ["# Its list may name these profiles: take away the # of those that it does.", *possible]
+                * bool(possible)
             ),
             f"ExecStart={_quote(job.program)} {run}",
             "# Longer than what is in flight may take: it gets its line before the service is killed.",
@@ -94,6 +95,17 @@ def _write_service(job: Job, run: str, about: str) -> str:
     )
 
 
+def _write_credential(secret: SecretFile) -> tuple[str, str]:
+    """Return what gives the service its own copy of a secret: named by a variable, or in the place of the file."""
+    where, path = f"%d/{secret.name}", _escape(secret.path)
+    copy = (
+        f"Environment={secret.variable}={where}"
+        if secret.variable
+        else f"BindReadOnlyPaths={_enclose(f'{where}:{path}')}"
+    )
+    return f"LoadCredential={secret.name}:{path}", copy
+
+
 def _write_owner(job: Job) -> list[str]:
     if job.results.startswith(STATE):
         folder = job.results.removeprefix(STATE)
@@ -103,7 +115,9 @@ def _write_owner(job: Job) -> list[str]:
             "StateDirectoryMode=0700",
             f"Environment=XDG_STATE_HOME={STATE}{folder}",
         ]
-    return [f"User={job.user}", f"ReadWritePaths={job.results}", f"Environment=XDG_STATE_HOME={job.results}"]
+    results = _escape(job.results)
+    state = _enclose(f"XDG_STATE_HOME={results}")
+    return [f"User={job.user}", f"ReadWritePaths={_enclose(results)}", f"Environment={state}"]
 
 
 def _write_timer(job: Job, moments: Iterable[datetime], about: str, persistent: str) -> str:
@@ -145,6 +159,16 @@ def _write_failed(job: Job) -> str:
             "",
         ]
     )
+
+
+def _escape(text: str) -> str:
+    """Keep systemd from putting something else into the place of a %."""
+    return text.replace("%", "%%")
+
+
+def _enclose(word: str) -> str:
+    """Make one word of a text with blanks."""
+    return f'"{word}"' if " " in word else word
 
 
 def _quote(word: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from bulkstop.engine.lanes import Lane, Lanes, Turn
 from bulkstop.engine.limits.estimate import Places
 from bulkstop.engine.limits.quota import AllOf, RollingWindow
-from bulkstop.engine.limits.timetable import Reserve, Timetable, find_late, plan_backwards
+from bulkstop.engine.limits.timetable import LEAD_S, Reserve, Timetable, find_late, plan_backwards
 from bulkstop.model import Campaign, CampaignType, Limit
 
 
@@ -40,12 +40,14 @@ def test_against_brute_force(seed: int) -> None:
 
 
 def test_ten_thousand() -> None:
-    """10,000 campaigns of 20 zones are planned in much less than two seconds."""
+    """10,000 campaigns of 20 zones are planned within the quota, by their times, in much less than two seconds."""
     moments = sorted(3600.0 * (number % 20) for number in range(10_000))
     began = time.process_time()
-    plan_backwards(moments, [Places(60, 60.0), Places(1, 1.0)])
+    leaves = plan_backwards(moments, [Places(60, 60.0), Places(1, 1.0)])
     find_late(moments, [Places(60, 60.0)], -20_000.0)
     assert time.process_time() - began < 2
+    assert all(after - before >= 60 for before, after in zip(leaves, leaves[60:], strict=False))
+    assert all(at <= moment - LEAD_S for at, moment in zip(leaves, moments, strict=True))
 
 
 def campaign(name: str, stop_at: str | None = None) -> Campaign:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.errors import OutputError
-from bulkstop.runs.schedule.firing import Conductor, ReadBack, Work
+from bulkstop.runs.schedule.firing import Conductor, ReadBack, Stopped, Work
 from bulkstop.runs.schedule.journal import Entry, Event, Journal
 from bulkstop.runs.schedule.keeping import keep_results
 from bulkstop.runs.schedule.keys import Overlap
@@ -33,9 +33,13 @@ class World:
     work: list[Work] = field(default_factory=list)
     on_sleep: Callable[[], object] = lambda: None
 
+    table: Timetable = TABLE
+    finish_by: str = "18:30"
+
     def conduct(self, **settings: object) -> Conductor:
         """Return what runs a firing now."""
-        schedule = Schedule(TABLE, "bulkstop.toml", results=str(self.folder), finish_by="18:30", **settings)  # type: ignore[arg-type]
+        more = {"results": str(self.folder), "finish_by": self.finish_by, **settings}
+        schedule = Schedule(self.table, "bulkstop.toml", **more)  # type: ignore[arg-type]
         return Conductor(
             schedule,
             self.stop,
@@ -47,11 +51,11 @@ class World:
             self.sleep,
         )
 
-    def stop(self, work: Work) -> int:
+    def stop(self, work: Work) -> Stopped:
         """Stop as the script says."""
         self.work.append(work)
         Path(work.results).touch()
-        return self.script(work)
+        return Stopped(self.script(work), "as the script says")
 
     def verify(self, results: str) -> ReadBack:
         """Read back what the script says."""
@@ -93,11 +97,12 @@ def test_usual(world: World) -> None:
 
 @pytest.mark.parametrize(("code", "kinds"), [(2, []), (3, [NoticeKind.GUARD_ENDED]), (4, []), (1, [])])
 def test_failures(world: World, code: int, kinds: list[NoticeKind]) -> None:
-    """Any failure of a stop (token, empty or long list, outage) is the exit code and a notice, and is not repeated."""
+    """Whatever ends a stop (token, empty or long list, outage) is the exit code, is told with why, and not repeated."""
     world.script = lambda work: code
     assert world.conduct().fire() == code
     assert world.kinds() == [NoticeKind.STARTED, *kinds, NoticeKind.ENDED]
-    assert world.told[-1].exit_code == code
+    assert {(each.text, each.exit_code) for each in world.told[1:]} == {("as the script says", code)}
+    assert Journal(str(world.folder), "eod").read()[1].note == "as the script says"
     assert world.conduct().fire() == 0
     assert len(world.work) == 1
     assert world.conduct().fire_again() == code
@@ -285,3 +290,41 @@ def test_keep(tmp_path: Path) -> None:
         "eod-2026-12-01-1800.results.jsonl",
         "eod-2026-12-01-1800.results.jsonl.run.json",
     ]
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "begin", "ran_at"),
+    [
+        ("Europe/Berlin", time(2, 30), "2026-10-25T00:02Z", "00:32"),
+        ("Europe/Berlin", time(2, 30), "2027-03-28T00:02Z", "01:02"),
+        ("Australia/Lord_Howe", time(2, 15), "2026-10-03T14:02Z", "15:32"),
+        ("Australia/Lord_Howe", time(1, 45), "2027-04-03T14:02Z", "14:47"),
+        ("Asia/Beirut", time(23, 30), "2026-10-24T19:02Z", "20:32"),
+        ("Africa/Cairo", time(0), "2027-04-29T21:02Z", "22:02"),
+    ],
+)
+def test_night_of_a_change(world: World, zone: str, at: time, begin: str, ran_at: str) -> None:
+    """Called every five minutes through the night in which clocks change, a firing runs once, at its first moment."""
+    world.table, world.finish_by = Timetable("eod", (at,), zone), "+15m"
+    world.at = first = datetime.fromisoformat(begin)
+    ran = []
+    for minutes in range(0, 240, 5):
+        world.at = first + timedelta(minutes=minutes)
+        before = len(world.work)
+        assert world.conduct(verify_s=None).fire() == 0
+        ran += [f"{world.at:%H:%M}"] * (len(world.work) - before)
+    assert ran == [ran_at]
+    assert world.work[0].deadline is not None
+    assert world.work[0].deadline - world.work[0].occasion.firing.moment == timedelta(minutes=15)
+    assert set(world.kinds()) == {NoticeKind.STARTED, NoticeKind.ENDED}
+
+
+def test_two_times_in_one_gap(world: World) -> None:
+    """Two times that the gap puts at one moment are one run, and none is told as missed."""
+    world.table, world.finish_by = Timetable("eod", (time(2, 30), time(3)), "Europe/Berlin"), "+15m"
+    world.at = datetime(2027, 3, 28, 1, 0, 30, tzinfo=UTC)
+    for _ in range(3):
+        assert world.conduct(verify_s=None).fire() == 0
+        world.at += timedelta(minutes=1)
+    assert world.kinds() == [NoticeKind.STARTED, NoticeKind.ENDED]
+    assert world.work[0].occasion.key == "2027-03-28T03:00[Europe/Berlin]"

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -11,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from bulkstop.engine.limits.clock import elapsed_s
 from bulkstop.errors import BulkstopError, QuotaError
 from bulkstop.kore.calls import PAGE, STATUSES, Call, T
 from bulkstop.kore.exchange import Response
-from bulkstop.model import Attempt, Campaign, CampaignType, Limit, ListedCampaign, Outcome, Scope
+from bulkstop.model import Attempt, Campaign, CampaignType, Limit, ListedCampaign, Outcome, Scope, utc_text
 from bulkstop.runs import host
 from bulkstop.runs.lists.listing import Listing
 from bulkstop.runs.lists.roster import Roster
@@ -481,6 +483,26 @@ def test_lanes_know_what_is_left() -> None:
         first = lane.draw(0.0, room=1)
         assert first is not None
         assert (lane.account_id, lane.left, first.campaign.campaign_id) == ("a1", 2, "cd-1")
+
+
+def test_what_is_at_rest_keeps_no_place_in_the_timetable() -> None:
+    """Stops are planned backwards for what runs: what is at rest keeps no place in the quota for itself."""
+    stop_at = time.time() + 3600
+    rows = [campaign(f"cd-{n}")._replace(row={"stop_at": utc_text(stop_at)}) for n in range(1, 7)]
+    items = {
+        each.campaign_id: ListedCampaign(each.campaign_id, VOICE, "x", status)
+        for each, status in zip(rows, ("Active", *["Stopped"] * 4, "Active"), strict=True)
+    }
+    found = KnownStates(Roster({VOICE_LIST: Listing(VOICE_LIST, items)}), only_running=True)
+    with planned(rows) as plan:
+        running = narrow_plan(plan, found, lambda _: None)
+        settings = Settings(host="h", quota="2/1m", pace="burst", only_running=True)
+        waits = []
+        for work in (plan, running):
+            lane, others = make_lanes(work, Accounts(settings, None), plan.stop_times)
+            assert others.left == 0
+            waits.append(lane.ready_at(1) - elapsed_s())
+    assert waits == [pytest.approx(3600 - 5 - 120, abs=2), pytest.approx(3600 - 5, abs=2)]
 
 
 def test_nothing_runs() -> None:
