@@ -7,13 +7,13 @@ import pytest
 from bulkstop.runs.load.backlog import LEAST_REQUESTS, Backlog
 
 
-def queued(rate: float, length_s: float, service_s: float) -> Backlog:
-    """Send evenly to a service that takes one after the other."""
+def queued(rate: float, length_s: float, service_s: float, base_s: float = 0.0) -> Backlog:
+    """Send evenly to a service that takes one after the other, and takes a while for each besides."""
     backlog, free_at = Backlog(length_s), 0.0
     for number in range(int(rate * length_s)):
         at = number / rate
         free_at = max(free_at, at) + service_s
-        backlog.add(at, free_at - at)
+        backlog.add(at, free_at - at + base_s)
     return backlog
 
 
@@ -22,6 +22,19 @@ def queued(rate: float, length_s: float, service_s: float) -> Backlog:
 def test_one_by_one(rate: float, length_s: float, grows: bool) -> None:
     """A rate above what a service takes is known by a second, long before answers are slow; one below it is not."""
     assert bool(queued(rate, length_s, 0.002).describe_growth()) is grows
+
+
+@pytest.mark.parametrize("base_s", [0.2, 0.8])
+@pytest.mark.parametrize(("rate", "grows"), [(490, False), (500, False), (520, True), (600, True)])
+def test_long_answers(rate: float, grows: bool, base_s: float) -> None:
+    """A queue is known by how fast it grows, however long an answer takes without one."""
+    assert bool(queued(rate, 1.0, 0.002, base_s).describe_growth()) is grows
+
+
+@pytest.mark.parametrize(("rate", "grows"), [(8, False), (10, False), (11, True), (15, True)])
+def test_few(rate: float, grows: bool) -> None:
+    """Ten requests are enough where each is slower than the one before."""
+    assert bool(queued(rate, 1.0 if rate >= 10 else 2.0, 0.1).describe_growth()) is grows
 
 
 @pytest.mark.parametrize("seed", range(20))
