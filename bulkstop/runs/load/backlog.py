@@ -49,13 +49,19 @@ class Backlog:
         if sum(map(len, thirds)) < LEAST_REQUESTS or not all(map(len, thirds)):
             return ""
         medians_s = [third.at(50)[0] for third in thirds]
-        if self._has_grown(*medians_s) and _find_trend(self._parts) > SURE:
-            return f"a queue grew: p50 was {', '.join(f'{each * 1e3:,.1f}' for each in medians_s)} ms in thirds of it"
+        if not self._has_grown(*medians_s) or _find_trend(self._parts) <= SURE:
+            return ""
+        return f"a queue grew: p50 was {', '.join(f'{each * 1e3:,.1f}' for each in medians_s)} ms in thirds of it"
+
+    def describe_left(self) -> str:
+        """Say what was left at the end; empty where nothing was. A service that stood still just then is the same."""
         first, last = self._parts[0], self._parts[-1]
+        if not (len(first) and len(last)):
+            return ""
         first_s, last_s = first.at(50)[0], last.at(50)[0]
-        if self._is_left(first_s, last_s) and _find_trend((first, last)) > SURE:
-            return f"a queue was left: p50 was {first_s * 1e3:,.1f} ms at first and {last_s * 1e3:,.1f} ms at the end"
-        return ""
+        if not self._is_left(first_s, last_s) or _find_trend((first, last)) <= SURE:
+            return ""
+        return f"a queue was left: p50 was {first_s * 1e3:,.1f} ms at first and {last_s * 1e3:,.1f} ms at the end"
 
     def _has_grown(self, first_s: float, middle_s: float, last_s: float) -> bool:
         """Tell whether each third is slower than the one before, and the last by much."""

@@ -74,11 +74,11 @@ def count_tolerated_throttles(lines: Sequence[Threshold], planned: int) -> float
 
 
 def judge(
-    metrics: Metrics, planned: int, lines: Sequence[Threshold], *, cut_short: bool, growth: str = ""
+    metrics: Metrics, planned: int, lines: Sequence[Threshold], *, cut_short: bool, growth: str = "", left: str = ""
 ) -> tuple[TrialResult, str]:
     """Judge a short run, and say why it did not hold; `cut_short` is one that ended since too many were throttled.
 
-    `growth` says how a queue has grown, if one has.
+    `growth` says how a queue has grown, if one has, and `left` what was left of one at the end.
     """
     if not metrics.is_punctual:
         return TrialResult.LATE, f"this machine was late with {metrics.late_share * 100:.2g}% of the requests"
@@ -96,7 +96,9 @@ def judge(
         failed.insert(0, f"{format_count(unsent, 'request')} got no place, as all were taken")
     if growth:
         failed.append(growth)
-    return (TrialResult.GAVE_WAY, "; ".join(failed)) if failed else (TrialResult.HELD, "")
+    if failed:
+        return TrialResult.GAVE_WAY, "; ".join(failed)
+    return (TrialResult.UNCLEAR, left) if left else (TrialResult.HELD, "")
 
 
 def _describe_throttled(metrics: Metrics) -> str:
@@ -216,6 +218,7 @@ class _Prober:
         self._refusals, self._step_s, self._began_s = Refusals(search.step_s), search.step_s, time.monotonic()
         self._taken_s = self._refused_s = -math.inf
         self._fastest_refused: float | None = None
+        self._left_rate: float | None = None
         self._last: Watch | None = None
         self._was_rested, self._is_low_short = True, False
         self._is_used_up, self._wait_s = False, 0.0
@@ -325,8 +328,12 @@ class _Prober:
         return SETTLING_SHARE * len(schedule) if purpose is _Purpose.SETTLE else 0.0
 
     def _judge(self, schedule: Schedule, watch: Watch, purpose: _Purpose) -> tuple[TrialResult, str]:
-        growth = watch.backlog.describe_growth()
-        trial, why = judge(watch.metrics, len(schedule), self._search.lines, cut_short=watch.cut_short, growth=growth)
+        growth, left = watch.backlog.describe_growth(), watch.backlog.describe_left()
+        trial, why = judge(
+            watch.metrics, len(schedule), self._search.lines, cut_short=watch.cut_short, growth=growth, left=left
+        )
+        if purpose is _Purpose.MEASURE:
+            trial = self._look_twice(schedule.peak, trial)
         places = self._settings.concurrency
         if trial is TrialResult.GAVE_WAY and watch.metrics.held and places < self._wanted_places(schedule):
             return TrialResult.LATE, explain_few_files(places)
@@ -334,6 +341,12 @@ class _Prober:
             return trial, why
         end = "nothing is saved up" if purpose is _Purpose.USE_UP else "no faster requests are counted"
         return TrialResult.USED_UP, f"{_describe_throttled(watch.metrics)}, so that {end}"
+
+    def _look_twice(self, rate: float, trial: TrialResult) -> TrialResult:
+        """Have a rate give way where a queue is left for the second time; the first time it may have been a pause."""
+        is_second = self._left_rate == rate
+        self._left_rate = rate if trial is TrialResult.UNCLEAR else None
+        return TrialResult.GAVE_WAY if trial is TrialResult.UNCLEAR and is_second else trial
 
     def _remember(self, rate: float, begin_s: float, watch: Watch, purpose: _Purpose) -> None:
         """Know when the service last took and refused something, and from what it is to recover."""

@@ -66,6 +66,23 @@ class OneByOne(Searched):
         return await super().post(target, headers)
 
 
+class Pausing(Searched):
+    """Stands still for a while at the end of some runs."""
+
+    def __init__(self, runs: Sequence[int]) -> None:
+        super().__init__(lambda number: OK)
+        self._runs, self._began = runs, dict[int, float]()
+
+    async def post(
+        self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0
+    ) -> Response | TransportFailure:
+        """Answer at once, or after the pause."""
+        number = len(self.done)
+        into_s = now_s() - self._began.setdefault(number, now_s())
+        await asyncio.sleep(0.03 if number in self._runs and into_s > 0.88 * STEP_S else 0.001)
+        return await super().post(target, headers)
+
+
 @pytest.mark.usefixtures("virtual")
 class TestSearch:
     """What is tried, told by the number of the run alone, in virtual time."""
@@ -84,6 +101,18 @@ class TestSearch:
         assert found.requests == len(service.seen)
         assert len(service.opened) == 1
         assert found.outcomes[Outcome.STOPPED] == found.requests - found.outcomes[Outcome.THROTTLED]
+
+    @pytest.mark.parametrize(
+        ("runs", "trials"),
+        [
+            ([0], [TrialResult.UNCLEAR, TrialResult.HELD]),
+            ([0, 1], [TrialResult.UNCLEAR, TrialResult.GAVE_WAY]),
+        ],
+    )
+    def test_pause_at_the_end(self, runs: Sequence[int], trials: Sequence[TrialResult]) -> None:
+        """Where answers are late at the end of a run only, its rate is tried once more: it may have been a pause."""
+        found = Pausing(runs).searched(start=4000.0, top=4000.0)
+        assert [(probe.rate, probe.trial) for probe in found.probes[:2]] == [(4000, trial) for trial in trials]
 
     def test_ends_at_the_first_throttled(self) -> None:
         """One request is throttled, and nothing more leaves at that rate; unless more of them are allowed."""
