@@ -16,7 +16,7 @@ class TrialResult(StrEnum):
     """What became of a rate; `late` says that this machine could not send it, and nothing about the service.
 
     `unclear` is a rate that has to be tried once more, as requests before it still counted, and `used up` a rate that
-    was only to take what the service had saved up.
+    was only to take what the service had saved up. A service that was `behind` was left alone until it had caught up.
     """
 
     HELD = "held"
@@ -24,6 +24,7 @@ class TrialResult(StrEnum):
     LATE = "late"
     UNCLEAR = "unclear"
     USED_UP = "used up"
+    BEHIND = "behind"
 
 
 class RateSearch:

@@ -26,7 +26,7 @@ REFUSED_SHARE = 0.5
 WINDOWS_S = (1.0, 10.0, 60.0, 600.0, 3600.0)
 SPARE = 2
 """After so many intervals without a request whoever saves up takes one: who refuses it counts over a window."""
-UNTRIED = frozenset({"unclear", "used up"})
+UNTRIED = frozenset({"unclear", "used up", "behind"})
 """What became of runs that tell nothing of their rate."""
 LEAST_CALLS = 20
 """With so many calls to a window, what is lost by rounding down to a whole call is at most 5 %."""

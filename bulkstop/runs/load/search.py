@@ -49,6 +49,12 @@ SOON = 3.01
 SHORTEST_S = 1e-6
 SETTLING_SHARE = 0.25
 """Share of the requests before a held rate that may be refused, until no faster ones are counted."""
+RECOVERY_S = 120.0
+"""A service that has not caught up with what it did not answer in time after so long may never do."""
+AGAIN_S = 0.5
+"""How soon to ask again whether it has."""
+CAUGHT_UP, CAUGHT_UP_S = 0.2, 0.02
+"""It has where two answers in a row take alike: they differ by no more than that share, or by so much."""
 LONG = 2
 """How many steps a rate has to hold before it is reported."""
 _USUAL = ("throttled<=0%", "p99<1s", "server_error<1%", "timeout<1%", "connection_error<1%", "unauthorized<1%")
@@ -223,6 +229,7 @@ class _Prober:
         self._was_rested, self._is_low_short = True, False
         self._is_used_up, self._wait_s = False, 0.0
         self._is_unsettled, self._settled_rate = False, 0.0
+        self._is_behind = False
         self._hold, self._holds = NO_HOLD, dict[float, Hold]()
         self._dead_end, self._is_unanswered = "", False
         self._fault: BulkstopError | None = None
@@ -301,6 +308,8 @@ class _Prober:
 
     async def _probe(self, rate: float, length_s: float, purpose: _Purpose = _Purpose.MEASURE) -> TrialResult:
         schedule = constant(rate, length_s)
+        if self._is_behind:
+            await self._let_catch_up(rate)
         self._check_room(schedule)
         metrics = Metrics(max_late_s=self._search.max_late_s)
         watch = Watch(metrics, self._most_throttled(schedule, purpose), schedule.length_s)
@@ -321,6 +330,37 @@ class _Prober:
         self._tell(self._probes[-1])
         self._check(watch.metrics)
         return trial
+
+    async def _let_catch_up(self, rate: float) -> None:
+        """Ask now and then until the service has worked off what it did not answer in time; it may have it still."""
+        began_s, before_s, metrics = time.monotonic(), math.inf, Metrics()
+        while True:
+            one, asked_s = await self._ask_once(), time.monotonic() - began_s
+            metrics.merge(one)
+            metrics.elapsed_s = metrics.sending_s = asked_s
+            took_s = one.latency.max_s if one.answered else math.inf
+            if took_s < math.inf and abs(took_s - before_s) <= max(CAUGHT_UP_S, CAUGHT_UP * took_s):
+                break
+            if self._shutdown.signum is not None or self._fault is not None or asked_s > RECOVERY_S:
+                break
+            before_s = took_s
+            await self._rest(AGAIN_S if took_s == math.inf else 1 / rate)
+        self._is_behind = False
+        why = f"requests that were not answered in time were worked off for {format_duration(asked_s)}"
+        self._probes.append(Probe(rate, asked_s, metrics, TrialResult.BEHIND, why))
+        if self._shutdown.signum is not None or self._fault is not None:
+            raise _Ended
+        self._tell(self._probes[-1])
+        if asked_s > RECOVERY_S:
+            self._end(f"the service answers no more as it did, {format_duration(asked_s)} after it was asked too much")
+
+    async def _ask_once(self) -> Metrics:
+        """Send a single request, and measure it."""
+        schedule = constant(1.0, count=1)
+        self._check_room(schedule)
+        watch = Watch(Metrics(), math.inf, schedule.length_s)
+        await self._send_load(schedule, watch)
+        return watch.metrics
 
     def _most_throttled(self, schedule: Schedule, purpose: _Purpose) -> float:
         if purpose is _Purpose.MEASURE:
@@ -353,6 +393,7 @@ class _Prober:
         self._last = watch
         self._longest_wait_s = max(self._longest_wait_s, watch.longest_wait_s)
         self._is_used_up = watch.cut_short or purpose is _Purpose.SETTLE
+        self._is_behind = watch.metrics.answered < watch.metrics.requests
         if watch.cut_short:
             self._fastest_refused = max(rate, self._fastest_refused or 0.0)
         if watch.taken:

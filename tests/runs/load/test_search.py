@@ -1,6 +1,7 @@
 """The search for a limit, at services of our own: what is tried, when it rests, and how it ends."""
 
 import asyncio
+import math
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -56,14 +57,18 @@ class OneByOne(Searched):
     """Takes 5 ms for each request, one after the other."""
 
     free_at = 0.0
+    patience_s = math.inf
+    """After so long nobody waits for an answer, which the service makes all the same."""
 
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0
     ) -> Response | TransportFailure:
         """Answer when those before have their answers."""
         self.free_at = max(self.free_at, now_s()) + 0.005
-        await asyncio.sleep(self.free_at - now_s())
-        return await super().post(target, headers)
+        takes_s = self.free_at - now_s()
+        await asyncio.sleep(min(self.patience_s, takes_s))
+        response = await super().post(target, headers)
+        return response if takes_s < self.patience_s else TransportFailure(Outcome.TIMEOUT, "late", 1.0)
 
 
 class Pausing(Searched):
@@ -186,6 +191,23 @@ class TestSearch:
         assert found.rate is not None
         assert 190 <= found.rate <= 202
         assert any("a queue grew" in probe.why for probe in found.probes)
+
+    def test_catches_up(self) -> None:
+        """What was not answered in time is worked off before the next rate is tried, and no rate gives way for it."""
+        service = OneByOne(lambda number: OK)
+        service.patience_s = 0.2
+        found = service.searched(start=2000.0, step_s=0.5)
+        assert found.rate is not None
+        assert 190 <= found.rate <= 202
+        assert [probe.trial for probe in found.probes[:2]] == [TrialResult.GAVE_WAY, TrialResult.BEHIND]
+        assert found.requests == len(service.seen)
+
+    def test_never_catches_up(self) -> None:
+        """A service that answers no more after a rate leaves the limit unknown, after two minutes."""
+        service = Searched(lambda number: OK if number < 1 else TransportFailure(Outcome.TIMEOUT, "late", 1.0))
+        found = service.searched()
+        assert (found.rate, found.exit_code) == (None, 3)
+        assert found.reason.startswith("the service answers no more as it did, 2 min after")
 
     def test_refused(self) -> None:
         """A limit that most requests reached without a stop is told as what it is."""
