@@ -115,7 +115,7 @@ class LoadSummary(Summary):
     @property
     def is_starved(self) -> bool:
         """Tell whether the generator read answers so late that the times are not the service's."""
-        return self.plan.is_open and not self.metrics.reads_in_time
+        return not self.metrics.reads_in_time
 
     @property
     def is_cramped(self) -> bool:
@@ -256,7 +256,7 @@ def list_warnings(summary: LoadSummary) -> list[str]:
     if summary.is_late:
         warnings.append(warn_unpunctual(summary.metrics))
     if summary.is_starved:
-        warnings.append(warn_late_reading(summary.metrics))
+        warnings.append(warn_late_reading(summary.metrics, is_open=summary.plan.is_open))
     if summary.is_cramped:
         room = "the limit on open files (ulimit -n)" if summary.has_few_files else name_setting("max_in_flight")
         warnings.append(f"{warn_no_room(summary.metrics)}; raise {room}")

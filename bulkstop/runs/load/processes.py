@@ -18,7 +18,6 @@ from bulkstop.engine.tasks import run_concurrently
 from bulkstop.errors import BulkstopError
 from bulkstop.events import LoadBegan
 from bulkstop.report.load.intervals import IntervalMerger
-from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import LoadSummary, warn_few_files
 from bulkstop.report.log import log_event
 from bulkstop.runs import host
@@ -62,7 +61,7 @@ def run(
 
     with fork_workers(work, load.processes) as workers:
         recent = watch_recent(load.abort_on)
-        recorder = Recorder(Metrics(max_late_s=load.max_late_s), outputs, warmup_s=load.warmup_s, recent=recent)
+        recorder = Recorder(load.make_metrics(), outputs, warmup_s=load.warmup_s, recent=recent)
         crew = Crew(workers, recorder, outputs, warmup_s=load.warmup_s)
         return host.run(execute(load, crew, settings, signals=signals, say=say, progress=progress))
 
