@@ -133,7 +133,8 @@ class LoadSummary(Summary):
         if self.fault is not None:
             return str(self.fault)
         if self.signum is not None:
-            return f"by {signal.Signals(self.signum).name}, before all were sent"
+            is_sent = self.plan.planned is not None and self.metrics.requests >= self.plan.planned
+            return f"by {signal.Signals(self.signum).name}, {'after' if is_sent else 'before'} all were sent"
         if self.aborted is not None:
             return f"by --abort-on, before all were sent: {describe_abort(self.aborted)}"
         return f"with {format_count(self.unsent, 'request')} not sent" if self.unsent else "all sent"

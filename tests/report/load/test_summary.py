@@ -78,6 +78,7 @@ def test_exit_codes(how: dict[str, Any], verdicts: tuple[Verdict, ...], code: in
         ({}, "all sent", 0),
         ({"count": 90, "unsent": 10}, "with 10 requests not sent", 10),
         ({"count": 90, "unsent": 4, "signum": 15}, "by SIGTERM, before all were sent", 4),
+        ({"count": 100, "signum": 2}, "by SIGINT, after all were sent", 0),
         ({"count": 90, "fault": BulkstopError("no token")}, "no token", 0),
     ],
 )
