@@ -75,7 +75,7 @@ class Crew:
         self.recorder = recorder
         self._warmup_s = warmup_s
         if recorder.recent is not None:
-            recorder.recent.end = self.abort
+            recorder.recent.end, recorder.recent.in_flight = self.abort, lambda: self.in_flight
         self.fault: BulkstopError | None = None
         self._workers = workers
         self._outputs = outputs
@@ -165,7 +165,8 @@ class Crew:
         worker.in_flight, worker.upto_s = report.in_flight, report.upto_s
         self.recorder.metrics.merge(report.metrics)
         if self.recorder.recent is not None:
-            self.recorder.recent.add(report.metrics)
+            length_s = (report.upto_s - report.start_s) / len(self)
+            self.recorder.recent.add(report.metrics, worker.number, length_s)
         if report.metrics.requests:
             if math.isnan(self.recorder.began):
                 self.recorder.begin(self._unix_s)

@@ -173,7 +173,7 @@ async def execute(
 
     def attach(sending: Endable) -> None:
         if recent is not None:
-            recent.end = sending.abort
+            recent.end, recent.in_flight = sending.abort, lambda: sending.in_flight
         shutdown.attach(sending)
 
     with handle_signals(shutdown, signals):
