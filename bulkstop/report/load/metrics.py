@@ -141,7 +141,7 @@ class Metrics:
         self.reasons.merge(other.reasons)
         self.answers.update(other.answers)
         for name in HISTOGRAMS:
-            if len(part := getattr(other, name)):
+            if part := getattr(other, name):
                 getattr(self, name).add(part)
         for name in ("answered", "held", "late", "late_or_held", "most_in_flight", "full_s", "full_busy_s"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
