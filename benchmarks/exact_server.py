@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import gc
 import json
+import math
 import random
 import signal
 import subprocess
@@ -24,16 +25,22 @@ from typing import NamedTuple
 from peers import await_port, free_port
 
 BODY = b'{"status":"Stopped","message":"Campaign Stopped","updatedAt":"2025-12-05T12:01:35.312Z"}'
+FAILED_BODY = b'{"status":"Failed","message":"Campaign could not be stopped"}'
 REASONS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error", 503: "Unavailable"}
 BASE_S = 0.002
 
 
 class Answer(NamedTuple):
-    """When a request is answered, with which status (None hangs up), and whether the connection then ends."""
+    """When a request is answered, with which status (None hangs up), and whether the connection ends with it.
+
+    One that `breaks` ends in the midst of its body.
+    """
 
     at: float
     status: int | None = 200
     closes: bool = False
+    body: bytes = BODY
+    breaks: bool = False
 
 
 class Log(NamedTuple):
@@ -80,16 +87,55 @@ def seldom_slow(share: int = 100, slow_s: float = 1.0) -> Shape:
     return lambda now, since_s, number: Answer(now + (slow_s if number % share == share - 1 else BASE_S))
 
 
-def one_by_one(rate: float = 500.0) -> Shape:
-    """Answer one request after the other, at this rate."""
+def one_by_one(rate: float = 500.0, base_s: float = 0.0, depth: float = math.inf) -> Shape:
+    """Take so many a second, one after the other; each takes `base_s` besides, and 503 tells that `depth` wait."""
     free_at = 0.0
 
     def answer(now: float, since_s: float, number: int) -> Answer:
         nonlocal free_at
+        if (max(free_at, now) - now) * rate > depth:
+            return Answer(now + BASE_S, 503)
         free_at = max(free_at, now) + 1 / rate
+        return Answer(free_at + base_s)
+
+    return answer
+
+
+def tiring(rate: float = 1000.0, tired: float = 200.0, after: int = 800) -> Shape:
+    """Take many a second at first, and then few."""
+    free_at = 0.0
+
+    def answer(now: float, since_s: float, number: int) -> Answer:
+        nonlocal free_at
+        free_at = max(free_at, now) + 1 / (rate if number < after else tired)
         return Answer(free_at)
 
     return answer
+
+
+def two_kinds(slow_of_ten: int = 3, slow_s: float = 2.0) -> Shape:
+    """Answer some of ten slowly."""
+    return lambda now, since_s, number: Answer(now + (slow_s if number * 7 % 10 < slow_of_ten else BASE_S))
+
+
+def away(from_s: float = 1.0, to_s: float = 2.5) -> Shape:
+    """Answer nothing for once; what has come meanwhile is answered at its end, all at once."""
+    return lambda now, since_s, number: Answer(now + BASE_S + (to_s - since_s if from_s <= since_s < to_s else 0.0))
+
+
+def bursts(every_s: float = 1.0, for_s: float = 0.1) -> Shape:
+    """Answer 429 for a while, again and again."""
+    return lambda now, since_s, number: Answer(now + BASE_S, 429 if since_s % every_s < for_s else 200)
+
+
+def broken(of_ten: int = 2) -> Shape:
+    """Hang up in the midst of some of ten answers."""
+    return lambda now, since_s, number: Answer(now + BASE_S, breaks=number % 10 < of_ten)
+
+
+def false_success(of_ten: int = 2) -> Shape:
+    """Answer 200 to some of ten, and that they could not be stopped."""
+    return lambda now, since_s, number: Answer(now + BASE_S, body=FAILED_BODY if number % 10 < of_ten else BODY)
 
 
 def mixed() -> Shape:
@@ -139,6 +185,17 @@ SHAPES: dict[str, Callable[[], Shape]] = {
     "freeze": freeze,
     "1 % of 1 s": seldom_slow,
     "500/s": one_by_one,
+    "50/s": lambda: one_by_one(50.0),
+    "2000/s": lambda: one_by_one(2000.0),
+    "500/s after 0.5 s": lambda: one_by_one(500.0, base_s=0.5),
+    "500/s, 50 may wait": lambda: one_by_one(500.0, depth=50),
+    "1000/s, then 200/s": tiring,
+    "3 of 10 take 2 s": two_kinds,
+    "1 of 10 takes 2 s": lambda: two_kinds(1),
+    "away for 1.5 s": away,
+    "bursts of 429": bursts,
+    "broken bodies": broken,
+    "200 and not stopped": false_success,
     "mixed errors": mixed,
     "keep-alive ends": ending,
     "429 over 100/s": limited,
@@ -191,9 +248,10 @@ class Connection(asyncio.Protocol):
             return
         closes = "Connection: close\r\n" if answer.closes else ""
         head = f"HTTP/1.1 {answer.status} {REASONS[answer.status]}\r\nContent-Type: application/json\r\n{closes}"
-        self._log[number] = self._log[number]._replace(answered=time.monotonic())
-        self._transport.write(f"{head}Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
-        if answer.closes:
+        self._log[number] = self._log[number]._replace(answered=None if answer.breaks else time.monotonic())
+        body = answer.body[: len(answer.body) // 2] if answer.breaks else answer.body
+        self._transport.write(f"{head}Content-Length: {len(answer.body)}\r\n\r\n".encode() + body)
+        if answer.closes or answer.breaks:
             self._transport.close()
 
 

@@ -77,7 +77,17 @@ def grown(tenths_mb: list[float]) -> Iterator[str]:
 def measure(requests: int, connections: int, folder: Path, options: list[str]) -> list[str]:
     """Run the load test, print its results, and return what does not hold."""
     write_files(folder)
-    closed = ("--closed", "--concurrency", str(connections), "--count", str(requests), "--hdr", "log.hdr")
+    closed = (
+        "--closed",
+        "--concurrency",
+        str(connections),
+        "--count",
+        str(requests),
+        "--max-late",
+        "1s",
+        "--hdr",
+        "log.hdr",
+    )
     with counting_nginx() as server:
         ran = watched.run(load(server.url, *closed, *options), cwd=folder, env=watched.environment(folder))
         counts = {"nginx": server.requests()}

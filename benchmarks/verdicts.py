@@ -53,6 +53,9 @@ FIGURES = (
     ("mixed errors", "200/s"),
     ("keep-alive ends", "200/s"),
     ("429 over 100/s", "200/s"),
+    ("bursts of 429", "200/s"),
+    ("away for 1.5 s", "200/s"),
+    ("3 of 10 take 2 s", "100/s"),
 )
 OUTCOMES = {200: "stopped", 404: "not_found", 429: "throttled", 500: "server_error", 503: "server_error"}
 NEAR, NEAR_MS = 0.1, 5.0
@@ -215,6 +218,29 @@ VERDICTS = (
         "found within 450..510/s",
         lambda told: told.code == 0 and within(told.get("limit"), 450, 510),
     ),
+    *(
+        Case(
+            f"--find-limit at {shape}, steps of {step}",
+            shape,
+            ("--find-limit", "--rate", start, "--step", step, *PATIENT),
+            f"found within {least}..{most}/s",
+            lambda told, least=least, most=most: told.code == 0 and within(told.get("limit"), least, most),  # type: ignore[misc]
+        )
+        for shape, start, least, most in (
+            ("50/s", "10/s", 45, 51),
+            ("500/s after 0.5 s", "100/s", 450, 520),
+            ("500/s, 50 may wait", "100/s", 450, 510),
+            ("2000/s", "300/s", 1800, 2040),
+        )
+        for step in ("1s", "2s")
+    ),
+    Case(
+        "--find-limit, answers that nobody waits for",
+        "500/s",
+        ("--find-limit", "--rate", "5000/s", "--step", "2s", "--timeout", "1s", *PATIENT),
+        "found within 450..510/s",
+        lambda told: told.code == 0 and within(told.get("limit"), 450, 510),
+    ),
     Case(
         "Ctrl-C in a stall",
         "freeze",
@@ -292,6 +318,48 @@ VERDICTS = (
         ("--rate", "800/s", "--duration", "4s", *PATIENT),
         "answered 500/s of 800/s offered",
         lambda told: within(told.get("rates", "answered"), 450, 530) and within(told.get("rates", "offered"), 799, 801),
+    ),
+    Case(
+        "a rate beside some slow answers",
+        "1 of 10 takes 2 s",
+        ("--rate", "100/s", "--duration", "4s", "--require", "rate>=99/s", "--require", "p50<100ms", *PATIENT),
+        "0",
+        lambda told: told.code == 0 and within(told.get("rates", "successful"), 99, 101),
+    ),
+    Case(
+        "a rate just above what a server takes",
+        "500/s",
+        ("--rate", "515/s", "--duration", "4s", "--require", "rate>=508/s", *PATIENT),
+        "1; answered 500/s",
+        lambda told: told.code == 1 and within(told.get("rates", "answered"), 490, 505),
+    ),
+    Case(
+        "a server that tires",
+        "1000/s, then 200/s",
+        ("--rate", "400/s", "--duration", "4s", "--require", "rate>=380/s", *PATIENT),
+        "1; answered 267/s",
+        lambda told: told.code == 1 and within(told.get("rates", "answered"), 255, 280),
+    ),
+    Case(
+        "3 of 10 take 2 s, 40 places",
+        "3 of 10 take 2 s",
+        ("--rate", "100/s", "--duration", "4s", "--max-in-flight", "40", "--require", "p50<100ms", *PATIENT),
+        "3, the generator was the limit",
+        lambda told: told.code == 3 and "THE GENERATOR AND NOT THE SERVICE WAS THE LIMIT" in told.said,
+    ),
+    Case(
+        "away for 1.5 s, 50 places",
+        "away for 1.5 s",
+        ("--rate", "200/s", "--duration", "4s", "--max-in-flight", "50", "--require", "p99<100ms", *PATIENT),
+        "1, and not 3: the places are enough while it answers",
+        lambda told: told.code == 1 and within(told.get("latency_ms", "p99"), 1350, 1600),
+    ),
+    Case(
+        "a closed model of slow answers",
+        "constant 2 s",
+        ("--closed", "--concurrency", "10", "--duration", "5s"),
+        "0; answered 5/s",
+        lambda told: told.code == 0 and within(told.get("rates", "answered"), 4.8, 5.1),
     ),
     Case(
         "a closed model",

@@ -87,7 +87,7 @@ What is measured:
                         all.p99 and all.service.p99 are those of all requests
   failed (or errors)    requests that were due and did not end as stopped or already_stopped; in %
   throttled ...         requests with that outcome; in %
-  rate                  successes a second, over the time of sending, or of answering if that is longer;
+  rate                  successes a second, over the time of sending, or longer if the service fell behind;
                         answered.rate: answers; offered.rate: requests that were due; in /s
   With any --require, {USUAL} is required too, unless you set failed or errors yourself.
   Requests that were never sent, or were cut off, count as failed and as the slowest of all.

@@ -16,6 +16,9 @@ from bulkstop.engine.tasks import TICK_S, Alarm, Calls, NeverBegunError, Tasks
 from bulkstop.errors import BulkstopError
 from bulkstop.model import Answer, AtOnce, Attempt, Campaign, Cancellable, Outcome, Send, never_at_once
 
+JUST_DUE_S = 0.01
+"""What is due for no longer when nothing more may leave is not missed: it would have left in a moment."""
+
 
 class Sample(NamedTuple):
     """One request: its outcome, and its times in seconds since the run began.
@@ -169,7 +172,7 @@ class Generator:
     def drain(self) -> None:
         """Send nothing more; requests in flight are awaited."""
         if not self._draining:
-            self._drained_at = -math.inf if self._over is None else self._now()
+            self._drained_at = -math.inf if self._over is None else self._find_end(self._now())
         self._draining = True
         self._alarm.clear()
         self._look_at_end()
@@ -182,6 +185,11 @@ class Generator:
         for request in tuple(self._open):
             if request.call is not None:
                 request.call.cancel()
+
+    def _find_end(self, now: float) -> float:
+        """Return until when requests could leave that may not any more."""
+        due_at = self._arrivals.due_at
+        return math.nextafter(due_at, -math.inf) if self._free and now - JUST_DUE_S < due_at <= now else now
 
     def _go_on(self) -> None:
         """Send what is due while there are places, and set the alarm for the next."""

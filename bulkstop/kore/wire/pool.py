@@ -1,6 +1,7 @@
 """Connections are opened up to a limit, reused while they are fit, and timed out."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -26,6 +27,7 @@ class ConnectionPool:
         "_clock",
         "_dial",
         "_dialling",
+        "_due_at",
         "_is_closed",
         "_limit",
         "_one_ended",
@@ -43,7 +45,8 @@ class ConnectionPool:
         self._resting: list[Connection] = []
         self._dialling = 0
         self._queue: deque[asyncio.Future[Connection | None]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due_at = math.inf
         self._is_closed = False
         self._one_ended = asyncio.Event()
 
@@ -143,15 +146,15 @@ class ConnectionPool:
 
     def _watch(self, began: float) -> None:
         """Ensure that an exchange that `began` is ended in time."""
-        loop = asyncio.get_running_loop()
-        due_in_s = max(0.0, began + self._timeout_s - self._clock())
-        if self._timer is None or self._timer.when() > loop.time() + due_in_s:
+        due_at = began + self._timeout_s
+        if due_at < self._due_at:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = loop.call_later(due_in_s, self._sweep)
+            due_in_s = max(0.0, due_at - self._clock())
+            self._timer, self._due_at = asyncio.get_running_loop().call_later(due_in_s, self._sweep), due_at
 
     def _sweep(self) -> None:
-        self._timer = None
+        self._timer, self._due_at = None, math.inf
         now = first = self._clock()
         for connection in self._open.copy():
             since = connection.busy_since

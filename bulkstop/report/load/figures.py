@@ -3,6 +3,7 @@
 import math
 
 from bulkstop.model import Outcome
+from bulkstop.naming import name_setting
 from bulkstop.report.load.error_counts import error_counts_to_json, format_error_counts
 from bulkstop.report.load.histogram import PERCENTILES, Histogram, percentile_name
 from bulkstop.report.load.metrics import MAX_LATE_SHARE, Metrics
@@ -103,13 +104,14 @@ def warn_unpunctual(metrics: Metrics) -> str:
     )
 
 
-def warn_late_reading(metrics: Metrics) -> str:
+def warn_late_reading(metrics: Metrics, *, is_open: bool) -> str:
     """Return one line: the generator read responses too late, and what to do."""
+    lower = "the rate" if is_open else name_setting("concurrency")
     usual_s, seldom_s = metrics.reading.at(50, 99)
     return (
         f"ANSWERS WERE READ TOO LATE: this program waited for a processor, or was busy, for {format_ms(usual_s)} ms "
         f"usually and {format_ms(seldom_s)} ms or more in one of a hundred looks, and times of the service of "
-        f"{format_ms(metrics.service.at(50)[0])} ms have that in them; free the machine, or lower the rate"
+        f"{format_ms(metrics.service.at(50)[0])} ms have that in them; free the machine, or lower {lower}"
     )
 
 

@@ -66,6 +66,10 @@ class Histogram:
         """Return the number of durations."""
         return sum(self._used)
 
+    def __bool__(self) -> bool:
+        """Tell whether there are any."""
+        return bool(self.max_us or self._counts[0])
+
     @property
     def _used(self) -> "array[int]":
         """The counts up to that of the longest duration."""
@@ -91,9 +95,11 @@ class Histogram:
 
     def add(self, other: "Histogram") -> None:
         """Add another's counts."""
-        hdr = self._to_hdr()
-        hdr.add(other._to_hdr())  # noqa: SLF001 - an object of this class
-        ctypes.memmove(self._counts.buffer_info()[0], hdr.counts, self._bytes)
+        from pyhdrh import add_array  # of the same library, whose own way takes 20 times as long
+
+        counts = other._counts  # noqa: SLF001 - one of its own kind
+        used = _model().get_counts_array_index(other.max_us) + 1
+        add_array(self._counts.buffer_info()[0], counts.buffer_info()[0], used, counts.itemsize)
         self.max_us = max(self.max_us, other.max_us)
 
     def without(self, part: "Histogram") -> "Histogram":

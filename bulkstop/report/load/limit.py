@@ -26,7 +26,7 @@ REFUSED_SHARE = 0.5
 WINDOWS_S = (1.0, 10.0, 60.0, 600.0, 3600.0)
 SPARE = 2
 """After this many idle intervals a token bucket accepts a request; a service that refuses it counts over a window."""
-UNTRIED = frozenset({"unclear", "used up"})
+UNTRIED = frozenset({"unclear", "used up", "behind"})
 """The results of trials that prove nothing about their rate."""
 LEAST_CALLS = 20
 """With this many calls per window, rounding down to a whole call loses at most 5 %."""

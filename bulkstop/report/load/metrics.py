@@ -30,6 +30,16 @@ ROOM_SHARE = 0.01
 """The share of requests that may wait for a place, whatever the cause."""
 QUICK = 10.0
 """The percentile for response times without queueing: while a queue grows, its first requests are quick."""
+SLOWER = 1.25
+"""If those that found the places taken were no slower than that beside the others, no queue grew at the service."""
+PARTS = 9
+"""The answers to the first and the last of so many parts of a schedule say how far the service fell behind."""
+SHIFTS = (10.0, 30.0, 50.0, 70.0, 90.0)
+"""Percentiles of these; the one in the middle of their shifts counts, as some answers may take long at any time."""
+LEAST_ANSWERS = 10
+"""Number of answers in each of both parts that say something."""
+LAG_S, LAG_SHARE = 0.02, 0.005
+"""A service that is no further behind in the end, in seconds or as a share of the time of sending, has kept up."""
 SLOT_S = 0.1
 """Responses are counted in time slots of this length."""
 ALIKE = 0.02
@@ -38,7 +48,10 @@ ANSWERED_SHARE = 0.99
 """The time of answering ends with this share of responses; the last ones may take any time."""
 
 
-HISTOGRAMS = ("latency", "service", "lateness", "failed_latency", "failed_service", "crowded_service", "reading")
+HISTOGRAMS = (
+    *("latency", "service", "lateness", "failed_latency", "failed_service", "crowded_service"),
+    *("first_latency", "last_latency", "reading"),
+)
 
 
 class Rates(NamedTuple):
@@ -50,21 +63,29 @@ class Rates(NamedTuple):
 
 
 class Metrics:
-    """Counts every request of a load test; measurements of several generators can be merged."""
+    """Counts every request of a load test; what several generators have measured adds up.
 
-    def __init__(self, *, max_late_s: float = MAX_LATE_S) -> None:
-        self.max_late_s = max_late_s
+    `length_s` is that of the schedule, if there is one.
+    """
+
+    def __init__(self, *, max_late_s: float = MAX_LATE_S, length_s: float | None = None) -> None:
+        self.max_late_s, self.length_s = max_late_s, length_s
+        self._first_until_s = -math.inf if length_s is None else length_s / PARTS
+        self._last_from_s = math.inf if length_s is None else length_s * (PARTS - 1) / PARTS
         self.outcomes: Counter[Outcome] = Counter()
         self.reasons = ErrorCounts()
         self.answered = 0
         self.latency, self.service, self.lateness = Histogram(), Histogram(), Histogram()
         self.failed_latency, self.failed_service, self.crowded_service = Histogram(), Histogram(), Histogram()
+        self.first_latency, self.last_latency = Histogram(), Histogram()
+        """Of the answers to what was due in the first and the last part of the schedule."""
         self.reading = Histogram()
         self.held = self.late = self.late_or_held = 0
         self.longest_held_s = 0.0
         self.most_in_flight = 0
         self.full_s = self.full_busy_s = 0.0
-        self.elapsed_s = self.sending_s = 0.0
+        self.elapsed_s = self.sending_s = self.taken_s = 0.0
+        """`taken_s` is for how long each place of a closed model was taken."""
         self.unsent = self.warmup = 0
         self.answers: Counter[int] = Counter()
         """The number of responses in each slot of SLOT_S."""
@@ -79,12 +100,17 @@ class Metrics:
         late_s: float,
         held_s: float,
         answered: bool,
+        intended_s: float = math.nan,
         error: str | None = None,
     ) -> None:
         """Count one request; a cancelled one counts with its time so far, which is a lower bound."""
         self.outcomes[outcome] += 1
         if answered:
             self.answered += 1
+            if intended_s < self._first_until_s:
+                self.first_latency.record(latency_s)
+            elif intended_s >= self._last_from_s:
+                self.last_latency.record(latency_s)
         if outcome not in DONE:
             self._add_failed(outcome, latency_s, service_s, error)
         if held_s > 0 or not answered:
@@ -115,13 +141,13 @@ class Metrics:
         self.reasons.merge(other.reasons)
         self.answers.update(other.answers)
         for name in HISTOGRAMS:
-            if len(part := getattr(other, name)):
+            if part := getattr(other, name):
                 getattr(self, name).add(part)
         for name in ("answered", "held", "late", "late_or_held", "most_in_flight", "full_s", "full_busy_s"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("unsent", "warmup", "_marked"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("longest_held_s", "elapsed_s", "sending_s"):
+        for name in ("longest_held_s", "elapsed_s", "sending_s", "taken_s"):
             setattr(self, name, max(getattr(self, name), getattr(other, name)))
 
     @property
@@ -178,9 +204,7 @@ class Metrics:
         sending_s = self.sending_s or self.elapsed_s
         if not sending_s > 0:
             return Rates(0.0, 0.0, 0.0)
-        answering_s = self._answering_s
-        if answering_s <= sending_s + max(SLOT_S, ALIKE * sending_s):
-            answering_s = sending_s
+        answering_s = self._find_answering_s(sending_s)
         return Rates(self.due / sending_s, self.answered / answering_s, self.successes / answering_s)
 
     @property
@@ -227,9 +251,13 @@ class Metrics:
     def wanted_places(self) -> int:
         """The number of requests in flight at the offered rate if none had to wait.
 
-        The response time without queueing is estimated from the fastest requests that had a place at once.
+        What an answer takes by itself is told by the requests that had a place at once: by all of them where the others
+        were no slower, and else by the quicker ones, as there was a queue at the service.
         """
-        (alone_s,) = self.service.without(self.crowded_service).at(QUICK)
+        alone = self.service.without(self.crowded_service)
+        (alone_s,) = alone.at(QUICK)
+        if self.crowded_service.mean_s <= SLOWER * alone.mean_s:
+            alone_s = max(alone_s, alone.mean_s)
         return math.ceil(self.rates.offered * alone_s)
 
     @property
@@ -237,9 +265,24 @@ class Metrics:
         """Whether everything due was sent in time, as far as the generator is concerned."""
         return self.is_punctual and self.reads_in_time and self.has_room and not self.unsent
 
+    def _find_answering_s(self, sending_s: float) -> float:
+        """Return for how long requests were answered that were sent for so long."""
+        if min(len(self.first_latency), len(self.last_latency)) >= LEAST_ANSWERS:
+            lag_s = self._lag_s
+            return sending_s + (lag_s if lag_s > max(LAG_S, LAG_SHARE * sending_s) else 0.0)
+        answering_s = max(self._answered_after_s, self.taken_s)
+        return answering_s if answering_s > sending_s + max(SLOT_S, ALIKE * sending_s) else sending_s
+
     @property
-    def _answering_s(self) -> float:
-        """The time of answering: from the first response to nearly the last."""
+    def _lag_s(self) -> float:
+        """By how much answers came later at the end of the schedule than at its beginning."""
+        pairs = zip(self.first_latency.at(*SHIFTS), self.last_latency.at(*SHIFTS), strict=True)
+        shifts_s = sorted(last_s - first_s for first_s, last_s in pairs)
+        return shifts_s[len(shifts_s) // 2] * PARTS / (PARTS - 1)  # from the middle of one to that of the other
+
+    @property
+    def _answered_after_s(self) -> float:
+        """For how long answers came: from the first to where nearly all were there."""
         total = self.answers.total()
         if not total:
             return 0.0

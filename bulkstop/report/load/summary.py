@@ -115,7 +115,7 @@ class LoadSummary(Summary):
     @property
     def is_starved(self) -> bool:
         """Whether the generator read responses so late that the times are not the service's."""
-        return self.plan.is_open and not self.metrics.reads_in_time
+        return not self.metrics.reads_in_time
 
     @property
     def is_cramped(self) -> bool:
@@ -133,7 +133,8 @@ class LoadSummary(Summary):
         if self.fault is not None:
             return str(self.fault)
         if self.signum is not None:
-            return f"by {signal.Signals(self.signum).name}, before all were sent"
+            is_sent = self.plan.planned is not None and self.metrics.requests >= self.plan.planned
+            return f"by {signal.Signals(self.signum).name}, {'after' if is_sent else 'before'} all were sent"
         if self.aborted is not None:
             return f"by --abort-on, before all were sent: {describe_abort(self.aborted)}"
         return f"with {format_count(self.unsent, 'request')} not sent" if self.unsent else "all sent"
@@ -256,7 +257,7 @@ def list_warnings(summary: LoadSummary) -> list[str]:
     if summary.is_late:
         warnings.append(warn_unpunctual(summary.metrics))
     if summary.is_starved:
-        warnings.append(warn_late_reading(summary.metrics))
+        warnings.append(warn_late_reading(summary.metrics, is_open=summary.plan.is_open))
     if summary.is_cramped:
         room = "the limit on open files (ulimit -n)" if summary.has_few_files else name_setting("max_in_flight")
         warnings.append(f"{warn_no_room(summary.metrics)}; raise {room}")

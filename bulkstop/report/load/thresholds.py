@@ -87,6 +87,11 @@ class Threshold:
         return self.unit in _TIME_UNITS
 
     @property
+    def is_rate(self) -> bool:
+        """Tell whether it is about a rate."""
+        return self.unit in _RATE_UNITS
+
+    @property
     def of_all(self) -> "Threshold":
         """The same limit for all responses, if this one is about successes."""
         if self.name == "rate":
@@ -155,7 +160,7 @@ def _number(value: float) -> str:
 def _rate(which: str) -> Figure:
     def figure(metrics: Metrics) -> tuple[float, float] | None:
         value = getattr(metrics.rates, which)
-        return (value, value) if metrics.requests else None
+        return (value, value) if metrics.sending_s > 0 or metrics.elapsed_s > 0 else None
 
     return figure
 

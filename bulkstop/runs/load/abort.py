@@ -1,5 +1,7 @@
 """Ends a load test early when a condition holds for its last seconds."""
 
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,22 +16,27 @@ EVERY_S = 1.0
 SECONDS = 10
 """Seconds of requests that the conditions are checked against, so that a service that fails late is noticed soon."""
 LEAST_REQUESTS = 20
-"""Least requests that a condition is checked against."""
+"""Fewer requests than these say nothing; of rates, those in flight count, as they have no answer."""
 
 
 class RecentRequests:
     """Counts the requests of the last seconds, and calls `end` once a condition is true."""
 
-    def __init__(self, conditions: Sequence[Threshold]) -> None:
+    def __init__(self, conditions: Sequence[Threshold], now: Callable[[], float] = time.monotonic) -> None:
         self.verdict: Verdict | None = None
         """The condition that became true, and what was measured."""
         self.end: Callable[[], object] = lambda: None
-        self._conditions = conditions
-        self._now = Metrics()
-        self._seconds = deque[Metrics](maxlen=SECONDS)
+        self.in_flight: Callable[[], int] = lambda: 0
+        self._conditions, self._clock = conditions, now
+        self._first_at = math.inf
+        self._now, self._reported_s = Metrics(), 0.0
+        self._is_reported, self._answered = False, set[int]()
+        self._seconds = deque[tuple[Metrics, float]](maxlen=SECONDS)
 
     def count(self, sample: Sample, attempt: Attempt) -> None:
         """Count a request."""
+        if self._first_at == math.inf:
+            self._first_at = self._clock()
         self._now.add(
             attempt.outcome,
             latency_s=sample.ended_s - sample.intended_s,
@@ -39,24 +46,43 @@ class RecentRequests:
             answered=attempt.http_status is not None,
         )
 
-    def add(self, metrics: Metrics) -> None:
-        """Add the counts of a process."""
+    def add(self, metrics: Metrics, number: int, length_s: float) -> None:
+        """Count what a process has counted, and for how long: its share of the time."""
+        self._is_reported = True
+        if number in self._answered:
+            self._reported_s += length_s
+        elif metrics.due:  # answers came in a part of this time only
+            self._first_at = min(self._first_at, self._clock())
+            self._answered.add(number)
         self._now.merge(metrics)
 
     def judge(self) -> None:
         """Begin another second, and check the conditions against those before it."""
-        self._seconds.append(self._now)
-        self._now = Metrics()
+        self._seconds.append((self._now, self._counted_s()))
+        self._now, self._reported_s = Metrics(), 0.0
         recent = Metrics()
-        for second in self._seconds:
+        for second, _ in self._seconds:
             recent.merge(second)
-        recent.sending_s = len(self._seconds) * EVERY_S
-        if self.verdict is not None or recent.due < LEAST_REQUESTS:
-            return
-        verdicts = (condition.judge(recent) for condition in self._conditions)
-        self.verdict = next((verdict for verdict in verdicts if verdict.held), None)
-        if self.verdict is not None:
-            self.end()
+        recent.elapsed_s, recent.sending_s = 0.0, sum(length_s for _, length_s in self._seconds)
+        if self._first_at == math.inf and len(self._seconds) == SECONDS:
+            recent.sending_s = SECONDS * EVERY_S
+        elif recent.sending_s < EVERY_S:
+            recent.sending_s = 0.0  # too short a time for a rate
+        if self.verdict is None:
+            verdicts = (each.judge(recent) for each in self._conditions if self._has_enough(recent, each))
+            self.verdict = next((verdict for verdict in verdicts if verdict.held), None)
+            if self.verdict is not None:
+                self.end()
+
+    def _has_enough(self, recent: Metrics, condition: Threshold) -> bool:
+        """Tell whether there are requests enough to say something."""
+        return recent.due + (self.in_flight() if condition.is_rate else 0) >= LEAST_REQUESTS
+
+    def _counted_s(self) -> float:
+        """Return for how long requests were counted in this second: from the first answer on, however slow that is."""
+        if self._is_reported or self._first_at == math.inf:
+            return self._reported_s
+        return min(EVERY_S, self._clock() - self._first_at)
 
     @contextmanager
     def watch(self) -> Iterator[None]:

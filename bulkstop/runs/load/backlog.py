@@ -1,27 +1,34 @@
 """Detects from the latencies of a steady rate whether a queue grows at the service.
 
-The requests of a step are divided into nine parts by their due time. A growing queue makes every third of the step
-slower than the one before, and the last part wait for what was left over. A service with one pause is slow in one third
-only; one that varies shows no order of its thirds, by a rank test (Mann-Whitney). The test needs a constant rate and at
-least LEAST_REQUESTS requests; with fewer it finds no queue.
+The requests of a step are put into nine parts by the time that they were due. Where a queue grows, each third of the
+step is slower than the one before, and by how much says how far the rate is above what the service takes: a rate that
+is one percent too high makes answers one percent of the time slower. How long an answer takes by itself does not matter
+for that. A service that stands still once is slow in one third; one that is only unsteady has no order in its parts,
+which a test of ranks (Jonckheere's) tells. What it needs is a rate that does not change, and LEAST_REQUESTS requests.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 
 from bulkstop.report.load.histogram import Histogram
 
 PARTS, THIRD = 9, 3
-LEAST_REQUESTS = 30
+LEAST_REQUESTS = 10
 SURE = 3.0
-"""Standard deviations by which one third must be slower; chance exceeds this once in a thousand times."""
-GROWTH = 1.25
-"""Least ratio of the median of the last third to that of the first …"""
+"""Standard deviations by which later parts are slower than earlier ones; by chance once in a thousand times."""
+GROWTH = 0.01
+"""Between the first and the last third answers become slower by so much of the time between these at least ..."""
 GROWTH_S = 0.001
-"""… and the least difference in seconds."""
-DRAIN, DRAIN_S = 3.0, 0.02
-"""The last part may take this many times the first, plus these seconds."""
+"""... and by so much."""
+STEADY = 0.1
+"""Share of that growth that is at least between each third and the next."""
+DRAIN = 2.0
+"""What is left at the end takes no more than so many times what it took at first ..."""
+LEFT = 0.05
+"""... or so much of the step, whichever is less, beyond what it took at first ..."""
+DRAIN_S = 0.02
+"""... or so much, whichever is more."""
 
 
 class Backlog:
@@ -38,36 +45,50 @@ class Backlog:
 
     def describe_growth(self) -> str:
         """Return how the queue has grown; empty if the service kept up."""
-        if sum(map(len, self._parts)) < LEAST_REQUESTS or not all(map(len, self._parts)):
-            return ""
         thirds = [_sum(self._parts[at : at + THIRD]) for at in range(0, PARTS, THIRD)]
+        if sum(map(len, thirds)) < LEAST_REQUESTS or not all(map(len, thirds)):
+            return ""
         medians_s = [third.at(50)[0] for third in thirds]
-        if _has_grown(medians_s) and all(_is_slower(*pair) for pair in pairwise(thirds)):
-            return f"a queue grew: p50 was {', '.join(f'{each * 1e3:,.1f}' for each in medians_s)} ms in thirds of it"
-        first_s, last_s = self._parts[0].at(50)[0], self._parts[-1].at(50)[0]
-        if last_s > DRAIN * first_s + DRAIN_S and _is_slower(self._parts[0], self._parts[-1]):
-            return f"a queue was left: p50 was {first_s * 1e3:,.1f} ms at first and {last_s * 1e3:,.1f} ms at the end"
-        return ""
+        if not self._has_grown(*medians_s) or _find_trend(self._parts) <= SURE:
+            return ""
+        return f"a queue grew: p50 was {', '.join(f'{each * 1e3:,.1f}' for each in medians_s)} ms in thirds of it"
+
+    def describe_left(self) -> str:
+        """Say what was left at the end; empty where nothing was. A service that stood still just then is the same."""
+        first, last = self._parts[0], self._parts[-1]
+        if not (len(first) and len(last)):
+            return ""
+        first_s, last_s = first.at(50)[0], last.at(50)[0]
+        if not self._is_left(first_s, last_s) or _find_trend((first, last)) <= SURE:
+            return ""
+        return f"a queue was left: p50 was {first_s * 1e3:,.1f} ms at first and {last_s * 1e3:,.1f} ms at the end"
+
+    def _has_grown(self, first_s: float, middle_s: float, last_s: float) -> bool:
+        """Tell whether each third is slower than the one before, and the last by much."""
+        growth_s, between_s = last_s - first_s, self._length_s * (PARTS - THIRD) / PARTS
+        is_steady = min(middle_s - first_s, last_s - middle_s) >= STEADY * growth_s
+        return is_steady and growth_s > max(GROWTH_S, GROWTH * between_s)
+
+    def _is_left(self, first_s: float, last_s: float) -> bool:
+        """Tell whether the last part was still waiting for what was left over."""
+        return last_s - first_s > max(DRAIN_S, min(DRAIN * first_s, LEFT * self._length_s))
 
 
-def _has_grown(medians_s: Sequence[float]) -> bool:
-    """Tell whether each third is slower than the one before, and the last by much."""
-    first_s, middle_s, last_s = medians_s
-    return first_s < middle_s < last_s and last_s > max(GROWTH * first_s, first_s + GROWTH_S)
-
-
-def _is_slower(one: Histogram, other: Histogram) -> bool:
-    """Tell whether the times of `other` are longer than those of `one`, by more than chance."""
-    ones, others = one.counts(), other.counts()
-    number, total = len(one), len(other)
-    below, wins = 0, 0.0
-    for place in range(max(len(ones), len(others))):
-        here = ones[place] if place < len(ones) else 0
-        there = others[place] if place < len(others) else 0
-        wins += there * (below + here / 2)
-        below += here
-    deviation = math.sqrt(number * total * (number + total + 1) / 12)
-    return wins - number * total / 2 > SURE * deviation
+def _find_trend(parts: Sequence[Histogram]) -> float:
+    """Return by how many standard deviations later parts are longer than earlier ones (Jonckheere's test)."""
+    before, wins = Counter[int](), 0.0
+    for part in parts:
+        counts = Counter({place: count for place, count in enumerate(part.counts()) if count})
+        shorter = 0
+        for place in sorted(before | counts):
+            wins += counts[place] * (shorter + before[place] / 2)
+            shorter += before[place]
+        before += counts
+    sizes = [len(part) for part in parts]
+    total = sum(sizes)
+    mean = (total**2 - sum(size**2 for size in sizes)) / 4
+    variance = (total**2 * (2 * total + 3) - sum(size**2 * (2 * size + 3) for size in sizes)) / 72
+    return (wins - mean) / math.sqrt(variance) if variance else 0.0
 
 
 def _sum(parts: Sequence[Histogram]) -> Histogram:

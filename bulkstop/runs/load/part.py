@@ -41,8 +41,9 @@ class _PartRecorder(Recorder):
 
     def __init__(self, link: ParentLink, load: Load, *, has_lines: bool) -> None:
         self._lines = _LineSender(link) if has_lines else None
-        super().__init__(Metrics(max_late_s=load.max_late_s), Outputs(results=self._lines), warmup_s=load.warmup_s)
+        super().__init__(load.make_metrics(), Outputs(results=self._lines), warmup_s=load.warmup_s)
         self._link = link
+        self._make_metrics = load.make_metrics
         self._start_s = 0.0
 
     def count(self, sample: Sample) -> None:
@@ -56,7 +57,7 @@ class _PartRecorder(Recorder):
         if self._lines is not None:
             self._lines.close()
         self.metrics.mark(upto_s)
-        metrics, self.metrics = self.metrics, Metrics(max_late_s=self.metrics.max_late_s)
+        metrics, self.metrics = self.metrics, self._make_metrics()
         self._link.send(IntervalReport(self._start_s, upto_s, self._link.in_flight, metrics))
         self._start_s = upto_s // EVERY_S * EVERY_S
 

@@ -18,7 +18,6 @@ from bulkstop.engine.tasks import run_concurrently
 from bulkstop.errors import BulkstopError
 from bulkstop.events import LoadBegan
 from bulkstop.report.load.intervals import IntervalMerger
-from bulkstop.report.load.metrics import Metrics
 from bulkstop.report.load.summary import LoadSummary, warn_few_files
 from bulkstop.report.log import log_event
 from bulkstop.runs import host
@@ -62,7 +61,7 @@ def run(
 
     with fork_workers(work, load.processes) as workers:
         recent = watch_recent(load.abort_on)
-        recorder = Recorder(Metrics(max_late_s=load.max_late_s), outputs, warmup_s=load.warmup_s, recent=recent)
+        recorder = Recorder(load.make_metrics(), outputs, warmup_s=load.warmup_s, recent=recent)
         crew = Crew(workers, recorder, outputs, warmup_s=load.warmup_s)
         return host.run(execute(load, crew, settings, signals=signals, say=say, progress=progress))
 
@@ -76,7 +75,7 @@ class Crew:
         self.recorder = recorder
         self._warmup_s = warmup_s
         if recorder.recent is not None:
-            recorder.recent.end = self.abort
+            recorder.recent.end, recorder.recent.in_flight = self.abort, lambda: self.in_flight
         self.fault: BulkstopError | None = None
         self._workers = workers
         self._outputs = outputs
@@ -166,7 +165,8 @@ class Crew:
         worker.in_flight, worker.upto_s = report.in_flight, report.upto_s
         self.recorder.metrics.merge(report.metrics)
         if self.recorder.recent is not None:
-            self.recorder.recent.add(report.metrics)
+            length_s = (report.upto_s - report.start_s) / len(self)
+            self.recorder.recent.add(report.metrics, worker.number, length_s)
         if report.metrics.requests:
             if math.isnan(self.recorder.began):
                 self.recorder.begin(self._unix_s)

@@ -87,6 +87,7 @@ class Recorder:
             late_s=sample.late_s,
             held_s=held_s,
             answered=attempt.http_status is not None,
+            intended_s=intended_s,
             error=attempt.error,
         )
         self.metrics.elapsed_s = ended_s

@@ -65,6 +65,11 @@ class Load:
         """The number of requests; None if only the duration limits it."""
         return self.count if self.schedule is None else len(self.schedule)
 
+    def make_metrics(self) -> Metrics:
+        """Make what is to count its requests."""
+        length_s = None if self.schedule is None else self.schedule.length_s
+        return Metrics(max_late_s=self.max_late_s, length_s=length_s)
+
     def arrivals(self) -> Arrivals:
         """Return the due time of each request."""
         if self.schedule is not None:
@@ -89,6 +94,12 @@ class Load:
         if self.schedule is None:
             return metrics.sending_s
         return min(metrics.sending_s, self.schedule.length_s) if is_early else self.schedule.length_s
+
+    def taken_s(self, metrics: Metrics) -> float:
+        """Return for how long each place was taken; 0 where requests are due at a time of their own."""
+        if self.schedule is not None or not metrics.most_in_flight:
+            return 0.0
+        return metrics.service.mean_s * len(metrics.service) / metrics.most_in_flight
 
     def judge(self, metrics: Metrics) -> tuple[Verdict, ...]:
         """Return the verdict on each requirement; in a closed model, latency is service time."""
@@ -158,11 +169,11 @@ async def execute(
     """
     shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=LOST, observe=log_event)
     recent, run_id = watch_recent(load.abort_on), str(uuid.uuid4())
-    recorder = Recorder(Metrics(max_late_s=load.max_late_s), outputs, warmup_s=load.warmup_s, recent=recent)
+    recorder = Recorder(load.make_metrics(), outputs, warmup_s=load.warmup_s, recent=recent)
 
     def attach(sending: Endable) -> None:
         if recent is not None:
-            recent.end = sending.abort
+            recent.end, recent.in_flight = sending.abort, lambda: sending.in_flight
         shutdown.attach(sending)
 
     with handle_signals(shutdown, signals):
@@ -198,7 +209,7 @@ def sum_up(
     fault, metrics = fault or closing, recorder.metrics
     aborted = None if recorder.recent is None else recorder.recent.verdict
     is_early = fault is not None or signum is not None or aborted is not None
-    metrics.sending_s = load.offering_s(metrics, is_early=is_early)
+    metrics.sending_s, metrics.taken_s = load.offering_s(metrics, is_early=is_early), load.taken_s(metrics)
     if not is_early:
         metrics.elapsed_s = load.elapsed_s(metrics)
     plan, verdicts = load.plan(settings), load.judge(metrics)

@@ -49,6 +49,12 @@ SOON = 3.01
 SHORTEST_S = 1e-6
 SETTLING_SHARE = 0.25
 """Share of the requests before a held rate that may be refused, until no faster ones are counted."""
+RECOVERY_S = 120.0
+"""A service that has not caught up with what it did not answer in time after so long may never do."""
+AGAIN_S = 0.5
+"""How soon to ask again whether it has."""
+CAUGHT_UP, CAUGHT_UP_S = 0.2, 0.02
+"""It has where two answers in a row take alike: they differ by no more than that share, or by so much."""
 LONG = 2
 """Number of steps that a rate must hold before it is reported."""
 _USUAL = ("throttled<=0%", "p99<1s", "server_error<1%", "timeout<1%", "connection_error<1%", "unauthorized<1%")
@@ -74,11 +80,11 @@ def count_tolerated_throttles(lines: Sequence[Threshold], planned: int) -> float
 
 
 def judge(
-    metrics: Metrics, planned: int, lines: Sequence[Threshold], *, cut_short: bool, growth: str = ""
+    metrics: Metrics, planned: int, lines: Sequence[Threshold], *, cut_short: bool, growth: str = "", left: str = ""
 ) -> tuple[TrialResult, str]:
     """Return the result of a short run, and why it did not hold; `cut_short` means that too many were throttled.
 
-    `growth` describes a queue that grew, if one did.
+    `growth` says how a queue has grown, if one has, and `left` what was left of one at the end.
     """
     if not metrics.is_punctual:
         return TrialResult.LATE, f"this machine was late with {metrics.late_share * 100:.2g}% of the requests"
@@ -96,7 +102,9 @@ def judge(
         failed.insert(0, f"{format_count(unsent, 'request')} got no place, as all were taken")
     if growth:
         failed.append(growth)
-    return (TrialResult.GAVE_WAY, "; ".join(failed)) if failed else (TrialResult.HELD, "")
+    if failed:
+        return TrialResult.GAVE_WAY, "; ".join(failed)
+    return (TrialResult.UNCLEAR, left) if left else (TrialResult.HELD, "")
 
 
 def _describe_throttled(metrics: Metrics) -> str:
@@ -215,10 +223,12 @@ class _Prober:
         self._refusals, self._step_s, self._began_s = Refusals(search.step_s), search.step_s, time.monotonic()
         self._taken_s = self._refused_s = -math.inf
         self._fastest_refused: float | None = None
+        self._left_rate: float | None = None
         self._last: Watch | None = None
         self._was_rested, self._is_low_short = True, False
         self._is_used_up, self._wait_s = False, 0.0
         self._is_unsettled, self._settled_rate = False, 0.0
+        self._is_behind = False
         self._hold, self._holds = NO_HOLD, dict[float, Hold]()
         self._dead_end, self._is_unanswered = "", False
         self._fault: BulkstopError | None = None
@@ -297,6 +307,8 @@ class _Prober:
 
     async def _probe(self, rate: float, length_s: float, purpose: _Purpose = _Purpose.MEASURE) -> TrialResult:
         schedule = constant(rate, length_s)
+        if self._is_behind:
+            await self._let_catch_up(rate)
         self._check_room(schedule)
         metrics = Metrics(max_late_s=self._search.max_late_s)
         watch = Watch(metrics, self._most_throttled(schedule, purpose), schedule.length_s)
@@ -318,14 +330,49 @@ class _Prober:
         self._check(watch.metrics)
         return trial
 
+    async def _let_catch_up(self, rate: float) -> None:
+        """Ask now and then until the service has worked off what it did not answer in time; it may have it still."""
+        began_s, before_s, metrics = time.monotonic(), math.inf, Metrics()
+        while True:
+            one, asked_s = await self._ask_once(), time.monotonic() - began_s
+            metrics.merge(one)
+            metrics.elapsed_s = metrics.sending_s = asked_s
+            took_s = one.latency.max_s if one.answered else math.inf
+            if took_s < math.inf and abs(took_s - before_s) <= max(CAUGHT_UP_S, CAUGHT_UP * took_s):
+                break
+            if self._shutdown.signum is not None or self._fault is not None or asked_s > RECOVERY_S:
+                break
+            before_s = took_s
+            await self._rest(AGAIN_S if took_s == math.inf else 1 / rate)
+        self._is_behind = False
+        why = f"requests that were not answered in time were worked off for {format_duration(asked_s)}"
+        self._probes.append(Probe(rate, asked_s, metrics, TrialResult.BEHIND, why))
+        if self._shutdown.signum is not None or self._fault is not None:
+            raise _Ended
+        self._tell(self._probes[-1])
+        if asked_s > RECOVERY_S:
+            self._end(f"the service answers no more as it did, {format_duration(asked_s)} after it was asked too much")
+
+    async def _ask_once(self) -> Metrics:
+        """Send a single request, and measure it."""
+        schedule = constant(1.0, count=1)
+        self._check_room(schedule)
+        watch = Watch(Metrics(), math.inf, schedule.length_s)
+        await self._send_load(schedule, watch)
+        return watch.metrics
+
     def _most_throttled(self, schedule: Schedule, purpose: _Purpose) -> float:
         if purpose is _Purpose.MEASURE:
             return count_tolerated_throttles(self._search.lines, len(schedule))
         return SETTLING_SHARE * len(schedule) if purpose is _Purpose.SETTLE else 0.0
 
     def _judge(self, schedule: Schedule, watch: Watch, purpose: _Purpose) -> tuple[TrialResult, str]:
-        growth = watch.backlog.describe_growth()
-        trial, why = judge(watch.metrics, len(schedule), self._search.lines, cut_short=watch.cut_short, growth=growth)
+        growth, left = watch.backlog.describe_growth(), watch.backlog.describe_left()
+        trial, why = judge(
+            watch.metrics, len(schedule), self._search.lines, cut_short=watch.cut_short, growth=growth, left=left
+        )
+        if purpose is _Purpose.MEASURE:
+            trial = self._look_twice(schedule.peak, trial)
         places = self._settings.concurrency
         if trial is TrialResult.GAVE_WAY and watch.metrics.held and places < self._wanted_places(schedule):
             return TrialResult.LATE, explain_few_files(places)
@@ -334,11 +381,18 @@ class _Prober:
         end = "nothing is saved up" if purpose is _Purpose.USE_UP else "no faster requests are counted"
         return TrialResult.USED_UP, f"{_describe_throttled(watch.metrics)}, so that {end}"
 
+    def _look_twice(self, rate: float, trial: TrialResult) -> TrialResult:
+        """Have a rate give way where a queue is left for the second time; the first time it may have been a pause."""
+        is_second = self._left_rate == rate
+        self._left_rate = rate if trial is TrialResult.UNCLEAR else None
+        return TrialResult.GAVE_WAY if trial is TrialResult.UNCLEAR and is_second else trial
+
     def _remember(self, rate: float, begin_s: float, watch: Watch, purpose: _Purpose) -> None:
         """Record when the service last accepted and refused requests, and how it must recover."""
         self._last = watch
         self._longest_wait_s = max(self._longest_wait_s, watch.longest_wait_s)
         self._is_used_up = watch.cut_short or purpose is _Purpose.SETTLE
+        self._is_behind = watch.metrics.answered < watch.metrics.requests
         if watch.cut_short:
             self._fastest_refused = max(rate, self._fastest_refused or 0.0)
         if watch.taken:

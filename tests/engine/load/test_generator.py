@@ -267,6 +267,22 @@ class TestEnd:
         scene = Scene([0.0] * 5, send, places=1)
         assert len(scene.run().samples) == 1
 
+    @pytest.mark.parametrize(("late_s", "places", "unsent"), [(0.005, 99, 0), (0.5, 99, 5), (0.005, 2, 1)])
+    def test_just_due(self, late_s: float, places: int, unsent: int) -> None:
+        """What was due a moment before the end was not missed, unless it had no place."""
+        scene = Scene(constant(10, 60), always(STOPPED, latency_s=60.0).send, places=places)
+
+        async def main() -> int:
+            def end() -> None:
+                asyncio.get_running_loop()._passed_s += late_s  # type: ignore[attr-defined]
+                scene.generator.abort()
+
+            asyncio.get_running_loop().call_later(0.1999, end)
+            await scene.generator.run()
+            return len(scene.generator.list_unsent())
+
+        assert run(main())[0] == unsent
+
     def test_before_it_has_begun(self) -> None:
         """Drained before it runs, it sends nothing and ends."""
         service = always(STOPPED)

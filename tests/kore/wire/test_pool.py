@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
+import uvloop
 
 from bulkstop.kore.connect.dialer import ConnectError
 from bulkstop.kore.exchange import Response, TransportFailure
 from bulkstop.kore.wire.connection import Connection
-from bulkstop.kore.wire.pool import KEEPALIVE_EXPIRY_S
+from bulkstop.kore.wire.pool import KEEPALIVE_EXPIRY_S, ConnectionPool
 from bulkstop.kore.wire.transport import WireTransport
 from bulkstop.model import Outcome
 from tests.kore.wire.imitated import Transport, answering, imitated, soon
@@ -139,6 +140,23 @@ class TestDeadlines:
             return ended_s
 
         assert run(main())[0] == TIMEOUT_S
+
+    @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+    def test_due_at_once(self, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        """Calls whose time is up when they get their connections are watched like others, on each loop."""
+
+        async def main() -> None:
+            async def dial(make: Callable[[], Connection]) -> Connection:
+                return make()
+
+            clock = asyncio.get_running_loop().time
+            pool = ConnectionPool(dial, 2, timeout_s=TIMEOUT_S, clock=clock)
+            for late_s in (0, 1):
+                await pool.acquire(clock() - TIMEOUT_S - late_s)
+            await pool.close()
+
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main())
 
     def test_nothing_is_left_behind(self) -> None:
         """A wire that is left has no timer any more, used or not (`run` sees to that)."""

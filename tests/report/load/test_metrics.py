@@ -1,5 +1,6 @@
 """The measurements of a load test: every request counted, the cause of lateness, and sums over generators."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -119,6 +120,37 @@ def test_last_answers_make_no_rate_less() -> None:
 
 
 @pytest.mark.parametrize(
+    ("latency_s", "rate"),
+    [
+        (lambda number: 0.005, 100),
+        (lambda number: 2.0, 100),
+        (lambda number: 2.0 if number % 10 == 0 else 0.005, 100),
+        (lambda number: 2.0 if number % 10 < 5 else 0.005, 100),
+        (lambda number: 2.0 if number < 100 else 0.005, 100),
+        (lambda number: number * (1 / 95 - 1 / 100), 95),
+        (lambda number: 0.5 + number * (1 / 95 - 1 / 100), 95),
+        (lambda number: max(0, number - 200) / 100, 400 / 6),
+    ],
+    ids=["quick", "slow", "some slow", "half slow", "slow at first", "behind", "behind and slow", "tired"],
+)
+def test_rate_of_a_schedule(latency_s: Callable[[int], float], rate: float) -> None:
+    """Of a schedule of 100/s as much is answered as the service keeps up with, however long single answers take."""
+    metrics = Metrics(length_s=4.0)
+    metrics.sending_s = 4.0
+    for number in range(400):
+        row = {**request(), "latency_s": latency_s(number)}
+        metrics.add(**row, intended_s=number / 100)
+    assert metrics.rates.answered == pytest.approx(rate, rel=0.002)
+
+
+def test_rate_of_a_closed_model() -> None:
+    """Ten places that are taken for six seconds answer as many as then, though nothing left in the last of them."""
+    metrics = measured([{**request(), "service_s": 2.0}] * 30)
+    metrics.sending_s, metrics.elapsed_s, metrics.taken_s = 5.0, 6.0, 6.0
+    assert metrics.rates.answered == 5.0
+
+
+@pytest.mark.parametrize(
     ("looks_s", "service_s", "in_time"),
     [
         ([0.0] * 100, 0.001, True),
@@ -144,6 +176,15 @@ def test_room(places: int, quick_s: float, has_room: bool) -> None:
         [{**request(), "service_s": quick_s}] * places + [{**request(held_s=1.0), "service_s": 2.0}] * 150
     )
     metrics.sending_s, metrics.most_in_flight = (places + 150) / 100, places
+    assert metrics.has_room is has_room
+
+
+@pytest.mark.parametrize(("places", "has_room"), [(40, False), (80, True)])
+def test_room_for_two_kinds(places: int, has_room: bool) -> None:
+    """Where no queue grows, some answers that take long at any time have their share in the places that are wanted."""
+    kinds = [{**request(held_s=held_s), "service_s": service_s} for held_s in (0.0, 1.0) for service_s in (0.002, 2.0)]
+    metrics = measured([kinds[0]] * 70 + [kinds[1]] * 30 + [kinds[2]] * 210 + [kinds[3]] * 90)
+    metrics.sending_s, metrics.most_in_flight = 4.0, places
     assert metrics.has_room is has_room
 
 

@@ -197,7 +197,7 @@ class TestText:
         written = text(summary, points)
         top = words_of(written[written.index('role="alert"') : written.index('class="tiles"')])
         assert top.count("THE SCHEDULE WAS NOT KEPT: 100% of the requests left more than 10 ms late") == 1
-        assert top.count("ENDED EARLY: by SIGINT, before all were sent; the figures are of what was sent until") == 1
+        assert top.count("ENDED EARLY: by SIGINT, after all were sent; the figures are of what was sent until") == 1
         assert "schedule: kept" not in top
 
     def test_hostile_words(self) -> None:

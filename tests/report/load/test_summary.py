@@ -29,10 +29,17 @@ WORSE = Change("p99", "ms", 10.0, 20.0, is_noise=False, is_worse=True, max_regre
 LATE = {"late_s": 0.05}
 
 
+STARVED = {"looks_s": (0.05,) * 100}
+
+
 def summarized(verdicts: tuple[Verdict, ...] = (), *, plan: LoadPlan = PLAN, **how: Any) -> LoadSummary:
     """Return the summary of a run that sent all requests, by default."""
     ended = {name: how.pop(name) for name in ("signum", "fault", "in_flight", "aborted", "changes") if name in how}
-    return LoadSummary(plan, measured(**{"count": 100, **how}), verdicts, "run-1", 0.0, **{"in_flight": 32, **ended})
+    looks_s = how.pop("looks_s", ())
+    metrics = measured(**{"count": 100, **how})
+    for late_s in looks_s:
+        metrics.reading.record(late_s)
+    return LoadSummary(plan, metrics, verdicts, "run-1", 0.0, **{"in_flight": 32, **ended})
 
 
 @pytest.mark.parametrize(
@@ -55,6 +62,8 @@ def summarized(verdicts: tuple[Verdict, ...] = (), *, plan: LoadPlan = PLAN, **h
         ({"aborted": HELD, **LATE}, (), 3),
         ({"changes": (WORSE,)}, (HELD,), 1),
         ({"changes": (WORSE._replace(is_noise=True),)}, (HELD,), 0),
+        (STARVED, (), 3),
+        ({**STARVED, "plan": replace(PLAN, is_open=False)}, (), 3),
         ({**LATE, "plan": replace(PLAN, is_open=False)}, (), 0),  # where nothing is due nothing is late
     ],
 )
@@ -69,6 +78,7 @@ def test_exit_codes(how: dict[str, Any], verdicts: tuple[Verdict, ...], code: in
         ({}, "all sent", 0),
         ({"count": 90, "unsent": 10}, "with 10 requests not sent", 10),
         ({"count": 90, "unsent": 4, "signum": 15}, "by SIGTERM, before all were sent", 4),
+        ({"count": 100, "signum": 2}, "by SIGINT, after all were sent", 0),
         ({"count": 90, "fault": BulkstopError("no token")}, "no token", 0),
     ],
 )

@@ -173,6 +173,15 @@ class TestEnds:
             assert summary.reason.startswith("by --abort-on, before all were sent: failed>20% (")
         assert summary.metrics.outcomes[Outcome.UNKNOWN] > 50
 
+    @pytest.mark.parametrize(("latency_s", "least_s", "most_s"), [(2.5, 20.0, 24.0), (1000.0, 9.0, 11.0)])
+    def test_aborted_for_a_rate(self, latency_s: float, least_s: float, most_s: float) -> None:
+        """A rate is counted from the first answer on, however slow that is; without any it is nothing in the end."""
+        job = load(constant(50, 20), max_in_flight=5000, abort_on=(parse_threshold("rate<45/s"),))
+        service = Service(latency_s=latency_s)
+        summary, took_s = run(execute(job, endless(), SETTINGS, connect=service.connect))
+        assert least_s <= took_s <= most_s
+        assert (summary.aborted is None) is (latency_s < 100)
+
     def test_stall_that_is_ended(self) -> None:
         """Requests due while a service was suspended count, even after a signal, with the time that they waited."""
         service = Service(latency_s=3.0)

@@ -1,6 +1,7 @@
 """The search for a limit, at services of our own: what is tried, when it rests, and how it ends."""
 
 import asyncio
+import math
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -56,13 +57,34 @@ class OneByOne(Searched):
     """Takes 5 ms for each request, one after the other."""
 
     free_at = 0.0
+    patience_s = math.inf
+    """After so long nobody waits for an answer, which the service makes all the same."""
 
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0
     ) -> Response | TransportFailure:
         """Answer when those before have their answers."""
         self.free_at = max(self.free_at, now_s()) + 0.005
-        await asyncio.sleep(self.free_at - now_s())
+        takes_s = self.free_at - now_s()
+        await asyncio.sleep(min(self.patience_s, takes_s))
+        response = await super().post(target, headers)
+        return response if takes_s < self.patience_s else TransportFailure(Outcome.TIMEOUT, "late", 1.0)
+
+
+class Pausing(Searched):
+    """Stands still for a while at the end of some runs."""
+
+    def __init__(self, runs: Sequence[int]) -> None:
+        super().__init__(lambda number: OK)
+        self._runs, self._began = runs, dict[int, float]()
+
+    async def post(
+        self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0
+    ) -> Response | TransportFailure:
+        """Answer at once, or after the pause."""
+        number = len(self.done)
+        into_s = now_s() - self._began.setdefault(number, now_s())
+        await asyncio.sleep(0.03 if number in self._runs and into_s > 0.88 * STEP_S else 0.001)
         return await super().post(target, headers)
 
 
@@ -84,6 +106,18 @@ class TestSearch:
         assert found.requests == len(service.seen)
         assert len(service.opened) == 1
         assert found.outcomes[Outcome.STOPPED] == found.requests - found.outcomes[Outcome.THROTTLED]
+
+    @pytest.mark.parametrize(
+        ("runs", "trials"),
+        [
+            ([0], [TrialResult.UNCLEAR, TrialResult.HELD]),
+            ([0, 1], [TrialResult.UNCLEAR, TrialResult.GAVE_WAY]),
+        ],
+    )
+    def test_pause_at_the_end(self, runs: Sequence[int], trials: Sequence[TrialResult]) -> None:
+        """Where answers are late at the end of a run only, its rate is tried once more: it may have been a pause."""
+        found = Pausing(runs).searched(start=4000.0, top=4000.0)
+        assert [(probe.rate, probe.trial) for probe in found.probes[:2]] == [(4000, trial) for trial in trials]
 
     def test_ends_at_the_first_throttled(self) -> None:
         """One request is throttled, and nothing more leaves at that rate; unless more of them are allowed."""
@@ -157,6 +191,23 @@ class TestSearch:
         assert found.rate is not None
         assert 190 <= found.rate <= 202
         assert any("a queue grew" in probe.why for probe in found.probes)
+
+    def test_catches_up(self) -> None:
+        """What was not answered in time is worked off before the next rate is tried, and no rate gives way for it."""
+        service = OneByOne(lambda number: OK)
+        service.patience_s = 0.2
+        found = service.searched(start=2000.0, step_s=0.5)
+        assert found.rate is not None
+        assert 190 <= found.rate <= 202
+        assert [probe.trial for probe in found.probes[:2]] == [TrialResult.GAVE_WAY, TrialResult.BEHIND]
+        assert found.requests == len(service.seen)
+
+    def test_never_catches_up(self) -> None:
+        """A service that answers no more after a rate leaves the limit unknown, after two minutes."""
+        service = Searched(lambda number: OK if number < 1 else TransportFailure(Outcome.TIMEOUT, "late", 1.0))
+        found = service.searched()
+        assert (found.rate, found.exit_code) == (None, 3)
+        assert found.reason.startswith("the service answers no more as it did, 2 min after")
 
     def test_refused(self) -> None:
         """A limit that most requests reached without a stop is reported as such."""
