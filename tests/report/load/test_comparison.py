@@ -72,7 +72,7 @@ def test_table() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "its schema is None"),
         ('{"schema": "bulkstop-load/2"}', "its schema is 'bulkstop-load/2' and not 'bulkstop-load/1'"),
         ('{"schema": "bulkstop-load/1"}', "has no model, successes"),
