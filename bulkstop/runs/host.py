@@ -45,6 +45,15 @@ def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
         job.close()  # after a Ctrl-C before it began Python would warn of a job that nobody awaited
 
 
+def run_beside(job: Coroutine[Any, Any, T]) -> T:
+    """Do a job on an event loop of a thread of its own, beside whatever else the process does and says."""
+    try:
+        with _files_for_loop(), asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(job)
+    finally:
+        job.close()
+
+
 @contextmanager
 def _files_for_loop() -> Iterator[None]:
     """Raise OSError when there are too few files for a loop: one that is half made would complain when it goes."""
