@@ -83,7 +83,7 @@ class Courier:
         from bulkstop.runs import host
 
         try:
-            host.run(self._serve(), fast=False)
+            host.run_beside(self._serve())
         except (BulkstopError, OSError) as error:
             self._faults.append(f"notices were not sent: {error}")
 

@@ -45,6 +45,15 @@ def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
         job.close()  # else Python warns of a job never awaited after an early Ctrl-C
 
 
+def run_beside(job: Coroutine[Any, Any, T]) -> T:
+    """Do a job on an event loop of a thread of its own, beside whatever else the process does and says."""
+    try:
+        with _files_for_loop(), asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(job)
+    finally:
+        job.close()
+
+
 @contextmanager
 def _files_for_loop() -> Iterator[None]:
     """Raise OSError if too few files can be opened for a loop; a half-made loop would print errors at its end."""

@@ -2,10 +2,13 @@
 
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 
 import pytest
 
+from bulkstop.engine.ending import own_process
 from bulkstop.runs import courier as module
 from bulkstop.runs.courier import Courier, close_all
 from bulkstop.runs.notify import Notice, NoticeEvent
@@ -83,6 +86,22 @@ def test_name_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     assert monotonic() - began < 2.0
     assert all(each.daemon for each in threading.enumerate() if each is not threading.main_thread())
     is_over.set()
+
+
+def test_what_is_said_meanwhile() -> None:
+    """What the command says goes the same way, whether notices are under way or not."""
+    entered: list[str] = []
+
+    @contextmanager
+    def beside() -> Iterator[None]:
+        entered.append("beside")
+        yield
+
+    with receiver(answer) as url, own_process(str, str, str, beside):
+        courier = Courier(lambda: make_settings(notify=url))
+        courier.post(END)
+        assert close_all([courier]) == []
+    assert entered == []
 
 
 def test_nobody_to_tell() -> None:
