@@ -176,6 +176,7 @@ class TestEnds:
                 assert where(*shlex.split(hint)[1:], "--dry-run").code == 0
             assert paste(where, discovered)[0].code in (0, 1)
 
+    @pytest.mark.full
     @pytest.mark.parametrize("words", [("verify",), ("stop", "--verify", "--yes", "--overwrite", "-o", "r.jsonl")])
     def test_what_runs_again(self, words: tuple[str, ...], where: Here, tmp_path: Path) -> None:
         """If a schedule starts campaigns at rest again, the command disables it; then none is left."""
@@ -216,6 +217,7 @@ class TestEnds:
         assert shlex.split(command)[1:] == ["stop", ODD, *self.OPTIONS, "--yes", "--quiet", "--resume"]
 
 
+@pytest.mark.full
 @pytest.mark.real
 def test_in_a_shell(tmp_path: Path) -> None:
     """The suggested line continues the run in a shell, with the list from the redirected file."""

@@ -121,6 +121,7 @@ def test_all_states(still: Simulated, tmp_path: Path) -> None:
     assert "; left out: none; " in run.err
 
 
+@pytest.mark.full
 def test_for_a_machine(still: Simulated, tmp_path: Path) -> None:
     """With --json, standard output is one object whose counts are those of the list."""
     run = discover(still, *OPEN, "-o", "running.csv", "--json", cwd=tmp_path)
@@ -132,6 +133,7 @@ def test_for_a_machine(still: Simulated, tmp_path: Path) -> None:
     assert discover(still, *OPEN, "--json", cwd=tmp_path).code == 2
 
 
+@pytest.mark.full
 def test_while_they_change(tmp_path: Path) -> None:
     """In a list of many pages that changes after every call, all that always run are found, none twice."""
     options = ("--campaigns", str(COUNT), "--seed", str(SEED), "--churn", str(CHURN))
@@ -173,6 +175,7 @@ def test_what_is_asked_for(still: Simulated, tmp_path: Path) -> None:
     assert {(row["campaign_type"], row["iid"]) for row in rows} == {("sms", "app-9")}
 
 
+@pytest.mark.full
 def test_types_from_elsewhere(still: Simulated, tmp_path: Path) -> None:
     """Without --type, the type comes from the environment, else the profile, else both; a flag overrides all."""
     (tmp_path / "bulkstop.toml").write_text(f'[profile.p]\ntype = "sms"\nhost = "{still.url}"\n')
@@ -196,6 +199,7 @@ def test_nothing_found(still: Simulated, tmp_path: Path) -> None:
     assert stop.code == 2
 
 
+@pytest.mark.full
 def test_a_status_nobody_documented(still: Simulated, tmp_path: Path) -> None:
     """An unknown status is sent to the service, because it may exist; a similar one is suggested."""
     run = discover(still, *OPEN, "--status", "Active,Throttled", cwd=tmp_path)
@@ -231,6 +235,7 @@ def test_straight_into_stop(expect: str, code: int, tmp_path: Path) -> None:
     assert {line["row"]["status"] for line in lines} == set(RUNS)
 
 
+@pytest.mark.full
 def test_a_list_that_fails_stops_nothing(tmp_path: Path) -> None:
     """If the list cannot be read completely, standard output is empty, and `stop` does nothing."""
     with simulator(tmp_path, "--campaigns", "300", "--fail", "100%") as sim:
@@ -297,6 +302,7 @@ def test_a_token_that_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "running.csv").exists()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -371,6 +377,7 @@ def test_no_credentials(still: Simulated, tmp_path: Path) -> None:
     assert run.err.startswith("bulkstop: no credentials: ")
 
 
+@pytest.mark.full
 def test_replaced_when_asked_for(still: Simulated, tmp_path: Path) -> None:
     """--overwrite replaces an existing list, and only by a complete one."""
     path = tmp_path / "running.csv"
@@ -392,6 +399,7 @@ def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
     assert verdict.endswith(" sms), and no list of it was written")
 
 
+@pytest.mark.full
 def test_ended_while_it_reads(tmp_path: Path) -> None:
     """Ctrl-C ends it at once, and leaves no file."""
     with simulator(tmp_path, "--campaigns", "500", "--latency", "60000") as sim:
@@ -406,6 +414,7 @@ def test_ended_while_it_reads(tmp_path: Path) -> None:
     assert not (tmp_path / "running.csv").exists()
 
 
+@pytest.mark.full
 def test_the_reader_is_gone(still: Simulated, tmp_path: Path) -> None:
     """A reader that closes early causes no traceback."""
     command = f"bulkstop discover --host {still.url} {' '.join(OPEN)} --quiet | head -c 0"
@@ -413,6 +422,7 @@ def test_the_reader_is_gone(still: Simulated, tmp_path: Path) -> None:
     assert (run.out, run.err) == ("", "")
 
 
+@pytest.mark.full
 def test_unbuffered(tmp_path: Path) -> None:
     """With PYTHONUNBUFFERED, a list of which only a part is read is a failure too."""
     with simulator(tmp_path, "--campaigns", "2000") as many:

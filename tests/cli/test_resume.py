@@ -293,6 +293,7 @@ class TestOverlap:
 class TestSecrets:
     """The manifest never contains a secret."""
 
+    @pytest.mark.full
     def test_of_a_real_run(self, three: list[str], tmp_path: Path) -> None:
         """It contains neither the token, nor its command, nor the passwords of the proxy and the store."""
         proxy = "http://user:SECRET-proxy@127.0.0.1:9"
@@ -396,6 +397,7 @@ class TestFromPython:
         assert sorted(arrived(sim, three)) == sorted(three)
 
 
+@pytest.mark.full
 def test_a_killed_run_loses_nothing(make_list: MakeList, tmp_path: Path) -> None:
     """After `kill -9` during a run every campaign reaches the server, only those in flight twice; all is proven."""
     ids = [line.split(",")[0] for line in make_list(60).read_text().splitlines()[1:]]

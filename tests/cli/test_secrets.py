@@ -389,6 +389,7 @@ else:
 """A plug-in that makes calls, or the making of tokens, fail in every way, with secrets in all messages."""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("way", "where"), [("token", "post"), ("token command", "post"), ("client secret", "mint")])
 async def test_crash(way: str, where: str, stage: Stage) -> None:
     """An error in the program itself, in a thread, a warning or a library's log shows no secret and no traceback."""
@@ -503,6 +504,7 @@ def processes() -> Iterator[tuple[int, dict[str, bytes]]]:
             yield int(folder.name), {name: (folder / name).read_bytes() for name in ("cmdline", "environ", "limits")}
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes where Linux has them")
 @pytest.mark.parametrize("way", ["token command", "client secret"])
 async def test_planted_secrets(way: str, stage: Stage) -> None:
@@ -555,6 +557,7 @@ async def test_planted_secrets(way: str, stage: Stage) -> None:
     stage.check(word for word in server.sent if not word.startswith(("Basic ", "user:")))
 
 
+@pytest.mark.full
 async def test_password_from_a_file(stage: Stage) -> None:
     """A proxy's password from a file reaches only the proxy, with either transport."""
     stage.secrets = [PLANTED["proxy"]]
@@ -579,6 +582,7 @@ async def test_password_from_a_file(stage: Stage) -> None:
     stage.check()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("more", [(), ("--log-json",)])
 async def test_typed_password(more: tuple[str, ...], stage: Stage) -> None:
     """A password on the command line causes a warning of one line without it, and is in no record of the run."""
@@ -606,6 +610,7 @@ async def test_open_umask_and_no_home(stage: Stage) -> None:
     assert [path for path in made if path.stat().st_mode & 0o077] == []
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("command", "file"),
     [
@@ -634,6 +639,7 @@ async def test_credentials_that_are_none(command: str | None, file: str, stage: 
     stage.check()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("alg", ["RS256", "HS256"])
 async def test_a_secret_of_another_kind(alg: str, stage: Stage) -> None:
     """A message about a secret that does not fit its algorithm does not contain it."""
@@ -644,6 +650,7 @@ async def test_a_secret_of_another_kind(alg: str, stage: Stage) -> None:
     stage.check()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "words",
     [

@@ -220,6 +220,7 @@ class TestOutput:
         assert tuple(rows[0]) == COLUMNS
         assert {row["campaign_id"] for row in rows} == set(three)
 
+    @pytest.mark.full
     def test_reader_that_goes(self, make_list: MakeList, tmp_path: Path) -> None:
         """`| head -1` ends the run without a traceback; unwritten results are on standard error."""
         make_list(400)
@@ -246,6 +247,7 @@ class TestOutput:
         assert sorted(told) == sorted(arrived(sim, three))
         assert "cannot write results" in run.err
 
+    @pytest.mark.full
     @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-"])
     def test_closed_streams(self, closed: str, sim: Simulated, three: list[str], tmp_path: Path) -> None:
         """A run works with closed standard streams, and its file contains only results."""

@@ -87,6 +87,7 @@ def test_each_account_with_its_own_credentials(services: dict[str, Simulated], t
     assert {each["account_id"] for each in services["south"].requests()} == {"a-south"}
 
 
+@pytest.mark.full
 def test_one_that_refuses_stops_no_other(services: dict[str, Simulated], tmp_path: Path) -> None:
     """Accounts that refuse, are down or lack a secret are named, exit 1; campaigns of the others are stopped."""
     with (tmp_path / "bulkstop.toml").open("a") as file:

@@ -208,6 +208,7 @@ def test_after_a_stop(tmp_path: Path) -> None:
     assert f"(a schedule starts {len(again)} of them again; --disable-schedule ends that): " in run.out
 
 
+@pytest.mark.full
 def test_what_was_never_stopped(still: Simulated, tmp_path: Path) -> None:
     """Rows that were not sent or failed are checked; protected ones may run; rows without a campaign are counted."""
     runs, other = [name for name, each in population().items() if each.status == "Active" and "5" in each.name][:2]
@@ -323,6 +324,7 @@ def test_several_accounts_and_files(still: Simulated, tmp_path: Path) -> None:
     assert accounts["a1"] == accounts["a2"] > 10
 
 
+@pytest.mark.full
 def test_rows_without_a_line(still: Simulated, tmp_path: Path) -> None:
     """If a run was killed, campaigns of its list may be missing from the results, so there is no proof."""
     write_all(tmp_path, "not_running")
@@ -339,6 +341,7 @@ def test_rows_without_a_line(still: Simulated, tmp_path: Path) -> None:
 # --- one by one -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_what_the_list_does_not_have(tmp_path: Path) -> None:
     """Campaigns that the list lacks are read individually, after a message with the number of calls."""
     write(tmp_path, *(result(f"cd-{n}", line=n) for n in range(2, 9)))
@@ -365,6 +368,7 @@ def test_singly(still: Simulated, tmp_path: Path) -> None:
 # --- within the quota -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_within_the_quota(tmp_path: Path) -> None:
     """Lists and single calls together keep the quota of the account, by the server's own log."""
     write_all(tmp_path)
@@ -382,6 +386,7 @@ def test_within_the_quota(tmp_path: Path) -> None:
     assert min(later - first for first, later in zip(times, times[12:], strict=False)) >= 0.5
 
 
+@pytest.mark.full
 def test_one_quota_with_stop(tmp_path: Path) -> None:
     """The calls of `stop` count: a long wait is reported, and a signal ends it at once."""
     with simulator(tmp_path) as sim:
@@ -405,6 +410,7 @@ def test_one_quota_with_stop(tmp_path: Path) -> None:
 # --- what goes wrong ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_ended_by_a_signal(tmp_path: Path) -> None:
     """A signal ends it at once, during a call; nothing is written."""
     write(tmp_path, *(result(f"cd-{n}", line=n) for n in range(2, 50)))
@@ -433,6 +439,7 @@ def test_no_network(tmp_path: Path) -> None:
     assert not (tmp_path / AGAIN).exists()
 
 
+@pytest.mark.full
 def test_no_token(still: Simulated, tmp_path: Path) -> None:
     """Without credentials no call is made; a command without a token is a separate reason."""
     write(tmp_path, result("cd-1"))
@@ -444,6 +451,7 @@ def test_no_token(still: Simulated, tmp_path: Path) -> None:
     assert run.err.startswith("bulkstop: token command failed with exit code 1; ")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "answer",
     [
@@ -464,6 +472,7 @@ async def test_hostile_answers(answer: bytes, tmp_path: Path) -> None:
     assert "  not known  2\n" in run.out
 
 
+@pytest.mark.full
 async def test_hostile_texts(tmp_path: Path) -> None:
     """Ids, names and states with escape sequences, line breaks or formulas forge neither a line nor a list."""
     names = ["=cd-1", "cd-\u202e2", "cd-\u20663"]
@@ -583,6 +592,7 @@ def test_a_plain_list(still: Simulated, tmp_path: Path) -> None:
     assert re.search(r"stop stdin\.running\.csv .*--expect 1$", piped.out, re.MULTILINE)
 
 
+@pytest.mark.full
 def test_others_that_run(tmp_path: Path) -> None:
     """With `--all` other running campaigns of the same lists count and are listed, except protected ones."""
     with simulator(tmp_path, "--campaigns", "40", "--seed", "3") as sim:
@@ -600,6 +610,7 @@ def test_others_that_run(tmp_path: Path) -> None:
         assert verify(sim, RESULTS, "--all", cwd=tmp_path).out.endswith("\nDONE: none of 1 runs\n")
 
 
+@pytest.mark.full
 def test_lines_of_json(still: Simulated, tmp_path: Path) -> None:
     """The list can be JSON lines, also below /dev, where some files are not devices."""
     ids = write_all(tmp_path, "scheduled")
@@ -619,6 +630,7 @@ def test_for_machines(still: Simulated, tmp_path: Path) -> None:
     assert (told["host"], told["results"], told["list"]) == (still.url, [RESULTS], AGAIN)
 
 
+@pytest.mark.full
 def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
     """A list that cannot be written is reported, and the verdict remains; an unwritable verdict is a failure."""
     write_all(tmp_path, "scheduled")
@@ -634,6 +646,7 @@ def test_a_disk_that_is_full(still: Simulated, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.full
 def test_a_reader_that_leaves(still: Simulated, tmp_path: Path) -> None:
     """A reader that closes early causes no traceback, and the list is written."""
     write_all(tmp_path)
