@@ -18,7 +18,7 @@ from bulkstop.model import CampaignType
 from bulkstop.naming import spelling
 from bulkstop.settings import OPTION_SPECS, Settings, default_of, is_empty, join_limits, load, suggest_value
 from bulkstop.settings.load import CONFIG, merge_settings, open_profile, variable_of
-from bulkstop.settings.profiles import Profile
+from bulkstop.settings.profiles import Profile, refuse_without_host
 from bulkstop.settings.spec import Group
 from bulkstop.settings.targets import (
     Profiles,
@@ -241,6 +241,8 @@ def read_settings(ctx: click.Context) -> Settings:
         values |= borrow_reach(profile, values, config)
     if "host" not in ctx.params:
         values["host"] = "localhost"  # nobody is called, so nobody need be named
+    elif "host" not in values:
+        refuse_without_host(profile)
     ctx.obj = settings = Settings(**values)
     load_other = partial(load_other_profile, own=settings, options=options, variables=variables, config=config)
     ctx.meta[_PROFILES] = Profiles(settings, None if profile.values is None else profile.name, load_other)
