@@ -133,9 +133,9 @@ class GroupedCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            if near := _find_long_option(self, words, error.option_name):
-                raise click.UsageError(f"No such option {near[0]!r}; did you mean {near[1]}?", ctx) from None
-            raise
+            typed, near = _find_long_option(self, words, error.option_name)
+            meant = f"did you mean {near}?" if near else f"see {ctx.command_path} --help"
+            raise click.UsageError(f"No such option {typed!r}; {meant}", ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, each below its heading, those that matter first before all others."""
@@ -158,16 +158,18 @@ def _write_flags(flags: str) -> str:
     return (f"--[no-]{off}" if off and on == f"--{off}" else flags).ljust(FLAGS_WIDTH)
 
 
-def _find_long_option(command: click.Command, words: Iterable[str], name: str) -> tuple[str, str] | None:
-    """Return a word with one dash that was read as several letters, and the option that it may have been."""
+def _find_long_option(command: click.Command, words: Iterable[str], name: str) -> tuple[str, str | None]:
+    """Return what was typed for an option that there is not, and the option that it may have been.
+
+    A word with one dash is read as several letters, of which `name` is the first that there is not.
+    """
+    flags = [flag for param in command.params for flag in param.opts if flag.startswith("--")]
     if name.startswith("--"):
-        return None
+        return name, find_near(name, flags, 0.7)
     for word in words:
-        if word.startswith(name) and len(word) > len(name):
-            flags = [flag for param in command.params for flag in param.opts if flag.startswith("--")]
-            near = find_near(word.partition("=")[0], flags, 0.8)
-            return None if near is None else (word, near)
-    return None
+        if word.startswith(name) and len(word) > len(name) and (near := find_near(word.partition("=")[0], flags, 0.8)):
+            return word, near
+    return name, None
 
 
 def heading_of(name: str) -> str:
