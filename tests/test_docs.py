@@ -16,6 +16,7 @@ from bulkstop.model import Outcome, WaitReason, WarningKind
 from bulkstop.report.stop.formats import COLUMNS
 from bulkstop.settings import OPTION_SPECS
 from bulkstop.settings.load import variable_of
+from bulkstop.source.forms.format import ENDINGS, Format
 from docs.generate import CODES, DOCS, every_command, find_command, render
 from docs.record_demo import draw
 from tests.documents import (
@@ -134,6 +135,12 @@ def test_keys() -> None:
 def test_warnings() -> None:
     """Each warning is explained by the name with which it can be expected, in the order of the code."""
     assert [row[0] for row in table("docs/guards.md", "name")] == [f"`{kind}`" for kind in WarningKind]
+
+
+def test_formats() -> None:
+    """Each form of a list, and each ending by which it is known, is on the page of lists."""
+    words = set(re.findall(r"[.\w]+", read("docs/input.md")))
+    assert {*map(str, Format), *ENDINGS} - words == set()
 
 
 def test_waits() -> None:

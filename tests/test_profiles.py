@@ -1,11 +1,12 @@
 """The lines of profile keys, and what is not a profile."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from bulkstop.errors import SettingsError
-from bulkstop.settings.profiles import line_of, read_profile
+from bulkstop.settings.profiles import line_of, read_profile, refuse_without_host
 
 KEY = ("profile", "default", "quota")
 OUTSIDE = "is outside of all profiles; put it below [profile.default]"
@@ -118,3 +119,22 @@ def test_other_profiles(tmp_path: Path) -> None:
     path = tmp_path / "bulkstop.toml"
     path.write_text("[profile.prod]\nattempts = 3\n[profile.sandbox]\n")
     assert read_profile(str(path), None).values is None
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "why"),
+    [
+        ("[profile.prod]\n[profile.test]\n", None, "choose a profile of bulkstop.toml with profile: prod, test"),
+        ("[profile.prod]\nattempts = 3\n", "prod", "add it to [profile.prod] of bulkstop.toml, or give"),
+        ("", None, ""),
+    ],
+)
+def test_a_missing_host(text: str, name: str | None, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a file has profiles they are named to choose from; a profile without a host is named itself."""
+    monkeypatch.chdir(tmp_path)
+    Path("bulkstop.toml").write_text(text)
+    Path("bulkstop.toml").chmod(0o600)
+    profile = read_profile("bulkstop.toml", name)
+    with pytest.raises(SettingsError) if why else nullcontext() as refused:
+        refuse_without_host(profile)
+    assert why in str(refused and refused.value)

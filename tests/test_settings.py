@@ -223,7 +223,7 @@ def test_unknown_name(name: str, near: str | None) -> None:
 def test_without_host() -> None:
     """Settings need a host, and are given by name."""
     with pytest.raises(
-        SettingsError, match=r'^host: is missing; give host="platform.kore.ai", for example, set BULKSTOP_HOST'
+        SettingsError, match=r'^host: is missing; give, for example, host="platform.kore.ai", set BULKSTOP_HOST'
     ):
         Settings()
     with pytest.raises(SettingsError, match=r"^pass settings by name, such as Settings\(host=...\)$"):

@@ -133,7 +133,7 @@ Exit codes:
 @click.option(
     "--calling-hours",
     is_flag=True,
-    help="Write by when to stop each campaign, from its calling hours: a call each, unless it is unchanged.",
+    help="Also write when to stop each campaign, by its calling hours; one call for each new or changed one.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write what was found as one JSON object to standard output.")
 @click.option(

@@ -18,7 +18,7 @@ from bulkstop.model import CampaignType
 from bulkstop.naming import spelling
 from bulkstop.settings import OPTION_SPECS, Settings, default_of, is_empty, join_limits, load, suggest_value
 from bulkstop.settings.load import CONFIG, merge_settings, open_profile, variable_of
-from bulkstop.settings.profiles import Profile
+from bulkstop.settings.profiles import Profile, refuse_without_host
 from bulkstop.settings.spec import Group
 from bulkstop.settings.targets import (
     Profiles,
@@ -133,9 +133,9 @@ class GroupedCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            if near := _find_long_option(self, words, error.option_name):
-                raise click.UsageError(f"No such option {near[0]!r}; did you mean {near[1]}?", ctx) from None
-            raise
+            typed, near = _find_long_option(self, words, error.option_name)
+            meant = f"did you mean {near}?" if near else f"see {ctx.command_path} --help"
+            raise click.UsageError(f"No such option {typed!r}; {meant}", ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options below their headings, the most important ones first."""
@@ -158,16 +158,18 @@ def _write_flags(flags: str) -> str:
     return (f"--[no-]{off}" if off and on == f"--{off}" else flags).ljust(FLAGS_WIDTH)
 
 
-def _find_long_option(command: click.Command, words: Iterable[str], name: str) -> tuple[str, str] | None:
-    """Return a long option that was typed with one dash, and the option that was probably meant; else None."""
+def _find_long_option(command: click.Command, words: Iterable[str], name: str) -> tuple[str, str | None]:
+    """Return what was typed for an option that there is not, and the option that it may have been.
+
+    A word with one dash is read as several letters, of which `name` is the first that there is not.
+    """
+    flags = [flag for param in command.params for flag in param.opts if flag.startswith("--")]
     if name.startswith("--"):
-        return None
+        return name, find_near(name, flags, 0.7)
     for word in words:
-        if word.startswith(name) and len(word) > len(name):
-            flags = [flag for param in command.params for flag in param.opts if flag.startswith("--")]
-            near = find_near(word.partition("=")[0], flags, 0.8)
-            return None if near is None else (word, near)
-    return None
+        if word.startswith(name) and len(word) > len(name) and (near := find_near(word.partition("=")[0], flags, 0.8)):
+            return word, near
+    return name, None
 
 
 def heading_of(name: str) -> str:
@@ -241,6 +243,8 @@ def read_settings(ctx: click.Context) -> Settings:
         values |= borrow_reach(profile, values, config)
     if "host" not in ctx.params:
         values["host"] = "localhost"  # the command makes no call, so it needs no host
+    elif "host" not in values:
+        refuse_without_host(profile)
     ctx.obj = settings = Settings(**values)
     load_other = partial(load_other_profile, own=settings, options=options, variables=variables, config=config)
     ctx.meta[_PROFILES] = Profiles(settings, None if profile.values is None else profile.name, load_other)

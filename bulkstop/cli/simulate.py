@@ -97,7 +97,7 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
     help="Client id (appId) that tokens must contain; needs BULKSTOP_CLIENT_SECRET.",
 )
 @click.option(
-    "--api", type=WordChoice(["v1", "v2"]), default="v2", show_default=True, help="API version whose paths exist."
+    "--api", type=WordChoice(["v1", "v2"]), default="v2", show_default=True, help="API version whose paths it serves."
 )
 @click.option(
     "--app",
@@ -176,7 +176,7 @@ SHARE: Any = {"type": ParsedText(parse_share, "SHARE"), "default": 0.0, "metavar
     type=WordChoice(["active", "not_found"]),
     default="active",
     show_default=True,
-    help="What a campaign id means that is not among --campaigns.",
+    help="State of a campaign whose id is not among --campaigns.",
 )
 @click.option("--campaigns", type=int, default=0, show_default=True, metavar="N", help="Number of campaigns to create.")
 @click.option("--accounts", type=int, default=0, metavar="N", help="Number of accounts that share the campaigns.")

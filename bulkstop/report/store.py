@@ -25,10 +25,10 @@ class StoreFacts(NamedTuple):
 
 def format_store(store: StoreFacts) -> str:
     """Return where calls are counted, and whose calls are not."""
-    shared = f"{name_setting('quota_store', 'DIR/quota.sqlite')} in a folder of a group"
+    shared = name_setting("quota_store", "DIR/quota.sqlite")
     words = {
         SharedBy.RUN: "this run counts alone; other runs for the same accounts do not know of its calls",
-        SharedBy.USER: f"your own runs only; to count with other users, give {shared}",
+        SharedBy.USER: f"your own runs only; to share it with other users: {shared}",
         SharedBy.GROUP: "shared with the users of its group",
         SharedBy.SERVER: "shared with all who use this server",
     }

@@ -524,7 +524,7 @@ def _check_host(settings: Settings) -> None:
     if not settings.host:
         example = name_setting("host", "platform.kore.ai")
         raise SettingsError(
-            f": is missing; give {example}, for example, set BULKSTOP_HOST, or use a profile", setting="host"
+            f": is missing; give, for example, {example}, set BULKSTOP_HOST, or use a profile", setting="host"
         )
 
 

@@ -29,6 +29,8 @@ KINDS: Mapping[type, str] = {
     dict: "a table",
 }
 """The names of TOML types."""
+NAMED = 5
+"""So many profiles are named to choose from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,17 @@ def _find_profiles(path: str, text: str, document: Mapping[str, Any]) -> Mapping
         if not isinstance(value, dict):
             raise SettingsError(f"{_where(path, text, TABLE, name)}: {_explain_no_profile(name, value)}")
     return profiles
+
+
+def refuse_without_host(profile: Profile) -> None:
+    """Raise SettingsError where a host is missing that a profile could have, and name the profiles to choose from."""
+    if profile.values is not None:
+        where, given = f"[{TABLE}.{profile.name}] of {profile.path}", name_setting("host", "platform.kore.ai")
+        raise SettingsError(f": is missing; add it to {where}, or give {given}", setting="host")
+    names = [*tomllib.loads(profile.text).get(TABLE, {})]
+    if names:
+        option, named = name_setting("profile"), ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+        raise SettingsError(f": is missing; choose a profile of {profile.path} with {option}: {named}", setting="host")
 
 
 def _refuse_near_default(path: str, text: str, names: Iterable[str]) -> None:

@@ -56,6 +56,8 @@ def test_keys(here: Here, tmp_path: Path, name: str) -> None:
         (("stop", "a.csv", *HOST, "--dry_run"), "--dry-run"),
         (("stop", "a.csv", *HOST, "--expct", "3"), "--expect"),
         (("stop", "a.csv", *HOST, "-dry-run"), "did you mean --dry-run?"),
+        (("stop", "a.csv", *HOST, "--runing"), "did you mean --running?"),
+        (("stop", "a.csv", *HOST, "--nonsense"), "; see bulkstop stop --help"),
         (("stop", "a.csv", *HOST, "-profile", "p"), "did you mean --profile?"),
         (("stop", "a.csv", *HOST, "--retry", "not-fond"), "did you mean not_found?"),
         (("stop", "a.csv", *HOST, "--tz", "berlin"), "did you mean Europe/Berlin?"),

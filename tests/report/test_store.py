@@ -21,7 +21,7 @@ from bulkstop.settings import NO_LIMIT, Settings
             "own/q.sqlite",
             "own/q.sqlite",
             SharedBy.USER,
-            r"your own runs only; .* folder of a group",
+            r"your own runs only; to share it with other users: .*quota.sqlite",
         ),
         ("own/none/q", "own/none/q", SharedBy.USER, "your own runs only"),
         ("team/q.sqlite", "team/q.sqlite", SharedBy.GROUP, "the users of its group"),

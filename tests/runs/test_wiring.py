@@ -1,5 +1,6 @@
 """Settings become parts: what all that make calls for an account have in common."""
 
+import asyncio
 import os
 from contextlib import closing
 from dataclasses import replace
@@ -35,6 +36,23 @@ def test_whoever_calls_for_an_account_shares_its_rest() -> None:
         for first, second in (make_lanes(plan, shared), make_lanes(left, shared)):
             assert first.rest.until == 7.0
             assert second.rest.until < 7.0
+
+
+async def test_calls_that_wait_for_the_same_are_told_as_one() -> None:
+    """Of several calls that wait for one quota a person is told once, with the account."""
+    reasons, drained = list[str](), asyncio.Event()
+    settings = Settings(host="api.example", token="t", quota="1/1h")
+    shared = Accounts(settings, None, drained=drained, rests=lambda seconds, why: reasons.append(why))
+
+    async def ask() -> str:
+        return "page"
+
+    await shared.caller("a1").call(ask)
+    waiting = [asyncio.create_task(shared.caller("a1").call(ask)) for _ in range(3)]
+    await asyncio.sleep(0)
+    drained.set()
+    await asyncio.gather(*waiting)
+    assert reasons == ["account a1: its quota is used up"]
 
 
 def test_password_of_the_proxy(tmp_path: Path) -> None:

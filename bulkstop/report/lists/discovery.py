@@ -160,7 +160,7 @@ def describe_rest(discovery: Discovery) -> str:
     if discovery.left_out is None:
         return "nothing else was asked for"
     counts = sorted(discovery.left_out.items(), key=lambda each: -each[1])
-    seen = " of what was looked at" if discovery.unread else ""
+    seen = " of what was read" if discovery.unread else ""
     return f"left out{seen}: {', '.join(f'{number:,} {printable(state)}' for state, number in counts) or 'none'}"
 
 
