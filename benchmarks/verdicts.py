@@ -306,6 +306,14 @@ VERDICTS = (
         {"starved": True},
     ),
     Case(
+        "a starved generator of a closed model",
+        "constant",
+        ("--closed", "--concurrency", "50", "--duration", "3s"),
+        "3",
+        lambda told: told.code == 3,
+        {"starved": True},
+    ),
+    Case(
         "a rate beside slow last answers",
         "constant 2 s",
         ("--rate", "200/s", "--duration", "5s", "--require", "rate>=199/s", *PATIENT),
@@ -357,14 +365,14 @@ VERDICTS = (
     Case(
         "a closed model of slow answers",
         "constant 2 s",
-        ("--closed", "--concurrency", "10", "--duration", "5s"),
+        ("--closed", "--concurrency", "10", "--duration", "5s", *PATIENT),
         "0; answered 5/s",
         lambda told: told.code == 0 and within(told.get("rates", "answered"), 4.8, 5.1),
     ),
     Case(
         "a closed model",
         "stall",
-        ("--closed", "--concurrency", "5", "--duration", "2s"),
+        ("--closed", "--concurrency", "5", "--duration", "2s", *PATIENT),
         "0; says what it hides, and the command",
         lambda told: told.code == 0 and bool(re.search(r"coordinated omission\); to see it: .* --rate ", told.said)),
     ),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bulkstop.simulator.campaigns import Campaigns
+from tests.loads import PATIENT
 from tests.processes import WAIT_S, Simulated, bulkstop, environment, results, simulator
 
 pytestmark = pytest.mark.real
@@ -60,7 +61,7 @@ def test_a_load_test(transport: str, tmp_path: Path) -> None:
     """`load` sends each request over either."""
     with simulator(tmp_path) as sim:
         to = ("--host", sim.url, *ACCOUNT, "--transport", transport)
-        run = bulkstop("load", *to, "--closed", "--concurrency", "4", "--count", "200", cwd=tmp_path)
+        run = bulkstop("load", *to, *PATIENT, "--closed", "--concurrency", "4", "--count", "200", cwd=tmp_path)
         assert (run.code, len(sim.requests())) == (0, 200), run.err
 
 

@@ -40,6 +40,16 @@ class Sample(NamedTuple):
         return late_s if late_s > 0 else 0.0
 
 
+class Turns(NamedTuple):
+    """How a thread has had a processor since some moment in the past."""
+
+    ran_s: float
+    waited_s: float
+    """For how long it would have used one, while others ran."""
+    turns: int
+    """How often it got one."""
+
+
 class Busy:
     """Counts the seconds in which this thread had a processor, or waited for one while others ran."""
 
@@ -50,10 +60,15 @@ class Busy:
 
     def __call__(self) -> float:
         """Return the seconds since an arbitrary moment; takes a microsecond."""
+        ran_s, waited_s, _ = self.read_turns()
+        return ran_s + waited_s
+
+    def read_turns(self) -> Turns:
+        """Return how it had a processor."""
         if self._fd < 0:
-            return time.thread_time()
-        ran_ns, waited_ns, _ = os.pread(self._fd, 64, 0).split()
-        return (int(ran_ns) + int(waited_ns)) / 1e9
+            return Turns(time.thread_time(), 0.0, 0)
+        ran_ns, waited_ns, turns = os.pread(self._fd, 64, 0).split()
+        return Turns(int(ran_ns) / 1e9, int(waited_ns) / 1e9, int(turns))
 
     def close(self) -> None:
         """Close the file."""

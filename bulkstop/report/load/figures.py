@@ -78,6 +78,7 @@ def metrics_to_json(metrics: Metrics, *, is_open: bool) -> dict[str, object]:
         "success_service_ms": _times_to_json(metrics.success_service),
         "range_ms": _ranges_to_json(metrics.success_latency if is_open else metrics.success_service),
         "reading_late_ms": _times_to_json(metrics.reading),
+        "processor_wait_ms": round(metrics.mean_wait_s * 1e3, 3),
     }
     if is_open:
         cells |= {
@@ -109,8 +110,9 @@ def warn_late_reading(metrics: Metrics, *, is_open: bool) -> str:
     lower = "the rate" if is_open else name_setting("concurrency")
     usual_s, seldom_s = metrics.reading.at(50, 99)
     return (
-        f"ANSWERS WERE READ TOO LATE: this program waited for a processor, or was busy, for {format_ms(usual_s)} ms "
-        f"usually and {format_ms(seldom_s)} ms or more in one of a hundred looks, and times of the service of "
+        f"ANSWERS WERE READ TOO LATE: this program waited for a processor for {format_ms(metrics.mean_wait_s)} ms each "
+        f"time, on average, or was busy, for {format_ms(usual_s)} ms usually and {format_ms(seldom_s)} ms or more in "
+        "one of a hundred looks, and times of the service of "
         f"{format_ms(metrics.service.at(50)[0])} ms have that in them; free the machine, or lower {lower}"
     )
 

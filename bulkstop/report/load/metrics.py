@@ -24,6 +24,10 @@ READING_SHARE = 0.2
 """The median delay of the event loop may be this share of the median service time ..."""
 READING_SLACK = 0.1
 """... or this part of the permitted delay in sending, which is a millisecond."""
+WAIT_SHARE = 0.03
+"""An answer may wait for a processor, on average, by so much of a usual service time ..."""
+WAIT_SLACK = 0.02
+"""... or by this part of how late a request may leave, which is a fifth of a millisecond."""
 FEW_LOOKS = 3
 """The number of late turns of the event loop that are always permitted."""
 ROOM_SHARE = 0.01
@@ -87,6 +91,9 @@ class Metrics:
         self.elapsed_s = self.sending_s = self.taken_s = 0.0
         """`taken_s` is for how long each place of a closed model was taken."""
         self.unsent = self.warmup = 0
+        self.watched_s = self.ran_s = self.waited_s = 0.0
+        self.turns = 0
+        """For how long generators were watched, were at a processor, and waited for one; how often they got one."""
         self.answers: Counter[int] = Counter()
         """The number of responses in each slot of SLOT_S."""
         self._marked = 0
@@ -145,7 +152,7 @@ class Metrics:
                 getattr(self, name).add(part)
         for name in ("answered", "held", "late", "late_or_held", "most_in_flight", "full_s", "full_busy_s"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("unsent", "warmup", "_marked"):
+        for name in ("unsent", "warmup", "_marked", "watched_s", "ran_s", "waited_s", "turns"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("longest_held_s", "elapsed_s", "sending_s", "taken_s"):
             setattr(self, name, max(getattr(self, name), getattr(other, name)))
@@ -227,8 +234,8 @@ class Metrics:
     def reads_in_time(self) -> bool:
         """Whether responses were read early enough for the times to be the service's.
 
-        The event loop may be late by a fifth of a median service time, and in one of a hundred turns by as much as a
-        request may be sent late.
+        The event loop may be late by a fifth of a usual service time, and in one of a hundred looks by as much as a
+        request may leave late. It is looked at when it has its turn anyway, so what answers wait for that counts apart.
         """
         looks = len(self.reading)
         seldom = max(FEW_LOOKS, math.floor(MAX_LATE_SHARE * looks))
@@ -237,7 +244,20 @@ class Metrics:
         usual_s, seldom_s = self.reading.of_ranks(math.ceil(looks / 2), looks - seldom)
         (service_s,) = self.service.at(50)
         allowed_s = max(READING_SLACK * self.max_late_s, READING_SHARE * service_s)
-        return seldom_s <= self.max_late_s and usual_s <= allowed_s
+        allowed_wait_s = max(WAIT_SLACK * self.max_late_s, WAIT_SHARE * service_s)
+        return seldom_s <= self.max_late_s and usual_s <= allowed_s and self.mean_wait_s <= allowed_wait_s
+
+    @property
+    def mean_wait_s(self) -> float:
+        """How long an answer waited until the generator had a processor, on average.
+
+        One that came while it slept waited for a turn, one that came while it waited for half of one at most, and one
+        that came while it was at work for none.
+        """
+        if not (self.turns and self.watched_s > 0):
+            return 0.0
+        idle_share = 1 - (self.ran_s + self.waited_s / 2) / self.watched_s
+        return self.waited_s / self.turns * min(1.0, max(0.0, idle_share))
 
     @property
     def has_room(self) -> bool:

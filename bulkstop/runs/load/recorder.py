@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bulkstop.engine.load.generator import Generator, Sample
+from bulkstop.engine.load.generator import Generator, Sample, Turns
 from bulkstop.errors import BulkstopError
 from bulkstop.files.output import Sink
 from bulkstop.model import Outcome, RetryHint
@@ -102,11 +102,19 @@ class Recorder:
         for intervals in self._intervals:
             intervals.add(ended_s, attempt.outcome, latency_s, service_s)
 
-    def probe(self, elapsed_s: float, late_s: float) -> None:
-        """Record the lag of the event loop `elapsed_s` after the beginning; all responses up to now have been read."""
+    def probe(self, elapsed_s: float, passed_s: float, late_s: float, turns: Turns) -> None:
+        """Know how late the event loop was, and that all answers up to now have come, so long after the beginning.
+
+        `turns` are those that it has had at a processor in the time that has passed since it was known before.
+        """
         if elapsed_s >= self._warmup_s:
-            self.metrics.reading.record(late_s)
-            self.metrics.mark(elapsed_s - self._warmup_s)
+            metrics = self.metrics
+            metrics.reading.record(late_s)
+            metrics.watched_s += passed_s
+            metrics.ran_s += turns.ran_s
+            metrics.waited_s += turns.waited_s
+            metrics.turns += turns.turns
+            metrics.mark(elapsed_s - self._warmup_s)
 
     def finish(self, generator: Generator) -> None:
         """Add the figures of an ended generator: the requests never sent, and what delayed them."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bulkstop.engine.load.arrivals import Arrivals
-from bulkstop.engine.load.generator import Busy, Generator
+from bulkstop.engine.load.generator import Busy, Generator, Turns
 from bulkstop.engine.tasks import TICK_S
 from bulkstop.errors import BulkstopError
 from bulkstop.model import AtOnce, Campaign, Endable, Send, never_at_once
@@ -46,7 +46,7 @@ async def generate_load(
     )
     attach(_Sending(generator, recorder))
     try:
-        with _until(length_s, generator, begin_at), _probing(generator, recorder):
+        with _until(length_s, generator, begin_at), _probing(generator, recorder, busy):
             await generator.run(begin_at)
         await recorder.flush()
     except BulkstopError as fault:
@@ -80,15 +80,16 @@ class _Sending:
 
 
 @contextmanager
-def _probing(generator: Generator, recorder: Recorder) -> Iterator[None]:
+def _probing(generator: Generator, recorder: Recorder, busy: Busy) -> Iterator[None]:
     """Measure the event loop's lag every PROBE_S; responses that have arrived are read as late as that."""
-    due = time.monotonic() + PROBE_S
+    looked_at, turns = time.monotonic(), busy.read_turns()
 
     def probe() -> float:
-        nonlocal due
-        now = time.monotonic()
-        recorder.probe(generator.elapsed_s, max(0.0, now - due - TICK_S))
-        due = time.monotonic() + PROBE_S
+        nonlocal looked_at, turns
+        passed_s, before, turns = time.monotonic() - looked_at, turns, busy.read_turns()
+        since = Turns(turns.ran_s - before.ran_s, turns.waited_s - before.waited_s, turns.turns - before.turns)
+        recorder.probe(generator.elapsed_s, passed_s, max(0.0, passed_s - PROBE_S - TICK_S), since)
+        looked_at = time.monotonic()
         return PROBE_S
 
     with every(probe, PROBE_S):

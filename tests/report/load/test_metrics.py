@@ -169,6 +169,26 @@ def test_reading(looks_s: list[float], service_s: float, in_time: bool) -> None:
     assert metrics.reads_in_time is metrics.kept_schedule is in_time
 
 
+@pytest.mark.parametrize(
+    ("ran_s", "waited_s", "turns", "service_s", "in_time"),
+    [
+        (0.5, 0.02, 1500, 0.005, True),
+        (0.5, 0.45, 1100, 0.005, False),
+        (0.5, 0.45, 1100, 0.050, True),
+        (2.9, 0.05, 20, 0.005, True),
+        (0.0, 0.0, 0, 0.005, True),
+    ],
+    ids=["alone", "beside others", "slow service", "busy", "unknown"],
+)
+def test_waiting(ran_s: float, waited_s: float, turns: int, service_s: float, in_time: bool) -> None:
+    """Answers wait while others have the processor, where the generator sleeps until they come."""
+    metrics = measured([{**request(), "service_s": service_s}])
+    for _ in range(150):
+        metrics.reading.record(0.0)
+    metrics.watched_s, metrics.ran_s, metrics.waited_s, metrics.turns = 3.0, ran_s, waited_s, turns
+    assert metrics.reads_in_time is in_time
+
+
 @pytest.mark.parametrize(("places", "quick_s", "has_room"), [(50, 2.0, False), (250, 2.0, True), (50, 0.002, True)])
 def test_room(places: int, quick_s: float, has_room: bool) -> None:
     """Too few places for what an answer takes by itself are the generator's fault; a queue at the service is not."""

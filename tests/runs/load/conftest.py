@@ -5,15 +5,25 @@ from types import SimpleNamespace
 
 import pytest
 
-from bulkstop.engine.load.generator import Generator
+from bulkstop.engine.load.generator import Busy, Generator, Turns
 from bulkstop.runs.load import processes, recorder, run, search, sending, watch
 from tests.engine.parts import now_s
+
+
+class NeverWaits(Busy):
+    """Has a processor whenever it wants one: what this machine's real one does is no part of a virtual time."""
+
+    def read_turns(self) -> Turns:
+        """Return the time in which it ran."""
+        ran_s, *_ = super().read_turns()
+        return Turns(ran_s, 0.0, 0)
 
 
 @pytest.fixture
 def virtual(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a load test count in the time of a virtual loop."""
     monkeypatch.setattr(sending, "Generator", partial(Generator, now=now_s, tick_s=0.0))
+    monkeypatch.setattr(sending, "Busy", NeverWaits)
     monkeypatch.setattr(sending, "PROBE_S", 0.1)  # in an hour of virtual time it looks often enough
     for module in (processes, recorder, run, search, watch):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=now_s, time=now_s))
