@@ -183,6 +183,7 @@ SHAPES: dict[str, Callable[[], Shape]] = {
     "log-normal": log_normal,
     "stall": stall,
     "freeze": freeze,
+    "frozen": lambda: freeze(0.0),
     "1 % of 1 s": seldom_slow,
     "500/s": one_by_one,
     "50/s": lambda: one_by_one(50.0),

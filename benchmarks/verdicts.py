@@ -1,6 +1,6 @@
 """Compares what `load` reports about a service with the truth: the log of a server with exactly defined behaviour.
 
-    python benchmarks/verdicts.py                     # all: about four minutes
+    python benchmarks/verdicts.py                     # all: about fifteen minutes
     python benchmarks/verdicts.py --only figures      # figures against the truth, on each transport, by two processes
     python benchmarks/verdicts.py --only verdicts     # exit codes, limits, signals; --way aiohttp for that transport
     python benchmarks/verdicts.py --only peers        # what hey and wrk say of two of the servers
@@ -390,6 +390,24 @@ VERDICTS = (
         "1 within 7 s",
         lambda told: told.code == 1 and told.took_s < 7 and told.figures["aborted"] is not None,
         {"ways": WAYS["wire, 2 processes"]},
+    ),
+    *(
+        Case(
+            f"--abort-on a rate beside slow answers, {way}",
+            "constant 2 s",
+            ("--rate", "100/s", "--duration", "6s", "--abort-on", "rate<80/s", *PATIENT),
+            "0; nothing is aborted",
+            lambda told: told.code == 0 and told.figures["aborted"] is None,
+            {"ways": WAYS[way]},
+        )
+        for way in ("wire", "wire, 2 processes")
+    ),
+    Case(
+        "--abort-on a rate of a server that answers nothing",
+        "frozen",
+        ("--rate", "100/s", "--duration", "60s", "--abort-on", "rate<50/s", "--timeout", "90s", *PATIENT),
+        "1 within 14 s",
+        lambda told: told.code == 1 and told.took_s < 14,
     ),
     Case(
         "--warmup 2s at a cold server",
