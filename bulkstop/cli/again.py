@@ -26,11 +26,11 @@ SHARED = frozenset({"profile", "config"})
 WAY_ON = "bulkstop.way_on"
 """Key of a click context: the `schedule run` command, without its last option, that is suggested instead of `stop`."""
 VERDICT = "bulkstop.verdict"
-"""Where a context has how the command that was called last has ended, in a line."""
+"""Key of a click context: one line on how the last command ended."""
 COURIERS = "bulkstop.couriers"
-"""Where whoever calls a command, and waits itself for its notices, has a list for those who send them."""
+"""Key of a click context: the list that collects the couriers of the called commands, if the caller waits for them."""
 FOUND = "bulkstop.found"
-"""Where a context has what is given the facts that `verify` or `check` has found, if anybody asks for them."""
+"""Key of a click context: the function that receives the result of `verify` or `check`, if a caller wants it."""
 STDIN = Path("/proc/self/fd/0")
 
 
@@ -66,7 +66,7 @@ def name_way_on(option: str) -> str | None:
 
 
 def choose_spelling(ctx: click.Context) -> Spell:
-    """Return how messages of a command name settings: as options, and what goes on as the command of its schedule."""
+    """Return how messages name settings: as options, and `resume` as the command of the schedule, if there is one."""
     way: str | None = ctx.meta.get(WAY_ON)
     if way is None:
         return spell_option

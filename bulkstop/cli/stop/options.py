@@ -223,7 +223,7 @@ with_stop_options = with_options(
     click.option(
         "--calling-hours",
         is_flag=True,
-        help="With --running: stop each campaign by the end of its calling hours: a call each, unless it is unchanged.",
+        help="With --running: stop each campaign by the end of its calling hours; one call per new or changed one.",
     ),
     click.option(
         "-o",

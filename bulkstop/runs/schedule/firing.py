@@ -46,7 +46,7 @@ class Work(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """How a stop has ended: its exit code, and what it says of that in a line."""
+    """How a stop ended: its exit code, and its verdict in one line."""
 
     exit_code: int
     verdict: str = ""
@@ -260,7 +260,7 @@ class Conductor:
         return None
 
     def _read_back(self, occasion: Occasion, results: str) -> ReadBack:
-        """Read back what still runs, some time after the end."""
+        """Verify what still runs, `verify_s` after the end; return the findings."""
         if self.schedule.verify_s is None:
             return ReadBack(0)
         wait = format_duration(self.schedule.verify_s)
