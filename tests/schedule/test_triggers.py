@@ -160,7 +160,7 @@ PLACED = (
 
 
 def test_secrets_of_several_profiles() -> None:
-    """Where profiles name files of their own, each lies where its profile says, and none is named by a variable."""
+    """With several profiles, each secret file is where its profile says, and no variable names it."""
     its = replace(job("Europe/Berlin", "18:00"), secrets=PLACED)
     text = write_manifests(its)["bulkstop-eod.yaml"]
     manifest = next(each for each in yaml.safe_load_all(text) if each)
@@ -189,7 +189,7 @@ def test_secrets_of_several_profiles() -> None:
 @pytest.mark.real
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_odd_paths(tmp_path: Path) -> None:
-    """A folder with a blank and a percent sign in its name stays what it is to systemd."""
+    """A folder name with a blank and a percent sign is correct for systemd."""
     folder = "/etc/a b%c"
     secrets = SecretFile("token", f"{folder}/token", "BULKSTOP_TOKEN_FILE"), SecretFile("n", f"{folder}/n")
     its = replace(

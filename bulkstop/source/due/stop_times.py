@@ -40,7 +40,7 @@ class StopTimes:
         return list(self._moments)
 
     def add(self, account_id: str, stop: StopTime | None, before: int) -> None:
-        """Add the next campaign of an account, which has `before` others; those before its first time need no call."""
+        """Add the next campaign of an account, after `before` others; the call may be omitted until one has a time."""
         if account_id not in self._moments:
             if stop is None:
                 return
