@@ -351,7 +351,7 @@ class _Prober:
             raise _Ended
         self._tell(self._probes[-1])
         if asked_s > RECOVERY_S:
-            self._end(f"the service answers no more as it did, {format_duration(asked_s)} after it was asked too much")
+            self._end(f"the service has not caught up, {format_duration(asked_s)} after a rate that was too high")
 
     async def _ask_once(self) -> Metrics:
         """Send a single request, and measure it."""

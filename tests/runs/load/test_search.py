@@ -207,7 +207,7 @@ class TestSearch:
         service = Searched(lambda number: OK if number < 1 else TransportFailure(Outcome.TIMEOUT, "late", 1.0))
         found = service.searched()
         assert (found.rate, found.exit_code) == (None, 3)
-        assert found.reason.startswith("the service answers no more as it did, 2 min after")
+        assert found.reason.startswith("the service has not caught up, 2 min after")
 
     def test_refused(self) -> None:
         """A limit that most requests reached without a stop is reported as such."""
