@@ -112,8 +112,8 @@ def warn_late_reading(metrics: Metrics, *, is_open: bool) -> str:
     return (
         f"ANSWERS WERE READ TOO LATE: an answer waited {format_ms(metrics.mean_wait_s)} ms for a processor on average, "
         f"and the event loop was usually {format_ms(usual_s)} ms late, and in one of a hundred checks "
-        f"{format_ms(seldom_s)} ms or more; the service time of {format_ms(metrics.service.at(50)[0])} ms includes these "
-        f"delays; free the machine, or lower {lower}"
+        f"{format_ms(seldom_s)} ms or more; the service time of {format_ms(metrics.service.at(50)[0])} ms includes "
+        f"these delays; free the machine, or lower {lower}"
     )
 
 
