@@ -171,7 +171,7 @@ def test_messages(message: str) -> None:
 
 
 def has_in_order(text: str, parts: list[str]) -> bool:
-    """Tell whether a text contains the parts in this order; a regular expression would take seconds."""
+    """Return whether a text contains the parts in this order; a regular expression would take seconds."""
     at = 0
     for part in parts:
         found = text.find(part, at)

@@ -145,7 +145,7 @@ def carry_moment(given: str, moment: datetime) -> CarriedDeadline:
 
 
 def names_service(words: Sequence[str], command: click.Command) -> bool:
-    """Tell whether a command in a manifest names the service, by --host or --profile."""
+    """Return whether a command in a manifest names the service, by --host or --profile."""
     return any(each.name in ("host", "profile") for each in _split(command, words[2:]))
 
 
@@ -184,7 +184,7 @@ def find_redirected() -> str | None:
 
 
 def needs_stdin(inputs: Iterable[str]) -> bool:
-    """Tell whether a pasted command would wait for its list on standard input."""
+    """Return whether a pasted command would wait for its list on standard input."""
     return "-" in inputs and find_redirected() is None
 
 
@@ -230,7 +230,7 @@ def _write(typed: TypedWord) -> list[str]:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    """Tell whether a value may hold a secret, or is one that a manifest has hidden."""
+    """Return whether a value may hold a secret, or is one that a manifest has hidden."""
     return value == HIDDEN or may_hold_secret(name, value)
 
 

@@ -68,7 +68,7 @@ def _files_for_loop() -> Iterator[None]:
 
 
 def is_in_loop() -> bool:
-    """Tell whether this thread runs an event loop."""
+    """Return whether this thread runs an event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -95,7 +95,7 @@ def notice_to_json(notice: Notice, at: float) -> dict[str, Any]:
 
 
 def has_receivers(settings: Settings) -> bool:
-    """Tell whether the settings name any receiver."""
+    """Return whether the settings name any receiver."""
     return bool(settings.notify or settings.on_success or settings.on_failure)
 
 

@@ -192,7 +192,7 @@ def make_tokens(settings: Settings, observe: Observe = log_event) -> token.Token
 
 
 def has_token_command(settings: Settings) -> bool:
-    """Tell whether tokens come from a command."""
+    """Return whether tokens come from a command."""
     return bool(settings.token_command and not settings.token and not settings.token_file)
 
 

@@ -199,7 +199,7 @@ def line_of(text: str, *keys: str) -> int | None:
 
 
 def _sets_key(lines: list[str], number: int, keys: tuple[str, ...]) -> bool:
-    """Tell whether the statement that begins on a line, and may span several, sets `keys`."""
+    """Return whether the statement that begins on a line, and may span several, sets `keys`."""
     for end in range(number + 1, len(lines) + 1):
         if (has_key := _has_key(lines[:end], keys)) is not None:
             return has_key
@@ -207,7 +207,7 @@ def _sets_key(lines: list[str], number: int, keys: tuple[str, ...]) -> bool:
 
 
 def _has_key(lines: list[str], keys: tuple[str, ...]) -> bool | None:
-    """Tell whether these lines set `keys`; None if they break off within a statement."""
+    """Return whether these lines set `keys`; None if they break off within a statement."""
     try:
         table: Any = tomllib.loads("\n".join(lines))
     except ValueError:

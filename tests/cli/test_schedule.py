@@ -22,7 +22,7 @@ PROFILE = '[profile.prod]\nhost = "{host}"\naccount_id = "a1"\nstream_id = "st-1
 
 
 def is_cron_there() -> bool:
-    """Tell whether a cron daemon runs here already."""
+    """Return whether a cron daemon runs here already."""
     with suppress(OSError, ValueError):
         return Path(f"/proc/{int(Path('/run/crond.pid').read_text())}/comm").read_text().startswith("cron")
     return False

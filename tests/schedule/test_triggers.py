@@ -41,7 +41,7 @@ def job(zone: str, *at: str, days: str = "* *", preflight: bool = False) -> Job:
 
 @cache
 def fields_match(times: str, *values: int) -> bool:
-    """Tell whether the five fields of cron match a local time."""
+    """Return whether the five fields of cron match a local time."""
     return all(value in expand(text) for text, value in zip(times.split(), values, strict=True))
 
 
@@ -55,7 +55,7 @@ def expand(text: str) -> set[int]:
 
 
 def is_triggered_by_cron(lines: list[str], moment: datetime, zone: ZoneInfo) -> bool:
-    """Tell whether a strict cron has a trigger in time; fixed times fire at the first of two that look alike."""
+    """Return whether a strict cron has a trigger in time; fixed times fire at the first of two that look alike."""
     for minute in range(int(LATEST.total_seconds()) // 60 + 1):
         local = (moment + timedelta(minutes=minute)).astimezone(zone)
         for times in lines:

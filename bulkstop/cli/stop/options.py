@@ -157,7 +157,7 @@ def name_by_time(what: str) -> str:
 
 
 def is_nameless(path: str) -> bool:
-    """Tell whether an input has no name of its own: standard input, or a file descriptor of the shell."""
+    """Return whether an input has no name of its own: standard input, or a file descriptor of the shell."""
     return path == "-" or path.startswith(("/dev/", "/proc/self/fd/"))
 
 

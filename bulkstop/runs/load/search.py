@@ -449,7 +449,7 @@ class _Prober:
         return earlier if is_early else ""
 
     def _is_early(self, rate: float, begin_s: float, watch: Watch) -> bool | None:
-        """Tell whether a rate was refused too soon after a faster one; None if a pause preceded it."""
+        """Return whether a rate was refused too soon after a faster one; None if a pause preceded it."""
         if not watch.taken:
             self._wait_longer(rate)
             return True
@@ -460,7 +460,7 @@ class _Prober:
 
     @property
     def _is_steady(self) -> bool:
-        """Tell whether a rate must hold without saved-up calls."""
+        """Return whether a rate must hold without saved-up calls."""
         return self._rates.is_long or self._rates.rate is None
 
     def _wait_longer(self, rate: float) -> None:

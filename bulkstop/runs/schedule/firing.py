@@ -181,7 +181,7 @@ class Conductor:
         return 0 if self.schedule.overlap is Overlap.SKIP else MISSED_EXIT
 
     def _runs_elsewhere(self, firing: Firing | None) -> bool:
-        """Tell whether another process runs this firing, or has run it."""
+        """Return whether another process runs this firing, or has run it."""
         decision = self.decide()
         if decision.due is Due.RUN and decision.firing == firing:
             return False

@@ -31,7 +31,7 @@ class StopTimes:
         self._names: dict[str, int] = {"": 0}
 
     def __bool__(self) -> bool:
-        """Tell whether any campaign has a time."""
+        """Return whether any campaign has a time."""
         return bool(self._moments)
 
     @property
