@@ -99,7 +99,7 @@ class Call(NamedTuple):
 
     @property
     def is_answered(self) -> bool:
-        """Tell whether the campaign was stopped by this call or earlier."""
+        """Return whether the campaign was stopped by this call or earlier."""
         return self.status in (200, 409)
 
 

@@ -31,9 +31,9 @@ BASE_S = 0.002
 
 
 class Answer(NamedTuple):
-    """When a request is answered, with which status (None hangs up), and whether the connection ends with it.
+    """When a request is answered, with which status (None hangs up), and whether the connection then ends.
 
-    One that `breaks` ends in the midst of its body.
+    If it `breaks`, the connection ends in the middle of the body.
     """
 
     at: float
@@ -88,7 +88,7 @@ def seldom_slow(share: int = 100, slow_s: float = 1.0) -> Shape:
 
 
 def one_by_one(rate: float = 500.0, base_s: float = 0.0, depth: float = math.inf) -> Shape:
-    """Take so many a second, one after the other; each takes `base_s` besides, and 503 tells that `depth` wait."""
+    """Answer one request after the other, at this rate, `base_s` later each; send 503 while more than `depth` wait."""
     free_at = 0.0
 
     def answer(now: float, since_s: float, number: int) -> Answer:
@@ -102,7 +102,7 @@ def one_by_one(rate: float = 500.0, base_s: float = 0.0, depth: float = math.inf
 
 
 def tiring(rate: float = 1000.0, tired: float = 200.0, after: int = 800) -> Shape:
-    """Take many a second at first, and then few."""
+    """Answer one request after the other, at `rate` for the first `after` requests, then at `tired`."""
     free_at = 0.0
 
     def answer(now: float, since_s: float, number: int) -> Answer:
@@ -114,27 +114,27 @@ def tiring(rate: float = 1000.0, tired: float = 200.0, after: int = 800) -> Shap
 
 
 def two_kinds(slow_of_ten: int = 3, slow_s: float = 2.0) -> Shape:
-    """Answer some of ten slowly."""
+    """Answer `slow_of_ten` of ten requests after `slow_s`, the others at once."""
     return lambda now, since_s, number: Answer(now + (slow_s if number * 7 % 10 < slow_of_ten else BASE_S))
 
 
 def away(from_s: float = 1.0, to_s: float = 2.5) -> Shape:
-    """Answer nothing for once; what has come meanwhile is answered at its end, all at once."""
+    """Pause once; answer all requests that arrive during the pause at its end."""
     return lambda now, since_s, number: Answer(now + BASE_S + (to_s - since_s if from_s <= since_s < to_s else 0.0))
 
 
 def bursts(every_s: float = 1.0, for_s: float = 0.1) -> Shape:
-    """Answer 429 for a while, again and again."""
+    """Answer 429 for `for_s` at the beginning of every `every_s`, else 200."""
     return lambda now, since_s, number: Answer(now + BASE_S, 429 if since_s % every_s < for_s else 200)
 
 
 def broken(of_ten: int = 2) -> Shape:
-    """Hang up in the midst of some of ten answers."""
+    """Hang up in the middle of the responses to `of_ten` of ten requests."""
     return lambda now, since_s, number: Answer(now + BASE_S, breaks=number % 10 < of_ten)
 
 
 def false_success(of_ten: int = 2) -> Shape:
-    """Answer 200 to some of ten, and that they could not be stopped."""
+    """Answer `of_ten` of ten requests with 200 and a body that says that the campaign could not be stopped."""
     return lambda now, since_s, number: Answer(now + BASE_S, body=FAILED_BODY if number % 10 < of_ten else BODY)
 
 

@@ -164,7 +164,7 @@ def check_answer(case: tuple[Response, bool]) -> None:
 
 
 def says_stopped(answer: Response) -> bool:
-    """Tell whether a response is a 2xx and says "Stopped", in any letter case."""
+    """Return whether a response is a 2xx and says "Stopped", in any letter case."""
     try:
         document = json.loads(answer.body.decode())
     except (ValueError, RecursionError):
@@ -246,7 +246,7 @@ def check_list(case: tuple[str, bytes, Defaults]) -> None:
 
 
 def is_safe(text: str) -> bool:
-    """Tell whether a text in a file contains nothing that is unsafe on a terminal."""
+    """Return whether a text in a file contains nothing that is unsafe on a terminal."""
     return text.isprintable() or all(map(is_kept, text))
 
 

@@ -62,7 +62,7 @@ export function handleSummary(data) {{
 """
 
 BUSY = ("--max-late", "1s")
-"""How busy a generator may be is what is measured here, so being busy is no fault."""
+"""Options that tolerate a busy generator, because this benchmark measures how busy it can be."""
 
 
 @dataclass(frozen=True, slots=True)

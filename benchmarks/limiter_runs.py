@@ -74,7 +74,7 @@ class Run:
 
     @property
     def is_cut_off(self) -> bool:
-        """Tell whether the list was too long for the time."""
+        """Return whether the list was too long for the time."""
         return self.let_through < self.case.size.campaigns
 
     @property

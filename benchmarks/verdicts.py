@@ -3,7 +3,7 @@
     python benchmarks/verdicts.py                     # all: about fifteen minutes
     python benchmarks/verdicts.py --only figures      # figures against the truth, on each transport, by two processes
     python benchmarks/verdicts.py --only verdicts     # exit codes, limits, signals; --way aiohttp for that transport
-    python benchmarks/verdicts.py --only peers        # what hey and wrk say of two of the servers
+    python benchmarks/verdicts.py --only peers        # what hey and wrk report about two of the servers
     python benchmarks/verdicts.py --smoke             # a short run that only shows that it works
 
 The first table: requests reported = lines of --results = requests in the server's log, outcomes of the lines = statuses
@@ -205,7 +205,7 @@ def compare_figures(seconds: str, cases: Sequence[tuple[str, str]], ways: Sequen
 
 
 def within(value: float, least: float, most: float) -> bool:
-    """Tell whether a figure is between two others."""
+    """Return whether a figure is between two others."""
     return least <= value <= most
 
 
@@ -235,7 +235,7 @@ VERDICTS = (
         for step in ("1s", "2s")
     ),
     Case(
-        "--find-limit, answers that nobody waits for",
+        "--find-limit, answers after the timeout",
         "500/s",
         ("--find-limit", "--rate", "5000/s", "--step", "2s", "--timeout", "1s", *PATIENT),
         "found within 450..510/s",

@@ -25,8 +25,8 @@ _NEEDLE_CHARS = CUT_CHARS  # the part to search for, before the match is extende
 _GAP_CHARS = 40  # the most blanks inside a secret: a line break with its indentation
 _CUT_FORMS = 256  # for all secrets together; the oldest ones are dropped
 
-_PATH_CHARS = 8  # of what stands behind the host in an address: less is no secret, and stands in many a text
-_LINE_CHARS = 20  # of a key in several lines, each line this long is a secret of its own
+_PATH_CHARS = 8  # of the part after the host in a URL; a shorter one is not secret, and occurs in other texts
+_LINE_CHARS = 20  # in a key of several lines, each line at least this long is masked by itself
 
 
 @lru_cache(maxsize=CACHED_SECRETS)
@@ -101,7 +101,7 @@ def find_passwords(url: str) -> list[str]:
 
 
 def find_url_secrets(url: str) -> list[str]:
-    """Return what may be secret in the address of a receiver: what stands behind its host, and passwords."""
+    """Return the parts of a webhook's URL that may be secret: what follows its host, and passwords."""
     behind = url.partition(urlsplit(url).netloc)[2]
     return [*([behind] if len(behind) >= _PATH_CHARS else []), *find_passwords(url)]
 

@@ -376,7 +376,7 @@ def _wait_until_ready(port: int, log: Path) -> None:
 
 @contextmanager
 def receiver(receive: Callable[[socket.socket], object]) -> Iterator[str]:
-    """Give each connection to a function; return the address."""
+    """Pass each connection to a function, in a thread; yield the URL."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
 
         def serve() -> None:

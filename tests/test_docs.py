@@ -138,13 +138,13 @@ def test_warnings() -> None:
 
 
 def test_formats() -> None:
-    """Each form of a list, and each ending by which it is known, is on the page of lists."""
+    """The page of lists names each format and each file name extension."""
     words = set(re.findall(r"[.\w]+", read("docs/input.md")))
     assert {*map(str, Format), *ENDINGS} - words == set()
 
 
 def test_waits() -> None:
-    """Each word with which the progress says why nothing is sent is explained, in the order of the code."""
+    """The docs explain each reason to wait that the progress shows, in the order of the code."""
     assert [row[0] for row in table("docs/results.md", "waits")] == [f"`{reason}`" for reason in WaitReason]
 
 
@@ -171,7 +171,7 @@ def test_messages(message: str) -> None:
 
 
 def has_in_order(text: str, parts: list[str]) -> bool:
-    """Tell whether a text contains the parts in this order; a regular expression would take seconds."""
+    """Return whether a text contains the parts in this order; a regular expression would take seconds."""
     at = 0
     for part in parts:
         found = text.find(part, at)

@@ -109,7 +109,7 @@ def mutations(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
 
 
 def is_one_line(text: str) -> bool:
-    """Tell whether a text is safe to show: one line, no escape sequences, no right-to-left override."""
+    """Return whether a text is safe to show: one line, no escape sequences, no right-to-left override."""
     return bool(text) and not UNSHOWN.search(text)
 
 

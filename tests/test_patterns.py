@@ -194,7 +194,7 @@ def sample(nodes: Any, pick: int, chars: str, most: int) -> str:
 
 
 def is_in(items: Any, char: str) -> bool:
-    """Tell whether a class of characters has one."""
+    """Return whether a class of characters has one."""
     code, found, negated = ord(char), False, False
     for op, arg in items:
         match str(op):
@@ -255,7 +255,7 @@ def without_collection() -> Iterator[None]:
 
 @without_collection()
 def is_slow(act: Callable[[str], object], text: str) -> bool:
-    """Tell whether a text four times as long takes more than six times as long; `text` is a beginning, NUL, a piece."""
+    """Return whether a text four times as long takes over six times as long; `text` is a beginning, NUL, a piece."""
     start, _, piece = text.partition("\0")
     short, long = (start + piece * (size // len(piece)) + "\0" for size in (SHORT, LONG))
     try:

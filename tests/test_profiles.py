@@ -130,7 +130,7 @@ def test_other_profiles(tmp_path: Path) -> None:
     ],
 )
 def test_a_missing_host(text: str, name: str | None, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a file has profiles they are named to choose from; a profile without a host is named itself."""
+    """The message about a missing host names the profiles to choose from, or the profile that lacks it."""
     monkeypatch.chdir(tmp_path)
     Path("bulkstop.toml").write_text(text)
     Path("bulkstop.toml").chmod(0o600)

@@ -177,7 +177,7 @@ def test_a_profile_of_targets_alone(tables: str, values: dict[str, str], borrows
 
 
 def test_a_profile_of_targets_with_a_token_that_is_for_no_host(tmp_path: Path) -> None:
-    """A token that a shell still has is refused by its name; it is not said that a host is missing."""
+    """A token that is still set in the shell is named in the message, instead of a missing host."""
     path = tmp_path / "bulkstop.toml"
     path.write_text(f'{CONFIG}\n[profile.all]\n[[profile.all.target]]\nprofile = "north"\n')
     path.chmod(0o600)

@@ -59,10 +59,10 @@ def test_csv(text: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("host = ", "line 2: the value is not JSON; put a text in quotes"),
-        ("host = x", "line 2: the value is not JSON; put a text in quotes"),
-        ("quota = 30/min", "line 2: the value is not JSON; put a text in quotes"),
-        ("finish_by = 18:00", "line 2: the value is not JSON; put a text in quotes"),
+        ("host = ", "line 2: the value is not valid TOML; put a text in quotes"),
+        ("host = x", "line 2: the value is not valid TOML; put a text in quotes"),
+        ("quota = 30/min", "line 2: the value is not valid TOML; put a text in quotes"),
+        ("finish_by = 18:00", "line 2: the value is not valid TOML; put a text in quotes"),
         ("host", "line 2: write KEY = VALUE"),
         ("= 1", "line 2: write KEY = VALUE"),
         ("host = 1\nhost = 2\n", "line 3: this is there twice; keep one"),

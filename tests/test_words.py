@@ -50,7 +50,7 @@ BANNED_IN_PAGES = {
     r"\b(?:is|are) exit \d\b": "is refused with exit code",
     r"\bhands out\b": "prints",
 }
-"""What no page for users says, and what it says instead."""
+"""Words that no page for users contains, and their replacements."""
 
 
 @cache
@@ -88,7 +88,7 @@ def test_no_message_says_it(pattern: str) -> None:
 
 @pytest.mark.parametrize("pattern", BANNED_IN_PAGES)
 def test_no_page_says_it(pattern: str) -> None:
-    """No page has words that a reader who did not write it had to read twice."""
+    """No page contains words that a new reader had to read twice."""
     banned = re.compile(pattern, re.IGNORECASE)
     assert [f"{page}: {match[0]}" for page in PAGES for match in banned.finditer(prose_of(page))] == []
 

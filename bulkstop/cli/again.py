@@ -26,11 +26,11 @@ SHARED = frozenset({"profile", "config"})
 WAY_ON = "bulkstop.way_on"
 """Key of a click context: the `schedule run` command, without its last option, that is suggested instead of `stop`."""
 VERDICT = "bulkstop.verdict"
-"""Where a context has how the command that was called last has ended, in a line."""
+"""Key of a click context: one line on how the last command ended."""
 COURIERS = "bulkstop.couriers"
-"""Where whoever calls a command, and waits itself for its notices, has a list for those who send them."""
+"""Key of a click context: the list that collects the couriers of the called commands, if the caller waits for them."""
 FOUND = "bulkstop.found"
-"""Where a context has what is given the facts that `verify` or `check` has found, if anybody asks for them."""
+"""Key of a click context: the function that receives the result of `verify` or `check`, if a caller wants it."""
 STDIN = Path("/proc/self/fd/0")
 
 
@@ -66,7 +66,7 @@ def name_way_on(option: str) -> str | None:
 
 
 def choose_spelling(ctx: click.Context) -> Spell:
-    """Return how messages of a command name settings: as options, and what goes on as the command of its schedule."""
+    """Return how messages name settings: as options, and `resume` as the command of the schedule, if there is one."""
     way: str | None = ctx.meta.get(WAY_ON)
     if way is None:
         return spell_option
@@ -145,7 +145,7 @@ def carry_moment(given: str, moment: datetime) -> CarriedDeadline:
 
 
 def names_service(words: Sequence[str], command: click.Command) -> bool:
-    """Tell whether a command in a manifest names the service, by --host or --profile."""
+    """Return whether a command in a manifest names the service, by --host or --profile."""
     return any(each.name in ("host", "profile") for each in _split(command, words[2:]))
 
 
@@ -184,7 +184,7 @@ def find_redirected() -> str | None:
 
 
 def needs_stdin(inputs: Iterable[str]) -> bool:
-    """Tell whether a pasted command would wait for its list on standard input."""
+    """Return whether a pasted command would wait for its list on standard input."""
     return "-" in inputs and find_redirected() is None
 
 
@@ -230,7 +230,7 @@ def _write(typed: TypedWord) -> list[str]:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    """Tell whether a value may hold a secret, or is one that a manifest has hidden."""
+    """Return whether a value may hold a secret, or is one that a manifest has hidden."""
     return value == HIDDEN or may_hold_secret(name, value)
 
 

@@ -75,7 +75,7 @@ def say(text: str) -> None:
 
 
 def is_json() -> bool:
-    """Tell whether standard error has JSON lines."""
+    """Return whether standard error has JSON lines."""
     return any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
 
 

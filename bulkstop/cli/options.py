@@ -159,9 +159,9 @@ def _write_flags(flags: str) -> str:
 
 
 def _find_long_option(command: click.Command, words: Iterable[str], name: str) -> tuple[str, str | None]:
-    """Return what was typed for an option that there is not, and the option that it may have been.
+    """Return an unknown option as it was typed, and the option that was probably meant, if any.
 
-    A word with one dash is read as several letters, of which `name` is the first that there is not.
+    Click reads a word with one dash as several short options; `name` is the first unknown one.
     """
     flags = [flag for param in command.params for flag in param.opts if flag.startswith("--")]
     if name.startswith("--"):

@@ -194,7 +194,7 @@ def open_target(options: ReportOptions) -> AtomicFile | None:
 
 
 def _is_stdout(path: str) -> bool:
-    """Tell whether standard output is redirected to this file."""
+    """Return whether standard output is redirected to this file."""
     try:
         out = os.fstat(1)
         return stat.S_ISREG(out.st_mode) and os.path.samestat(out, Path(path).stat())

@@ -173,7 +173,7 @@ class ErrStream(io.TextIOBase):
         self.write(f"{text}\n")
 
     def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
+        """Return whether it is a terminal."""
         return is_shown()
 
     def fileno(self) -> int:
@@ -269,17 +269,17 @@ def _drop(fd: int) -> None:
 
 
 def is_watched() -> bool:
-    """Tell whether a person can answer a question."""
+    """Return whether a person can answer a question."""
     return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
 
 
 def is_shown() -> bool:
-    """Tell whether standard error is a terminal."""
+    """Return whether standard error is a terminal."""
     return _is_terminal(sys.stderr)
 
 
 def can_redraw() -> bool:
-    """Tell whether standard error is a terminal on which a line can be overwritten."""
+    """Return whether standard error is a terminal on which a line can be overwritten."""
     return is_shown() and not _is_dumb()
 
 

@@ -1,4 +1,4 @@
-"""Notices that leave from a thread of their own: a command waits for all of them once, when it has ended."""
+"""Sends notices from a thread of their own; a command waits for all of them once, at its end."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,36 +16,36 @@ if TYPE_CHECKING:
     from bulkstop.settings import Settings
 
 CLOSE_S = 5.0
-"""How long the end of a command waits for notices that are under way, all together."""
+"""Seconds that the end of a command waits for all of its notices together."""
 JOIN_S = 0.5
-"""How long a thread may take to end once it has given its notices up."""
+"""Seconds that a thread may take to end after it has given up its notices."""
 
 
 class _Loose(ThreadPoolExecutor):
-    """Does each piece of work in a thread that nobody waits for: to look up a name may take as long as it likes."""
+    """Does each piece of work in a daemon thread; a name lookup that never ends cannot delay the exit."""
 
     def submit(self, work: Callable[..., Any], /, *args: Any, **options: Any) -> "Future[Any]":
         future = Future[Any]()
-        future.set_running_or_notify_cancel()  # from here on nobody takes it away
+        future.set_running_or_notify_cancel()  # running, so that nothing can cancel it
 
         def do() -> None:
             try:
                 future.set_result(work(*args, **options))
-            except BaseException as error:  # noqa: BLE001 - whoever waits for it is given it
+            except BaseException as error:  # noqa: BLE001 - the future carries it to its caller
                 future.set_exception(error)
 
         Thread(target=do, name="look-up", daemon=True).start()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Wait for none."""
+        """Return without waiting for the threads."""
 
 
 class Courier:
-    """Sends notices to those whom settings name, from a thread that begins with the first.
+    """Sends notices to the receivers that settings name, from a thread that starts with the first notice.
 
-    `post` returns at once and never raises, in whatever thread; a notice for which there is no thread is lost.
-    `find_settings` is called in the thread: what nobody is told of need not wait for it.
+    `post` may be called from any thread, returns at once and raises nothing; if no thread can be started, the notice is
+    lost. `find_settings` is called in the thread, so that a command without notices need not wait for it.
     """
 
     def __init__(self, find_settings: Callable[[], "Settings"]) -> None:
@@ -58,11 +58,11 @@ class Courier:
         self._faults: list[str] = []
 
     def post(self, notice: "Notice") -> None:
-        """Let a notice leave."""
+        """Send a notice; return at once."""
         self.post_made(lambda _: notice)
 
     def post_made(self, make: "Callable[[Settings], Notice]") -> None:
-        """Let a notice leave that is made in the thread, of the settings."""
+        """Send a notice that `make` builds from the settings, in the thread; return at once."""
         with self._lock:
             self._waiting.append(make)
             if self._thread is None:
@@ -74,7 +74,7 @@ class Courier:
         thread = Thread(target=self._run, name="notices", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # this machine has no thread left
+        except RuntimeError as error:  # this machine cannot start another thread
             self._faults = [f"notices were not sent: {error}"]
             return None
         return thread
@@ -120,21 +120,21 @@ class Courier:
         self._faults.append(getattr(event, "message", str(event)))
 
     def end(self, give_up_at: float) -> None:
-        """Have the thread end once its notices have arrived, or at this moment of the clock that only goes on."""
+        """Ask the thread to end when its notices have arrived, at the latest at `give_up_at` on the monotonic clock."""
         with self._lock:
             self._give_up_at = give_up_at
             if self._wake is not None:
                 self._wake()
 
     def wait(self) -> list[str]:
-        """Wait for that; return what is wrong with each notice that did not arrive."""
+        """Wait for the thread after `end`; return a message for each notice that did not arrive."""
         if self._thread is not None and self._give_up_at is not None:
             self._thread.join(max(0.0, self._give_up_at - monotonic()) + JOIN_S)
         return self._faults
 
 
 def close_all(couriers: Sequence[Courier]) -> list[str]:
-    """Wait for the notices of all, `CLOSE_S` together; return what is wrong with each that did not arrive."""
+    """Wait at most `CLOSE_S` for all notices; return a message for each one that did not arrive."""
     give_up_at = monotonic() + CLOSE_S
     for each in couriers:
         each.end(give_up_at)

@@ -46,7 +46,7 @@ def run(job: Coroutine[Any, Any, T], *, fast: bool = True) -> T:
 
 
 def run_beside(job: Coroutine[Any, Any, T]) -> T:
-    """Do a job on an event loop of a thread of its own, beside whatever else the process does and says."""
+    """Run a job on an event loop of its own in the current thread, independent of the rest of the process."""
     try:
         with _files_for_loop(), asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
             return runner.run(job)
@@ -68,7 +68,7 @@ def _files_for_loop() -> Iterator[None]:
 
 
 def is_in_loop() -> bool:
-    """Tell whether this thread runs an event loop."""
+    """Return whether this thread runs an event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

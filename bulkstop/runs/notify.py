@@ -95,7 +95,7 @@ def notice_to_json(notice: Notice, at: float) -> dict[str, Any]:
 
 
 def has_receivers(settings: Settings) -> bool:
-    """Tell whether the settings name any receiver."""
+    """Return whether the settings name any receiver."""
     return bool(settings.notify or settings.on_success or settings.on_failure)
 
 
@@ -137,7 +137,7 @@ class Notifier:
         self._running: dict[asyncio.Task[None], tuple[str, Notice]] = {}
 
     def post(self, notice: Notice) -> None:
-        """Send a notice from within the event loop; only `close` waits for it, and this raises nothing."""
+        """Send a notice from within the event loop; only `close` waits for it. Raise nothing."""
         body = self._write(notice)
         for url in self._settings.notify:
             self._start(url, notice, body)
@@ -221,10 +221,10 @@ def _judge(answer: Response | TransportFailure) -> tuple[str | None, bool]:
 
 
 class Posts(Protocol):
-    """Lets notices leave."""
+    """Sends notices without waiting for them."""
 
     def post(self, notice: Notice) -> None:
-        """Let a notice leave; this does not wait for it, and raises nothing."""
+        """Send a notice without waiting for it; raise nothing."""
         ...
 
 

@@ -64,7 +64,7 @@ SECRET_BYTES = 64 * 1024
 
 MEMORY = "memory"
 SAME_REST_S = 1.0
-"""Two waits of an account that end within this time of each other are told as one."""
+"""Two waits of an account that end within these seconds of each other are reported as one."""
 LEASE_S = 5.0
 """Seconds that a call may take beyond its timeout, from taking its place in the quota.
 
@@ -192,7 +192,7 @@ def make_tokens(settings: Settings, observe: Observe = log_event) -> token.Token
 
 
 def has_token_command(settings: Settings) -> bool:
-    """Tell whether tokens come from a command."""
+    """Return whether tokens come from a command."""
     return bool(settings.token_command and not settings.token and not settings.token_file)
 
 
@@ -497,7 +497,7 @@ class Accounts:
         return self._callers[account_id]
 
     def _tell_rest(self, account_id: str, seconds: float, why: str) -> None:
-        """Tell of a wait of an account, but not of a second one that ends no later and has the same reason."""
+        """Report a wait of an account, unless one with the same reason and about the same end was reported."""
         until = elapsed_s() + seconds
         if until > self._told_rests.get((account_id, why), 0.0) + SAME_REST_S:
             self._told_rests[account_id, why] = until

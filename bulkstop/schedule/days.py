@@ -36,7 +36,7 @@ def parse_days(words: list[str]) -> str:
 
 
 def has_weekend(days: str) -> bool:
-    """Tell whether days, as cron fields, name a Saturday or a Sunday explicitly."""
+    """Return whether days, as cron fields, name a Saturday or a Sunday explicitly."""
     return any(word in days for word in ("SAT", "SUN"))
 
 

@@ -60,9 +60,9 @@ class Firing:
 
 
 def list_firings(table: Timetable, since: datetime, until: datetime | None = None) -> Iterator[Firing]:
-    """Yield what fires from a moment on, until another if there is one, and what is left out, by their moments.
+    """Yield the firings and skipped days from `since` until `until`, if given, in the order of their moments.
 
-    Of several at the same moment, after a gap in which their times would have been, the last fires.
+    If clocks are set forward over several times, these share one moment; then only the last of them fires.
     """
     for moment, together in groupby(_in_order(table, _find_start(table, since)), attrgetter("moment")):
         if until is not None and moment > until:
@@ -76,7 +76,7 @@ def _find_start(table: Timetable, since: datetime) -> date:
 
 
 def _leave_one(together: list[Firing]) -> list[Firing]:
-    """Let the last firing of a moment fire alone."""
+    """Return the firings of one moment with all but the last marked as skipped."""
     last = next((each for each in reversed(together) if each.fires), None)
     return [
         each

@@ -50,7 +50,7 @@ def resolve(nominal: datetime, zone: tzinfo) -> tuple[datetime, str]:
 
 
 def is_twice(moment: datetime, zone: tzinfo) -> bool:
-    """Tell whether the local time of a moment occurs twice in a zone."""
+    """Return whether the local time of a moment occurs twice in a zone."""
     local = moment.astimezone(zone)
     return local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
 

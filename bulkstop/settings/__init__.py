@@ -442,12 +442,12 @@ GROUPS: tuple[Group, ...] = tuple(dict.fromkeys(spec.group for spec in OPTION_SP
 
 
 def is_loopback(host: str | None) -> bool:
-    """Tell whether a name or an address is this machine."""
+    """Return whether a name or an address is this machine."""
     return host in LOOPBACK or bool(host and host.startswith("127.") and host.replace(".", "").isdigit())
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a setting may hold a secret, so that its value must not be shown."""
+    """Return whether a setting may hold a secret, so that its value must not be shown."""
     return OPTION_SPECS[name].secret or not Settings.__dataclass_fields__[name].repr
 
 
@@ -474,7 +474,7 @@ def check_names(options: Iterable[str]) -> None:
 
 
 def is_empty(value: object) -> bool:
-    """Tell whether a value is empty: a blank text, or a list or table of empty values."""
+    """Return whether a value is empty: a blank text, or a list or table of empty values."""
     if isinstance(value, Mapping):
         return all(map(is_empty, value.values()))
     if isinstance(value, list | tuple):

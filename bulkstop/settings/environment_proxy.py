@@ -30,7 +30,7 @@ def find_environment_proxy(host: object) -> str | None:
 
 
 def is_this_machine(name: str) -> bool:
-    """Tell whether a name or an address is this machine, however it is resolved."""
+    """Return whether a name or an address is this machine, however it is resolved."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
@@ -40,7 +40,7 @@ def is_this_machine(name: str) -> bool:
 
 
 def is_excepted(name: str, port: int | None, exceptions: str) -> bool:
-    """Tell whether NO_PROXY excepts a host: by its name, a domain above it, its address or network, or by `*`."""
+    """Return whether NO_PROXY excepts a host: by its name, a domain above it, its address or network, or by `*`."""
     return any(_fits(name, port, word) for word in exceptions.lower().replace(",", " ").split())
 
 

@@ -15,7 +15,7 @@ SECRET_FILES = ("token_file", "client_secret_file", "proxy_password_file", "key"
 
 
 def may_hold_secret(name: str, text: str) -> bool:
-    """Tell whether the value of a setting may hold a secret, unlike a URL without a password, a path or a word."""
+    """Return whether the value of a setting may hold a secret, unlike a URL without a password, a path or a word."""
     if not is_hidden(name):
         return False
     is_address = not OPTION_SPECS[name].secret and name != "token_command"

@@ -44,7 +44,7 @@ def parse_finish_by(text: str) -> str:
 
 
 def has_own_zone(text: str) -> bool:
-    """Tell whether a time needs no zone: it has an offset, or is relative."""
+    """Return whether a time needs no zone: it has an offset, or is relative."""
     return text.startswith("+") or _read(text).offset is not None
 
 

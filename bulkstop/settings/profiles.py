@@ -30,7 +30,7 @@ KINDS: Mapping[type, str] = {
 }
 """The names of TOML types."""
 NAMED = 5
-"""So many profiles are named to choose from."""
+"""The number of profiles that a message suggests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _find_profiles(path: str, text: str, document: Mapping[str, Any]) -> Mapping
 
 
 def refuse_without_host(profile: Profile) -> None:
-    """Raise SettingsError where a host is missing that a profile could have, and name the profiles to choose from."""
+    """Raise SettingsError for a missing host, with the profile that lacks it or the profiles to choose from, if any."""
     if profile.values is not None:
         where, given = f"[{TABLE}.{profile.name}] of {profile.path}", name_setting("host", "platform.kore.ai")
         raise SettingsError(f": is missing; add it to {where}, or give {given}", setting="host")
@@ -199,7 +199,7 @@ def line_of(text: str, *keys: str) -> int | None:
 
 
 def _sets_key(lines: list[str], number: int, keys: tuple[str, ...]) -> bool:
-    """Tell whether the statement that begins on a line, and may span several, sets `keys`."""
+    """Return whether the statement that begins on a line, and may span several, sets `keys`."""
     for end in range(number + 1, len(lines) + 1):
         if (has_key := _has_key(lines[:end], keys)) is not None:
             return has_key
@@ -207,7 +207,7 @@ def _sets_key(lines: list[str], number: int, keys: tuple[str, ...]) -> bool:
 
 
 def _has_key(lines: list[str], keys: tuple[str, ...]) -> bool | None:
-    """Tell whether these lines set `keys`; None if they break off within a statement."""
+    """Return whether these lines set `keys`; None if they break off within a statement."""
     try:
         table: Any = tomllib.loads("\n".join(lines))
     except ValueError:

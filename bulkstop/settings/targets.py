@@ -181,8 +181,8 @@ def targets_of(profile: Profile) -> tuple[Target, ...]:
 def borrow_reach(profile: Profile, values: Mapping[str, Any], config: str | None) -> dict[str, Any]:
     """Return host and credentials of the first target, if all targets of a profile name another profile; else nothing.
 
-    Nothing is called with them but what the first target names: where `values` has a host, and where a target names no
-    profile, that profile has to say for itself who calls whom. Raises SettingsError for credentials without a host.
+    They are used only for that target. Nothing is returned if `values` has a host or a target names no profile: the
+    profile must then have its own. Raises SettingsError for credentials in `values` without a host.
     """
     targets = targets_of(profile)
     if not targets or any(each.profile is None for each in targets) or "host" in values:

@@ -23,7 +23,7 @@ class App:
     accounts: tuple[str, ...] = ()
 
     def may_call(self, account_id: str) -> bool:
-        """Tell whether the app may call for an account."""
+        """Return whether the app may call for an account."""
         return not self.accounts or any(fnmatchcase(account_id, each) for each in self.accounts)
 
 

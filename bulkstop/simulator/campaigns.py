@@ -125,7 +125,7 @@ class Campaigns:
                 self._by_place[campaign.place].append(campaign)
 
     def has(self, place: Place) -> bool:
-        """Tell whether a stream exists; without places, all do."""
+        """Return whether a stream exists; without places, all do."""
         return not self._by_place or place in self._by_place
 
     def list_in(self, place: Place) -> Collection[SimulatedCampaign]:

@@ -34,7 +34,7 @@ class RollingQuota:
         self._accounts: dict[str, tuple[deque[float], ...]] = {}
 
     def admit(self, account_id: str, at_s: float) -> bool:
-        """Tell whether the account may make a call now, and count it if so."""
+        """Return whether the account may make a call now, and count it if so."""
         logs = self._accounts.get(account_id)
         if logs is None:
             logs = tuple(deque(maxlen=calls) for calls, _ in self._windows)
@@ -68,7 +68,7 @@ class Failures:
         self._failed_first: set[str] = set()
 
     def strike(self, operation: str, campaign_id: str | None, attempt: int) -> bool:
-        """Tell whether this call fails; the first query for a campaign is its first call."""
+        """Return whether this call fails; the first query for a campaign is its first call."""
         if campaign_id is not None and self._strikes_first(campaign_id):
             return True
         return self._rate > 0 and share(self._seed, "failure", operation, campaign_id, attempt) < self._rate

@@ -23,7 +23,7 @@ class Listing:
     filters: Mapping[str, list[object]] = field(default_factory=dict)
 
     def wants(self, campaign: SimulatedCampaign) -> bool:
-        """Tell whether a campaign belongs in the list."""
+        """Return whether a campaign belongs in the list."""
         return campaign.campaign_type is self.campaign_type and all(
             _FILTERS[name](campaign) in wanted for name, wanted in self.filters.items()
         )

@@ -61,7 +61,7 @@ class Cleaned(NamedTuple):
 
 
 def is_likely(text: str) -> bool:
-    """Tell whether a text is exactly one likely id of usual length, as nearly all are."""
+    """Return whether a text is exactly one likely id of usual length, as nearly all are."""
     return len(text) <= USUAL_CHARS and _is_usual(text) is not None
 
 

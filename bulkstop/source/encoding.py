@@ -119,7 +119,7 @@ def _read_head(binary: io.BufferedIOBase, label: str, encoding: str | None) -> t
 
 
 def _holds_line(text: str) -> bool:
-    """Tell whether a text has a complete line that is neither blank nor a comment."""
+    """Return whether a text has a complete line that is neither blank nor a comment."""
     *lines, _ = text.removesuffix("\r").replace("\r", "\n").split("\n")
     return any(not line.lstrip(_NOTHING).startswith("#") and line.strip(_NOTHING) for line in lines)
 
@@ -129,7 +129,7 @@ def _is_superset_of_ascii(name: str) -> bool:
 
 
 def _ends_lines_with_returns(text: str, *, is_whole: bool) -> bool:
-    """Tell whether the first line end, outside quotes, is a carriage return alone."""
+    """Return whether the first line end, outside quotes, is a carriage return alone."""
     feed, quotes, at = text.find("\n"), 0, 0
     for match in _LONE_RETURN.finditer(text):
         if 0 <= feed < match.start() or (match.end() == len(text) and not is_whole):

@@ -50,7 +50,7 @@ def find_foreign(beginning: str) -> str | None:
 
 
 def is_blank(piece: str) -> bool:
-    """Tell whether a line is empty; for a line that is too long, of which only the beginning is known, False."""
+    """Return whether a line is empty; for a line that is too long, of which only the beginning is known, False."""
     return not piece or (piece.isspace() and len(piece) <= LINE_CHARS) or piece in _ENDS_OF_FILE
 
 

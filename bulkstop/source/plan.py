@@ -247,7 +247,7 @@ class Plan:
         return campaign._replace(stop_at=utc_text(stop.at))
 
     def _with_time_or_why(self, campaign: Campaign) -> Row:
-        """Return a campaign with that moment, or an `invalid` result if its time cannot be read."""
+        """Return a campaign with its stop time, or an `invalid` result if that cannot be read."""
         try:
             return self._with_time(campaign)
         except ValueError as why:

@@ -292,7 +292,7 @@ def _read_head(raw: Readable) -> bytes:
 
 
 def _may_be_packed(head: bytes) -> bool:
-    """Tell whether more bytes are needed; a packed file never begins with a line of text."""
+    """Return whether more bytes are needed; a packed file never begins with a line of text."""
     return len(head) < _HEAD_BYTES and (b"\n" not in head or b"\0" in head or not head.isascii())
 
 
@@ -453,7 +453,7 @@ def _check_directory(file: IO[bytes], label: str) -> None:
 
 
 def _is_workbook(archive: "ZipFile", label: str) -> bool:
-    """Tell whether a zip is a workbook; raises InputError for another document."""
+    """Return whether a zip is a workbook; raises InputError for another document."""
     names = set(archive.namelist())
     if not names.isdisjoint(_WORKBOOKS):
         return True

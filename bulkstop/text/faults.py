@@ -29,8 +29,8 @@ _CSV: Mapping[str, str] = {
 }
 _NO_CSV = "text comes after a closing quote; double a quote that is part of the text"
 _TOML: Mapping[str, str] = {
-    "Invalid value": "the value is not JSON; put a text in quotes",
-    "Expected newline": "the value is not JSON; put a text in quotes",
+    "Invalid value": "the value is not valid TOML; put a text in quotes",
+    "Expected newline": "the value is not valid TOML; put a text in quotes",
     "Expected '='": "write KEY = VALUE",
     "Invalid statement": "write KEY = VALUE",
     "Invalid initial character": "write KEY = VALUE",

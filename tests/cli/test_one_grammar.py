@@ -33,13 +33,13 @@ def params() -> Iterator[tuple[str, click.Option]]:
 
 
 def is_time(param: click.Option) -> bool:
-    """Tell whether an option is a time, by a unit in its name or in its page."""
+    """Return whether an option is a time, by a unit in its name or in its page."""
     name = param.name or ""
     return name not in NO_TIME and (name.endswith(("_s", "_ms")) or param.metavar in ("TIME", "SECONDS", "MS"))
 
 
 def is_rate(param: click.Option) -> bool:
-    """Tell whether an option is a rate or a quota."""
+    """Return whether an option is a rate or a quota."""
     return (param.metavar or "").startswith(("RATE", "N/TIME", "A..B/s", "A,B"))
 
 

@@ -22,7 +22,7 @@ PROFILE = '[profile.prod]\nhost = "{host}"\naccount_id = "a1"\nstream_id = "st-1
 
 
 def is_cron_there() -> bool:
-    """Tell whether a cron daemon runs here already."""
+    """Return whether a cron daemon runs here already."""
     with suppress(OSError, ValueError):
         return Path(f"/proc/{int(Path('/run/crond.pid').read_text())}/comm").read_text().startswith("cron")
     return False
@@ -87,7 +87,7 @@ def test_check(line: str, fault: str, here: Here, three: list[str]) -> None:
 
 
 def test_table_with_a_slip(here: Here) -> None:
-    """A table that is nearly called schedule is told, with its line and what may have been meant."""
+    """A misspelled schedule table is reported with its line and the name that was probably meant."""
     (here.folder / "bulkstop.toml").write_text('[shedule.eod]\nat = "18:00"\n')
     (here.folder / "bulkstop.toml").chmod(0o600)
     run = here("schedule", "check")
@@ -112,7 +112,7 @@ def test_firing(here: Here, sim: Simulated, three: list[str]) -> None:
 
 
 def test_guard(here: Here, sim: Simulated, three: list[str]) -> None:
-    """A list of another length than is expected is exit code 2, and nothing is sent; the history has the reason."""
+    """A list of unexpected length gives exit code 2, and nothing is sent; the history has the reason."""
     write(here.folder, sim.url, 'expect = "20..30"')
     before = len(sim.ids())
     assert here("schedule", "run", "eod").code == 2
@@ -137,7 +137,7 @@ def test_read_back(here: Here, sim: Simulated, three: list[str]) -> None:
 
 
 def test_quiet(here: Here, sim: Simulated, three: list[str]) -> None:
-    """With --quiet what cron would mail is empty while all is well; of what is not, the journal has the reason."""
+    """With --quiet, a success writes nothing that cron would mail; after a failure, the journal has the reason."""
     (here.folder / "campaigns.csv").write_text(
         "\n".join(["campaign_id,type", *(f"{each},voice" for each in three), ""])
     )
@@ -183,9 +183,9 @@ def test_way_on(here: Here, three: list[str]) -> None:
 @pytest.mark.full
 @pytest.mark.parametrize("is_shared", [False, True])
 def test_container(here: Here, sim: Simulated, three: list[str], *, is_shared: bool) -> None:
-    """What the container of a CronJob runs works with the files that are mounted, and nothing else."""
+    """The command of a CronJob's container works with only the files that are mounted."""
     write(here.folder, sim.url, f'results = "{here.folder}/var/results"')
-    if is_shared:  # a row of another profile, which has a token of its own
+    if is_shared:  # one row has another profile, with a token of its own
         path, rows = here.folder / "bulkstop.toml", here.folder / "campaigns.csv"
         other = f'[profile.north]\nhost = "{sim.url}"\naccount_id = "a2"\ntoken_file = "north.token"\n'
         path.write_text(path.read_text().replace("[schedule", f'token_file = "prod.token"\n{other}[schedule', 1))
@@ -220,7 +220,7 @@ def test_container(here: Here, sim: Simulated, three: list[str], *, is_shared: b
 
 
 def _mount(pod: dict[str, Any], configmap: dict[str, Path], folder: Path) -> None:
-    """Lay out the folder of the file of profiles as Kubernetes does: the configmap, and what is projected beside it."""
+    """Make the folder of the file of profiles as Kubernetes does: the configmap and the projected secrets."""
     folder.mkdir()
     for name, path in configmap.items():
         shutil.copy(path, folder / name)

@@ -1,4 +1,4 @@
-"""An export names the files of secrets of every profile that a firing may call with."""
+"""An export names the secret files of every profile that a firing may use."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ OWN, NORTH, SOUTH = ("prod-token",), ("north-token", "north-cert"), ("south-toke
     ],
 )
 def test_secrets(lines: str, needed: tuple[str, ...], possible: tuple[str, ...], here: Here) -> None:
-    """They are those of targets and of the rows of a list; of one that is made later they may be those of the file."""
+    """Profiles in targets and rows are needed; if the list is made later, all others of the file are possible."""
     (here.folder / "bulkstop.toml").write_text(PROFILES + lines + "\n")
     (here.folder / "bulkstop.toml").chmod(0o600)
     (here.folder / "targets.csv").write_text("profile,stream_id\nprod,st-1\nnorth,st-2\n")

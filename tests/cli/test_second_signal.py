@@ -141,12 +141,12 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def is_full(fd: int) -> bool:
-    """Tell whether a pipe is full."""
+    """Return whether a pipe is full."""
     return not select.select([], [fd], [], 0)[1]
 
 
 def waits_to_write(process: "subprocess.Popen[str]") -> bool:
-    """Tell whether a process is blocked by an unread pipe."""
+    """Return whether a process is blocked by an unread pipe."""
     return "pipe_w" in Path(f"/proc/{process.pid}/wchan").read_text()
 
 

@@ -135,7 +135,7 @@ def test_end(world: World) -> None:
 
 @pytest.mark.real
 def test_signal_ends_the_sleep() -> None:
-    """A signal ends the sleep between two looks at once."""
+    """A signal ends the sleep between two checks at once."""
     doze, began = Doze(), monotonic()
     before = signal.signal(signal.SIGUSR1, lambda *_: doze.wake())
     try:

@@ -68,7 +68,7 @@ def test_two_profiles(here: Here, sim: Simulated) -> None:
 
 
 def test_running_by_its_calling_hours(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What runs in all targets is stopped by the end of its calling hours; the calls for these are counted."""
+    """Running campaigns of all targets are stopped by the end of their calling hours; the plan counts those calls."""
     monkeypatch.setenv("XDG_STATE_HOME", str(here.folder))
     hours = "9:00 AM-12:00 PM,1:30 PM-6:00 PM Asia/Kolkata"
     profile = '[profile.p{0}]\nhost = "{1}"\naccount_id = "account-0{0}"\nstream_id = "stream-0{0}-1"\n'

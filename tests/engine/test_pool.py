@@ -403,7 +403,7 @@ def test_what_follows_tells_nothing_of_an_outage() -> None:
 
 
 def now_is_before(second: float) -> bool:
-    """Tell whether it is earlier than this virtual time."""
+    """Return whether it is earlier than this virtual time."""
     return asyncio.get_running_loop().time() < second
 
 

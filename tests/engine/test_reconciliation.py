@@ -120,7 +120,7 @@ def key(row: Campaign | Result) -> Key:
 
 
 def is_final(line: Result) -> bool:
-    """Tell whether a row is settled: it has an outcome, and was not cut off between two attempts."""
+    """Return whether a row is settled: it has an outcome, and was not cut off between two attempts."""
     return line.outcome not in LEFT and (line.started_at is None or line.finished_at is not None)
 
 

@@ -1,4 +1,4 @@
-"""Notices leave from a thread of their own: they hold up nothing, and the end only so long as is said."""
+"""Notices are sent from a thread of their own: they delay nothing but the end, and that at most by `CLOSE_S`."""
 
 import socket
 import threading
@@ -23,14 +23,14 @@ END = Notice(event=NoticeEvent.END, text="all stopped", exit_code=0)
 
 
 def answer(connection: socket.socket) -> None:
-    """Take a request, and answer it."""
+    """Receive a request and respond."""
     with connection:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
 
 
 def test_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A receiver that never answers holds up the end so long and no longer, whoever sends how many notices to it."""
+    """A receiver that never responds delays the end by `CLOSE_S` in all, for any number of couriers and notices."""
     monkeypatch.setattr(module, "CLOSE_S", 0.3)
     held: list[socket.socket] = []
     with receiver(held.append) as url:
@@ -55,7 +55,7 @@ def test_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end waits for what arrives, and not longer; beside it another receiver may hang."""
+    """The end waits until the notices have arrived, and no longer."""
     monkeypatch.setattr(module, "CLOSE_S", WAIT_S)
     came: list[str] = []
 
@@ -73,7 +73,7 @@ def test_one_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_name_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look-up of a name that takes long holds up neither the end, nor that of the process."""
+    """A slow name lookup delays neither the end of the command nor that of the process."""
     monkeypatch.setattr(module, "CLOSE_S", 0.1)
     is_over = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_over.wait(WAIT_S))
@@ -89,7 +89,7 @@ def test_name_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_said_meanwhile() -> None:
-    """What the command says goes the same way, whether notices are under way or not."""
+    """Notices under way do not change how the command writes its output."""
     entered: list[str] = []
 
     @contextmanager
@@ -105,14 +105,14 @@ def test_what_is_said_meanwhile() -> None:
 
 
 def test_nobody_to_tell() -> None:
-    """Without a notice no thread starts, and the end waits for nothing."""
+    """Without a notice no thread starts, and the end does not wait."""
     before = threading.active_count()
     assert close_all([Courier(make_settings)]) == []
     assert threading.active_count() == before
 
 
 def test_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no thread can be started the notice is lost, and nothing fails."""
+    """If no thread can be started, the notice is lost with a message, and nothing fails."""
 
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -39,7 +39,7 @@ def test_whoever_calls_for_an_account_shares_its_rest() -> None:
 
 
 async def test_calls_that_wait_for_the_same_are_told_as_one() -> None:
-    """Of several calls that wait for one quota a person is told once, with the account."""
+    """Several calls that wait for one quota are reported once, with the account."""
     reasons, drained = list[str](), asyncio.Event()
     settings = Settings(host="api.example", token="t", quota="1/1h")
     shared = Accounts(settings, None, drained=drained, rests=lambda seconds, why: reasons.append(why))

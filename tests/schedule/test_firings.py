@@ -58,8 +58,8 @@ def ask_c_library(zone: str, begin: date, days: int) -> list[datetime]:
         ("America/Sao_Paulo", date(2018, 9, 1), 600),  # summer time was given up, with a gap at midnight
         ("Pacific/Apia", date(2011, 12, 1), 60),  # a day was left out
         ("Africa/Casablanca", date(2027, 1, 1), 400),  # winter time in Ramadan
-        ("America/Havana", date(2026, 9, 1), 90),  # the hour before one o'clock comes twice
-        ("Asia/Beirut", date(2026, 9, 1), 400),  # the hour before midnight comes twice, that after it is left out
+        ("America/Havana", date(2026, 9, 1), 90),  # the hour before one o'clock occurs twice
+        ("Asia/Beirut", date(2026, 9, 1), 400),  # the hour before midnight occurs twice, the hour after it is skipped
         ("Europe/Istanbul", date(2016, 1, 1), 400),  # summer time went on for ever
     ],
 )
@@ -106,7 +106,7 @@ def test_change_of_the_clock(zone: str, nominal: str, local: str, note: str) -> 
     ],
 )
 def test_several_times_in_one_gap(zone: str, since: str, at: tuple[str, ...], fires: str) -> None:
-    """What a gap puts at one moment fires once; the others are left out, with the reason."""
+    """Several times that share one moment after a gap fire once; the others are skipped with the reason."""
     begin = datetime.fromisoformat(since)
     found = list(list_firings(make(zone, *at), begin, begin + timedelta(hours=15)))
     (firing,) = (each for each in found if each.fires)

@@ -41,7 +41,7 @@ def job(zone: str, *at: str, days: str = "* *", preflight: bool = False) -> Job:
 
 @cache
 def fields_match(times: str, *values: int) -> bool:
-    """Tell whether the five fields of cron match a local time."""
+    """Return whether the five fields of cron match a local time."""
     return all(value in expand(text) for text, value in zip(times.split(), values, strict=True))
 
 
@@ -55,7 +55,7 @@ def expand(text: str) -> set[int]:
 
 
 def is_triggered_by_cron(lines: list[str], moment: datetime, zone: ZoneInfo) -> bool:
-    """Tell whether a strict cron has a trigger in time; fixed times fire at the first of two that look alike."""
+    """Return whether a strict cron has a trigger in time; fixed times fire at the first of two that look alike."""
     for minute in range(int(LATEST.total_seconds()) // 60 + 1):
         local = (moment + timedelta(minutes=minute)).astimezone(zone)
         for times in lines:
@@ -160,7 +160,7 @@ PLACED = (
 
 
 def test_secrets_of_several_profiles() -> None:
-    """Where profiles name files of their own, each lies where its profile says, and none is named by a variable."""
+    """With several profiles, each secret file is where its profile says, and no variable names it."""
     its = replace(job("Europe/Berlin", "18:00"), secrets=PLACED)
     text = write_manifests(its)["bulkstop-eod.yaml"]
     manifest = next(each for each in yaml.safe_load_all(text) if each)
@@ -189,7 +189,7 @@ def test_secrets_of_several_profiles() -> None:
 @pytest.mark.real
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_odd_paths(tmp_path: Path) -> None:
-    """A folder with a blank and a percent sign in its name stays what it is to systemd."""
+    """A folder name with a blank and a percent sign is correct for systemd."""
     folder = "/etc/a b%c"
     secrets = SecretFile("token", f"{folder}/token", "BULKSTOP_TOKEN_FILE"), SecretFile("n", f"{folder}/n")
     its = replace(

@@ -180,7 +180,7 @@ def test_any_change(was: list[bytes], now: list[bytes]) -> None:
 
 
 def passes(now: Iterable[bytes], recorded: dict[str, Digest]) -> bool:
-    """Tell whether an input passes for what was recorded."""
+    """Return whether an input passes for what was recorded."""
     try:
         read(list(now), recorded)
     except InputError:

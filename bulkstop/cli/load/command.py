@@ -319,7 +319,7 @@ def confirm_list(plan: Plan | None, settings: Settings, options: LoadOptions, pl
 
 
 def is_here(settings: Settings) -> bool:
-    """Tell whether all calls stay on this machine, including those to a proxy."""
+    """Return whether all calls stay on this machine, including those to a proxy."""
     names = [urlsplit(url).hostname for url in (settings.host, settings.proxy) if url]
     return all(map(is_loopback, names))
 

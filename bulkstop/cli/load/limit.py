@@ -45,11 +45,11 @@ for twice the time.
                 the exit code is 3.
   a rate holds  if the service keeps up, and all requirements hold for all requests of the step. It keeps up
                 if no queue grows: no third of the step is slower than the third before, and what is in flight
-                at the end drains in the time of one answer. If it only does not drain, the rate is tried
-                again, as it may have been a pause. Required are also, unless you set them yourself:
+                at the end drains in the time of one answer. If only that fails, the rate is tried again,
+                because it may have been a pause. Unless you set them yourself, these are required too:
                 {", ".join(each.text for each in USUAL)}
   after a rate  that did not hold, nothing is sent for one step, or for as long as the service asks for. If
-                answers did not come in time, single requests are sent until they do as before. Before
+                answers did not come in time, single requests are sent until the service has caught up. Before
                 the last step, calls are sent until one is refused, so that no saved-up calls help it.
   rate          --require 'rate>50/s' is checked against the limit that was found.
   --write-quota prints lines for the profile: the limit, rounded down, as quota, and pace = "{EVEN}", because calls

@@ -225,7 +225,7 @@ class LoadOptions:
         return printable(self.source or self.id_prefix)
 
     def has_verdict(self, code: int) -> bool:
-        """Tell whether a run with this exit code prints a verdict: not with --log-json, nor after a quiet success."""
+        """Return whether a run with this exit code prints a verdict: not with --log-json, nor after a quiet success."""
         return not self.log_json and bool(code or not self.quiet)
 
 

@@ -34,7 +34,7 @@ _REACH = ("host", "proxy", "proxy_password", "proxy_password_file", "proxy_passw
 
 
 class Teller:
-    """Tells the receivers of a schedule of what happens in a firing, beside it; without receivers it tells nobody.
+    """Sends notices of a firing to the receivers of its schedule without delaying it; without receivers, sends none.
 
     It may be called within an event loop, by a run that is behind its time to finish by.
     """
@@ -45,12 +45,12 @@ class Teller:
         self._courier = Courier(lambda: _read_receivers(schedule)) if has_any else None
 
     def notify(self, notice: Notice) -> None:
-        """Tell of one thing; this returns at once, and never raises."""
+        """Send a notice; return at once, and raise nothing."""
         if self._courier is not None:
             self._courier.post_made(lambda settings: describe(notice, self._schedule, settings.host))
 
     def close(self, couriers: Sequence[Courier] = ()) -> list[str]:
-        """Give notices a moment to arrive, also those of other couriers; return what is wrong with the others."""
+        """Wait a bounded time for all notices, with those of other couriers; return a message for each lost notice."""
         return close_all([*couriers, *([] if self._courier is None else [self._courier])])
 
 

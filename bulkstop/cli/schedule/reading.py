@@ -23,7 +23,7 @@ with_config: Callable[[Any], Any] = click.option(
 
 
 def is_config_named(ctx: click.Context) -> bool:
-    """Tell whether --config names the file; otherwise it was found in the folder."""
+    """Return whether --config names the file; otherwise it was found in the folder."""
     return ctx.get_parameter_source("config") is not ParameterSource.DEFAULT
 
 

@@ -1,4 +1,4 @@
-"""Which files of secrets a firing of a schedule may need: those of every profile that it may call with."""
+"""Lists the secret files that a firing may need: those of all profiles that it may make calls with."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -21,24 +21,24 @@ from bulkstop.settings.load import variable_of
 from bulkstop.settings.profiles import Profile, list_profiles, read_profile
 
 SECRETS = ("token_file", "client_secret_file", "proxy_password_file", "cert", "key")
-"""Settings of a profile that name files only the service may read."""
+"""Settings of a profile that name files that only the service may read."""
 _CREDENTIALS = frozenset({"token_file", "token_command", "client_secret_file"})
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Others(NamedTuple):
-    """The profiles of a firing beside that of its schedule: those that it calls with, and those that it may."""
+    """The other profiles of a firing, besides its schedule's own: those that it uses, and those that it may use."""
 
     sure: tuple[str, ...] = ()
     possible: tuple[str, ...] = ()
 
 
 def list_secret_files(ctx: click.Context, schedule: Schedule, directory: str) -> list[SecretFile]:
-    """Return the files of secrets that a firing may need, each once; those that its own profile names come first.
+    """Return the secret files that a firing may need, each once, beginning with those of its own profile.
 
-    Those of a schedule with one profile are named by variables, and without any it is `token` beside the file of
-    profiles. Where there are several profiles a variable would say the same to all of them: each file lies where its
-    profile says.
+    With one profile, environment variables name the files; if the profile names no file, it is `token` in
+    `directory`. With several profiles, a variable would apply to all of them, so each file stays where its profile
+    says.
     """
     own = read_profile(schedule.path, schedule.profile, is_named=is_config_named(ctx))
     others = _find_others(ctx, schedule, own)
@@ -55,7 +55,7 @@ def list_secret_files(ctx: click.Context, schedule: Schedule, directory: str) ->
 
 
 def _find_others(ctx: click.Context, schedule: Schedule, own: Profile) -> Others:
-    """Return which profiles targets or rows name, and all of the file where a list is not there to be read."""
+    """Return the profiles that targets or rows name; if a list cannot be read yet, all profiles of the file."""
     rest = tuple(name for name in list_profiles(own) if own.values is None or name != own.name)
     if not rest:
         return Others()
@@ -73,8 +73,8 @@ def _find_others(ctx: click.Context, schedule: Schedule, own: Profile) -> Others
 
 
 def _list_named(ctx: click.Context, schedule: Schedule) -> set[str]:
-    """Return the profiles that the targets of a schedule name, or the rows of its list."""
-    from bulkstop.runs.stop.plan import make_plan  # only a file of several profiles needs it
+    """Return the names of the profiles in the targets of a schedule, or in the rows of its list."""
+    from bulkstop.runs.stop.plan import make_plan  # imported here because only several profiles need it
 
     work = Work(
         start_by_hand(schedule.name, schedule.timetable.zone, datetime.now(UTC)), f"{schedule.name}.jsonl", None
@@ -114,7 +114,7 @@ def _list_placed(profiles: Iterable[Profile], directory: str, *, is_sure: bool) 
 
 
 def _name_apart(files: Iterable[SecretFile]) -> Iterator[SecretFile]:
-    """Yield each file once, with a name of its own."""
+    """Yield each file once, with a unique name."""
     paths, names = set[str](), set[str]()
     for each in files:
         if each.path in paths:

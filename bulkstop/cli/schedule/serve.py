@@ -65,20 +65,20 @@ def command(ctx: click.Context, /, names: tuple[str, ...], *, log_level: str, lo
 
 
 class Doze:
-    """Sleeps until a time is over, or once until it is woken: by the handler of a signal, too."""
+    """Sleeps for a time; `wake`, which a signal handler may call, ends the current sleep."""
 
     def __init__(self) -> None:
         self._woken = Event()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for so long; once woken, nothing shortens that any more."""
+        """Sleep until the time is over or `wake` is called; after a `wake`, always sleep the whole time."""
         if self._woken.is_set():
             time.sleep(seconds)
         else:
             self._woken.wait(seconds)
 
     def wake(self) -> None:
-        """End the sleep that goes on."""
+        """End the current sleep."""
         self._woken.set()
 
 

@@ -77,7 +77,7 @@ def _find_option(schedule: Schedule, flag: str) -> str | None:
 
 
 def find_fault(ctx: click.Context, schedule: Schedule, work: Work, *, is_named: bool) -> str | None:
-    """Say why `stop` would refuse the options of a schedule and its profile, and where; None if it would take them."""
+    """Return why and where `stop` would refuse the options or profile of a schedule; None if it accepts them."""
     inputs = [schedule.input] if schedule.input else ["list"] if schedule.command else []
     command = find_command(ctx, "stop")
     try:
@@ -99,9 +99,9 @@ def find_fault(ctx: click.Context, schedule: Schedule, work: Work, *, is_named: 
 
 
 def _place_fault(schedule: Schedule, text: str) -> str:
-    """Return what is wrong with an option as what is wrong with a key, with its line in the file."""
+    """Return the message about an option as a message about the key of the schedule, with the line in the file."""
     text = _FLAG.sub(lambda match: _KEY_OF_FLAG.get(match[0], match[0]), " ".join(text.split()))
-    if text.startswith(f"{schedule.path} line "):  # what its profile says
+    if text.startswith(f"{schedule.path} line "):  # the message is about a profile, and has its line
         return text
     match = _FAULT.fullmatch(text)
     if match is None or (where := locate(schedule, match["key"])).rpartition(".")[2] != match["key"]:
@@ -111,7 +111,7 @@ def _place_fault(schedule: Schedule, text: str) -> str:
 
 
 def find_command_fault(schedule: Schedule) -> str | None:
-    """Say that the program of a schedule's command cannot be found, or None."""
+    """Return a message if the program of a schedule's command cannot be found; else None."""
     program = shlex.split(schedule.command or "")[0]
     if "\0" not in program and shutil.which(program):
         return None
@@ -153,7 +153,7 @@ def _refuse(ctx: click.Context, text: str) -> int:
 def call_stop(
     ctx: click.Context, words: Sequence[str], *, way_on: str, behind: Callable[[], object] | None = None
 ) -> Stopped:
-    """Run `stop` as if it had been typed; return its exit code, and what it said of that in a line."""
+    """Run `stop` as if it had been typed; return its exit code and its verdict in one line."""
     code = call(ctx, "stop", words, way_on=way_on, behind=behind)
     return Stopped(code, REDACTOR.redact(ctx.meta[VERDICT]))
 
@@ -164,7 +164,7 @@ def call_verify(ctx: click.Context, words: Sequence[str], *, way_on: str) -> "tu
 
 
 def call_check(ctx: click.Context, words: Sequence[str]) -> "tuple[int, CheckFacts | None]":
-    """Run `check` as if it had been typed; return its exit code, and what it found unless it could not begin."""
+    """Run `check` as if it had been typed; return its exit code and its findings, None if it could not begin."""
     return _call_for_facts(ctx, "check", words, "")
 
 

@@ -19,7 +19,7 @@ _END = "bulkstop.end"
 
 @dataclass(slots=True)
 class CommandEnd:
-    """What is known of the end of a command, of its run if one began, and who tells of it."""
+    """How a command ended, with the run's id and counts if a run began, and the courier of its notices."""
 
     courier: Courier
     run_id: str | None = None
@@ -57,7 +57,7 @@ def note_end(text: str, run_id: str | None = None, counts: Mapping[str, int] | N
 
 
 def make_notices(settings: Settings, run_id: str, profile: str | None) -> RunNotices | None:
-    """Return what tells others of a run of the running command, but not of its end; None where nobody is to be told."""
+    """Return the sender of the notices of a run, except that of its end; None if the settings name no receivers."""
     end: CommandEnd | None = click.get_current_context().meta.get(_END)
     return None if end is None else RunNotices(end.courier, settings, run_id, profile=profile, tells_end=False)
 

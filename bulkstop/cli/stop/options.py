@@ -157,7 +157,7 @@ def name_by_time(what: str) -> str:
 
 
 def is_nameless(path: str) -> bool:
-    """Tell whether an input has no name of its own: standard input, or a file descriptor of the shell."""
+    """Return whether an input has no name of its own: standard input, or a file descriptor of the shell."""
     return path == "-" or path.startswith(("/dev/", "/proc/self/fd/"))
 
 
@@ -223,7 +223,7 @@ with_stop_options = with_options(
     click.option(
         "--calling-hours",
         is_flag=True,
-        help="With --running: stop each campaign by the end of its calling hours: a call each, unless it is unchanged.",
+        help="With --running: stop each campaign by the end of its calling hours; one call per new or changed one.",
     ),
     click.option(
         "-o",

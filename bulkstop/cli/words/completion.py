@@ -15,7 +15,7 @@ _WORDS = re.compile(r"[a-z0-9-]+(\|[a-z0-9-]+)+|[A-Z]+\d+(\|[A-Z]+\d+)+")
 
 
 def names_file(metavar: str) -> bool:
-    """Tell whether the value of an option with this metavar is a file."""
+    """Return whether the value of an option with this metavar is a file."""
     return _FILES.match(metavar) is not None
 
 

@@ -17,7 +17,7 @@ from bulkstop.errors import BulkstopError
 from bulkstop.model import Answer, AtOnce, Attempt, Campaign, Cancellable, Outcome, Send, never_at_once
 
 JUST_DUE_S = 0.01
-"""What is due for no longer when nothing more may leave is not missed: it would have left in a moment."""
+"""Seconds that a request with a free place may be overdue at the end without counting as missed."""
 
 
 class Sample(NamedTuple):
@@ -41,13 +41,13 @@ class Sample(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """How a thread has had a processor since some moment in the past."""
+    """How long and how often a thread ran on a processor since an arbitrary moment."""
 
     ran_s: float
     waited_s: float
-    """For how long it would have used one, while others ran."""
+    """Seconds that it was ready to run while others had the processor."""
     turns: int
-    """How often it got one."""
+    """How often it got a processor."""
 
 
 class Busy:
@@ -64,7 +64,7 @@ class Busy:
         return ran_s + waited_s
 
     def read_turns(self) -> Turns:
-        """Return how it had a processor."""
+        """Return how the thread has had a processor so far."""
         if self._fd < 0:
             return Turns(time.thread_time(), 0.0, 0)
         ran_ns, waited_ns, turns = os.pread(self._fd, 64, 0).split()
@@ -202,7 +202,7 @@ class Generator:
                 request.call.cancel()
 
     def _find_end(self, now: float) -> float:
-        """Return until when requests could leave that may not any more."""
+        """Return the last moment at which requests could leave: `now`, or just before a request that was just due."""
         due_at = self._arrivals.due_at
         return math.nextafter(due_at, -math.inf) if self._free and now - JUST_DUE_S < due_at <= now else now
 

@@ -15,8 +15,9 @@ DIGITS = 4
 class TrialResult(StrEnum):
     """The result of a trial; `late` means that this machine could not send the rate, whatever the service can do.
 
-    `unclear` is a rate that has to be tried once more, as requests before it still counted, and `used up` a rate that
-    was only to take what the service had saved up. A service that was `behind` was left alone until it had caught up.
+    `unclear` means that the rate must be repeated, because earlier requests still counted or a pause may have slowed
+    it; `used up` is a trial whose only purpose was to use up what the service had saved; `behind` is the time in which
+    single requests were sent until the service had caught up.
     """
 
     HELD = "held"

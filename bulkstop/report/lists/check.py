@@ -160,7 +160,7 @@ def _format_form(of: ReadingFacts) -> str:
 
 
 def format_verdict(of: CheckFacts) -> str:
-    """Say in one line whether all is ready, and what is not."""
+    """Return one line: whether all is ready, and if not, what is wrong."""
     if of.fault:
         return f"NOT READY: {printable(of.fault)}"
     if of.read is not None and of.read.invalid:

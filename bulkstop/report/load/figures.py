@@ -110,10 +110,10 @@ def warn_late_reading(metrics: Metrics, *, is_open: bool) -> str:
     lower = "the rate" if is_open else name_setting("concurrency")
     usual_s, seldom_s = metrics.reading.at(50, 99)
     return (
-        f"ANSWERS WERE READ TOO LATE: this program waited for a processor for {format_ms(metrics.mean_wait_s)} ms each "
-        f"time, on average, or was busy, for {format_ms(usual_s)} ms usually and {format_ms(seldom_s)} ms or more in "
-        "one of a hundred looks, and times of the service of "
-        f"{format_ms(metrics.service.at(50)[0])} ms have that in them; free the machine, or lower {lower}"
+        f"ANSWERS WERE READ TOO LATE: an answer waited {format_ms(metrics.mean_wait_s)} ms for a processor on average, "
+        f"and the event loop was usually {format_ms(usual_s)} ms late, and in one of a hundred checks "
+        f"{format_ms(seldom_s)} ms or more; the service time of {format_ms(metrics.service.at(50)[0])} ms includes "
+        f"these delays; free the machine, or lower {lower}"
     )
 
 

@@ -67,7 +67,7 @@ class Histogram:
         return sum(self._used)
 
     def __bool__(self) -> bool:
-        """Tell whether there are any."""
+        """Return whether any time was recorded."""
         return bool(self.max_us or self._counts[0])
 
     @property
@@ -95,9 +95,9 @@ class Histogram:
 
     def add(self, other: "Histogram") -> None:
         """Add another's counts."""
-        from pyhdrh import add_array  # of the same library, whose own way takes 20 times as long
+        from pyhdrh import add_array  # a function of the same library; its `add` takes 20 times as long
 
-        counts = other._counts  # noqa: SLF001 - one of its own kind
+        counts = other._counts  # noqa: SLF001 - an object of this class
         used = _model().get_counts_array_index(other.max_us) + 1
         add_array(self._counts.buffer_info()[0], counts.buffer_info()[0], used, counts.itemsize)
         self.max_us = max(self.max_us, other.max_us)

@@ -25,9 +25,9 @@ READING_SHARE = 0.2
 READING_SLACK = 0.1
 """... or this part of the permitted delay in sending, which is a millisecond."""
 WAIT_SHARE = 0.03
-"""An answer may wait for a processor, on average, by so much of a usual service time ..."""
+"""The mean wait of a response for a processor may be this share of the median service time …"""
 WAIT_SLACK = 0.02
-"""... or by this part of how late a request may leave, which is a fifth of a millisecond."""
+"""… or this part of the permitted delay in sending, which is a fifth of a millisecond."""
 FEW_LOOKS = 3
 """The number of late turns of the event loop that are always permitted."""
 ROOM_SHARE = 0.01
@@ -35,15 +35,15 @@ ROOM_SHARE = 0.01
 QUICK = 10.0
 """The percentile for response times without queueing: while a queue grows, its first requests are quick."""
 SLOWER = 1.25
-"""If those that found the places taken were no slower than that beside the others, no queue grew at the service."""
+"""If requests that waited for a place were at most this many times slower than others, no queue grew at the service."""
 PARTS = 9
-"""The answers to the first and the last of so many parts of a schedule say how far the service fell behind."""
+"""The first and the last of this many parts of a schedule are compared, to see how far the service fell behind."""
 SHIFTS = (10.0, 30.0, 50.0, 70.0, 90.0)
-"""Percentiles of these; the one in the middle of their shifts counts, as some answers may take long at any time."""
+"""The percentiles compared; the median of their differences counts, because some responses are always slow."""
 LEAST_ANSWERS = 10
-"""Number of answers in each of both parts that say something."""
+"""Least responses in each of the two parts for that comparison."""
 LAG_S, LAG_SHARE = 0.02, 0.005
-"""A service that is no further behind in the end, in seconds or as a share of the time of sending, has kept up."""
+"""A service that is at most this far behind at the end, in seconds or as a share of the sending time, has kept up."""
 SLOT_S = 0.1
 """Responses are counted in time slots of this length."""
 ALIKE = 0.02
@@ -67,9 +67,9 @@ class Rates(NamedTuple):
 
 
 class Metrics:
-    """Counts every request of a load test; what several generators have measured adds up.
+    """Counts every request of a load test; measurements of several generators can be merged.
 
-    `length_s` is that of the schedule, if there is one.
+    `length_s` is the length of the schedule, if there is one.
     """
 
     def __init__(self, *, max_late_s: float = MAX_LATE_S, length_s: float | None = None) -> None:
@@ -82,18 +82,18 @@ class Metrics:
         self.latency, self.service, self.lateness = Histogram(), Histogram(), Histogram()
         self.failed_latency, self.failed_service, self.crowded_service = Histogram(), Histogram(), Histogram()
         self.first_latency, self.last_latency = Histogram(), Histogram()
-        """Of the answers to what was due in the first and the last part of the schedule."""
+        """Latencies of the answered requests that were due in the first and the last part of the schedule."""
         self.reading = Histogram()
         self.held = self.late = self.late_or_held = 0
         self.longest_held_s = 0.0
         self.most_in_flight = 0
         self.full_s = self.full_busy_s = 0.0
         self.elapsed_s = self.sending_s = self.taken_s = 0.0
-        """`taken_s` is for how long each place of a closed model was taken."""
+        """`taken_s` is the mean time that a place of a closed model was taken."""
         self.unsent = self.warmup = 0
         self.watched_s = self.ran_s = self.waited_s = 0.0
         self.turns = 0
-        """For how long generators were watched, were at a processor, and waited for one; how often they got one."""
+        """Seconds that generators were watched, ran on a processor, and waited for one; how often they got one."""
         self.answers: Counter[int] = Counter()
         """The number of responses in each slot of SLOT_S."""
         self._marked = 0
@@ -234,8 +234,9 @@ class Metrics:
     def reads_in_time(self) -> bool:
         """Whether responses were read early enough for the times to be the service's.
 
-        The event loop may be late by a fifth of a usual service time, and in one of a hundred looks by as much as a
-        request may leave late. It is looked at when it has its turn anyway, so what answers wait for that counts apart.
+        The event loop may be late by a fifth of the median service time, and in one of a hundred probes by as much as
+        a request may be sent late. A probe runs only when the event loop has a processor anyway, so the wait of
+        responses for a processor is checked separately.
         """
         looks = len(self.reading)
         seldom = max(FEW_LOOKS, math.floor(MAX_LATE_SHARE * looks))
@@ -249,10 +250,10 @@ class Metrics:
 
     @property
     def mean_wait_s(self) -> float:
-        """How long an answer waited until the generator had a processor, on average.
+        """The mean time that a response waited until the generator had a processor.
 
-        One that came while it slept waited for a turn, one that came while it waited for half of one at most, and one
-        that came while it was at work for none.
+        A response that arrives while the generator sleeps waits for a whole turn, one that arrives while the generator
+        waits for a processor waits for half a turn at most, and one that arrives while it runs does not wait.
         """
         if not (self.turns and self.watched_s > 0):
             return 0.0
@@ -271,8 +272,8 @@ class Metrics:
     def wanted_places(self) -> int:
         """The number of requests in flight at the offered rate if none had to wait.
 
-        What an answer takes by itself is told by the requests that had a place at once: by all of them where the others
-        were no slower, and else by the quicker ones, as there was a queue at the service.
+        The response time without queueing is estimated from the requests that had a place at once: from all of them if
+        the others were not slower, else from the fastest ones, because a queue grew at the service.
         """
         alone = self.service.without(self.crowded_service)
         (alone_s,) = alone.at(QUICK)
@@ -286,7 +287,7 @@ class Metrics:
         return self.is_punctual and self.reads_in_time and self.has_room and not self.unsent
 
     def _find_answering_s(self, sending_s: float) -> float:
-        """Return for how long requests were answered that were sent for so long."""
+        """Return the seconds in which the requests that were sent in `sending_s` were answered."""
         if min(len(self.first_latency), len(self.last_latency)) >= LEAST_ANSWERS:
             lag_s = self._lag_s
             return sending_s + (lag_s if lag_s > max(LAG_S, LAG_SHARE * sending_s) else 0.0)
@@ -295,14 +296,14 @@ class Metrics:
 
     @property
     def _lag_s(self) -> float:
-        """By how much answers came later at the end of the schedule than at its beginning."""
+        """How much slower responses were at the end of the schedule than at its beginning."""
         pairs = zip(self.first_latency.at(*SHIFTS), self.last_latency.at(*SHIFTS), strict=True)
         shifts_s = sorted(last_s - first_s for first_s, last_s in pairs)
-        return shifts_s[len(shifts_s) // 2] * PARTS / (PARTS - 1)  # from the middle of one to that of the other
+        return shifts_s[len(shifts_s) // 2] * PARTS / (PARTS - 1)  # scaled from the middles of both parts
 
     @property
     def _answered_after_s(self) -> float:
-        """For how long answers came: from the first to where nearly all were there."""
+        """The time of answering: from the first response to nearly the last."""
         total = self.answers.total()
         if not total:
             return 0.0

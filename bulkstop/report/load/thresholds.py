@@ -88,7 +88,7 @@ class Threshold:
 
     @property
     def is_rate(self) -> bool:
-        """Tell whether it is about a rate."""
+        """Whether the condition is about a rate."""
         return self.unit in _RATE_UNITS
 
     @property

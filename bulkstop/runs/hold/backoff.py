@@ -36,7 +36,7 @@ class Backoff(Generic[K]):
         self._failed[key] = _Failed(times, self._now() + wait_s - self._every_s / 2)
 
     def is_due(self, key: K) -> bool:
-        """Tell whether a campaign may be sent now."""
+        """Return whether a campaign may be sent now."""
         failed = self._failed.get(key)
         return failed is None or self._now() >= failed.due
 

@@ -88,7 +88,7 @@ class Sightings:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether the list is open for writing."""
+        """Return whether the list is open for writing."""
         return self._fd >= 0
 
     def open(self, *, is_new: bool) -> None:
@@ -174,7 +174,7 @@ class Sightings:
         return len(self._stops.keys() | {self._key_of(row) for row in sighting.rows})
 
     def is_protected(self, scope: Scope, item: ListedCampaign) -> bool:
-        """Tell whether a campaign was not stopped because it is protected."""
+        """Return whether a campaign was not stopped because it is protected."""
         return self._key(scope, item) in self._protected
 
     def _count(self, key: Key, outcome: Outcome | None) -> None:

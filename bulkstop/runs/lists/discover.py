@@ -117,7 +117,7 @@ async def read_discovery(
 
 
 def has_targets(parts: Parts) -> bool:
-    """Tell whether several targets are listed, so that one that cannot be read does not affect the others."""
+    """Return whether several targets are listed, so that one that cannot be read does not affect the others."""
     return parts.hooks.others is not None
 
 

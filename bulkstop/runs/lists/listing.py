@@ -61,7 +61,7 @@ class ListFilter:
     is_narrow: bool = False
 
     def fits(self, item: ListedCampaign) -> bool:
-        """Tell whether a campaign is selected; a service may ignore the filter of a request."""
+        """Return whether a campaign is selected; a service may ignore the filter of a request."""
         return self._fits_status(item) and (not self.priorities or item.priority in self.priorities)
 
     def _fits_status(self, item: ListedCampaign) -> bool:
@@ -219,12 +219,12 @@ class _Reading:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether no more campaigns can be kept."""
+        """Return whether no more campaigns can be kept."""
         return self.is_full_alone or self._allowance.left < 0
 
     @property
     def is_full_alone(self) -> bool:
-        """Tell whether this list has used the memory of one list."""
+        """Return whether this list has used the memory of one list."""
         return self._bytes > MOST_BYTES
 
     @property
@@ -338,12 +338,12 @@ def _size_of(item: ListedCampaign) -> int:
 
 
 def _may_go_on(page: Page) -> bool:
-    """Tell whether a page may be followed by another."""
+    """Return whether a page may be followed by another."""
     return page.more or not page.is_known
 
 
 def _is_last(page: Page, at: PageRange, start: int, *, is_new: bool, is_repeated: bool) -> bool:
-    """Tell whether the list ends with a page that was requested from the last known row, number `start`.
+    """Return whether the list ends with a page that was requested from the last known row, number `start`.
 
     A page with new rows ends the list if it says so. Where the service does not tell the length of the list, it may
     return short pages, and the end is a page without new rows, even if that promises more. Without a total, such a page

@@ -72,9 +72,9 @@ def find_running(
 ) -> Found:
     """List the selected campaigns of the settings' account and stream before a stop; `name` is a pattern.
 
-    With `targets` it is what these have, all accounts at once. One of the `signals` ends it at once. With `hours`,
-    which are told what that takes, the calling hours of what was found are read as well.
-    Raises a BulkstopError when no call could be made at all.
+    With `targets` it lists these, all accounts at once. One of the `signals` ends it at once. With `hours`, it also
+    reads the calling hours of the campaigns that it found, and calls `hours` with the cost of that. Raises a
+    BulkstopError when no call could be made at all.
     """
     scopes = list_scopes(settings, types) if targets is None else targets.scopes
     accounts: list[Accounts] = []
@@ -101,8 +101,8 @@ async def list_target(
 ) -> Discovery:
     """List the selected campaigns of these scopes, with the credentials and the quota of one target.
 
-    Where calling hours are read next, places of the quota are kept for that as well.
-    What was found counts although a list could not be read completely: that is then the `fault`.
+    With `reads_hours`, it leaves enough quota to read the calling hours next. Campaigns found count even if a list
+    could not be read completely; the reason is then the `fault`.
     """
     began, drained = time.monotonic(), asyncio.Event()
     accounts = parts.accounts.of_run(drained=drained, rests=rests)
@@ -237,7 +237,7 @@ class _LookOn:
 
 
 def _count_calls(roster: Roster, name: str | None, calls_each: int, *, disables: bool) -> Mapping[Scope, int]:
-    """Return for each list how many calls are still to be made for what was found in it."""
+    """Return for each list the number of calls that its campaigns still need."""
     is_wanted = (lambda text: True) if name is None else compile_pattern(name)
     return {
         scope: sum(
@@ -279,7 +279,7 @@ def _join(first: Listing, rest: _Rest | None) -> Listing:
 
 
 def _list_unread(rest: Mapping[Scope, _Rest]) -> Iterable[str]:
-    """Say what was not read; of many lists that were left alone for the same reason one is named."""
+    """Yield what was not read; of many lists skipped for the same reason, only the first is named."""
     left_alone = [scope for scope, one in rest.items() if one.listing is None]
     for scope, one in rest.items():
         if one.listing is not None or len(left_alone) <= UNREAD_NAMED:
@@ -290,7 +290,7 @@ def _list_unread(rest: Mapping[Scope, _Rest]) -> Iterable[str]:
 
 
 def _explain_unread(scope: Scope, rest: _Rest) -> Iterator[str]:
-    """Say what of a list was not read for undocumented states, and why."""
+    """Yield what of a list was not read for undocumented states, and why."""
     name, failure = describe_scope(scope), rest.listing.failure if rest.listing else None
     if rest.listing is None:
         yield f"{name}: those in undocumented states (the quota is needed for the stops)"

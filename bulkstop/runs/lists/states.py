@@ -98,7 +98,7 @@ def state_of(item: ListedCampaign) -> State:
 
 
 def runs_now(item: ListedCampaign) -> bool:
-    """Tell whether a campaign may call somebody right now; only statuses known to call nobody are excluded.
+    """Return whether a campaign may call somebody right now; only statuses known to call nobody are excluded.
 
     An undocumented or missing status may belong to a campaign that runs.
     """

@@ -36,7 +36,7 @@ _NOT_ASKED = "not read: the run ended before"
 
 Say = Callable[[str], object]
 IsProtected = Callable[[Scope, ListedCampaign], bool]
-"""Tells whether a campaign that is not a target is protected."""
+"""Returns whether a campaign that is not a target is protected."""
 
 
 class _ScopeStatus:

@@ -139,7 +139,7 @@ def read_sources(
 
 
 def is_result_file(path: str, fmt: str | None = None) -> bool:
-    """Tell whether a file has the results of a run rather than a list, by its manifest, else by its first line.
+    """Return whether a file has the results of a run rather than a list, by its manifest, else by its first line.
 
     A pipe can be read only once, so it is a list if it has a format.
     """

@@ -16,7 +16,7 @@ EVERY_S = 1.0
 SECONDS = 10
 """Seconds of requests that the conditions are checked against, so that a service that fails late is noticed soon."""
 LEAST_REQUESTS = 20
-"""Fewer requests than these say nothing; of rates, those in flight count, as they have no answer."""
+"""Least requests that a condition is checked against; for a rate, requests in flight count, too."""
 
 
 class RecentRequests:
@@ -47,11 +47,11 @@ class RecentRequests:
         )
 
     def add(self, metrics: Metrics, number: int, length_s: float) -> None:
-        """Count what a process has counted, and for how long: its share of the time."""
+        """Add the counts of a process; `length_s` is the time of its report, divided by the number of processes."""
         self._is_reported = True
         if number in self._answered:
             self._reported_s += length_s
-        elif metrics.due:  # answers came in a part of this time only
+        elif metrics.due:  # its first responses came in a part of this time only
             self._first_at = min(self._first_at, self._clock())
             self._answered.add(number)
         self._now.merge(metrics)
@@ -75,11 +75,11 @@ class RecentRequests:
                 self.end()
 
     def _has_enough(self, recent: Metrics, condition: Threshold) -> bool:
-        """Tell whether there are requests enough to say something."""
+        """Return whether there are enough requests to check a condition."""
         return recent.due + (self.in_flight() if condition.is_rate else 0) >= LEAST_REQUESTS
 
     def _counted_s(self) -> float:
-        """Return for how long requests were counted in this second: from the first answer on, however slow that is."""
+        """Return the seconds of this interval in which requests were counted: those since the first response."""
         if self._is_reported or self._first_at == math.inf:
             return self._reported_s
         return min(EVERY_S, self._clock() - self._first_at)

@@ -1,10 +1,10 @@
 """Detects from the latencies of a steady rate whether a queue grows at the service.
 
-The requests of a step are put into nine parts by the time that they were due. Where a queue grows, each third of the
-step is slower than the one before, and by how much says how far the rate is above what the service takes: a rate that
-is one percent too high makes answers one percent of the time slower. How long an answer takes by itself does not matter
-for that. A service that stands still once is slow in one third; one that is only unsteady has no order in its parts,
-which a test of ranks (Jonckheere's) tells. What it needs is a rate that does not change, and LEAST_REQUESTS requests.
+The requests of a step are divided into nine parts by their due time. A growing queue makes each third of the step
+slower than the one before. The growth shows how far the rate is above the capacity of the service: at a rate that is
+one percent too high, latencies grow by one percent of the time that passes, whatever the response time without a queue
+is. A service with one pause is slow in one third only; one that varies shows no order of its parts, by a rank test
+(Jonckheere's). The test needs a constant rate and at least LEAST_REQUESTS requests; with fewer it finds no queue.
 """
 
 import math
@@ -16,19 +16,19 @@ from bulkstop.report.load.histogram import Histogram
 PARTS, THIRD = 9, 3
 LEAST_REQUESTS = 10
 SURE = 3.0
-"""Standard deviations by which later parts are slower than earlier ones; by chance once in a thousand times."""
+"""Standard deviations by which later parts must be slower; chance exceeds this once in a thousand times."""
 GROWTH = 0.01
-"""Between the first and the last third answers become slower by so much of the time between these at least ..."""
+"""Least growth of the median from the first third to the last, as a share of the time between them …"""
 GROWTH_S = 0.001
-"""... and by so much."""
+"""… and in seconds."""
 STEADY = 0.1
-"""Share of that growth that is at least between each third and the next."""
+"""Least share of that growth between each third and the next."""
 DRAIN = 2.0
-"""What is left at the end takes no more than so many times what it took at first ..."""
+"""A queue is left if the last part takes longer than the first by more than this many times the first, …"""
 LEFT = 0.05
-"""... or so much of the step, whichever is less, beyond what it took at first ..."""
+"""… or by more than this share of the step, whichever is less, …"""
 DRAIN_S = 0.02
-"""... or so much, whichever is more."""
+"""… and by more than these seconds."""
 
 
 class Backlog:
@@ -54,7 +54,7 @@ class Backlog:
         return f"a queue grew: p50 was {', '.join(f'{each * 1e3:,.1f}' for each in medians_s)} ms in thirds of it"
 
     def describe_left(self) -> str:
-        """Say what was left at the end; empty where nothing was. A service that stood still just then is the same."""
+        """Return what queue was left at the end, or after a pause of the service just then; empty if there was none."""
         first, last = self._parts[0], self._parts[-1]
         if not (len(first) and len(last)):
             return ""
@@ -64,18 +64,18 @@ class Backlog:
         return f"a queue was left: p50 was {first_s * 1e3:,.1f} ms at first and {last_s * 1e3:,.1f} ms at the end"
 
     def _has_grown(self, first_s: float, middle_s: float, last_s: float) -> bool:
-        """Tell whether each third is slower than the one before, and the last by much."""
+        """Return whether each third is slower than the one before, and the last by much."""
         growth_s, between_s = last_s - first_s, self._length_s * (PARTS - THIRD) / PARTS
         is_steady = min(middle_s - first_s, last_s - middle_s) >= STEADY * growth_s
         return is_steady and growth_s > max(GROWTH_S, GROWTH * between_s)
 
     def _is_left(self, first_s: float, last_s: float) -> bool:
-        """Tell whether the last part was still waiting for what was left over."""
+        """Return whether the last part was slow enough to show a queue that was left."""
         return last_s - first_s > max(DRAIN_S, min(DRAIN * first_s, LEFT * self._length_s))
 
 
 def _find_trend(parts: Sequence[Histogram]) -> float:
-    """Return by how many standard deviations later parts are longer than earlier ones (Jonckheere's test)."""
+    """Return by how many standard deviations later parts are slower than earlier ones (Jonckheere's test)."""
     before, wins = Counter[int](), 0.0
     for part in parts:
         counts = Counter({place: count for place, count in enumerate(part.counts()) if count})

@@ -17,13 +17,13 @@ def read_host_name(host: str) -> str:
 
 
 def is_vendor(host: str) -> bool:
-    """Tell whether a host or URL is the vendor's."""
+    """Return whether a host or URL is the vendor's."""
     name = read_host_name(host)
     return name == VENDOR or name.endswith(f".{VENDOR}")
 
 
 def is_named(host: str, allowed: Iterable[str]) -> bool:
-    """Tell whether a host is one of those allowed."""
+    """Return whether a host is one of those allowed."""
     return read_host_name(host) in [read_host_name(each) for each in allowed]
 
 

@@ -103,9 +103,9 @@ class Recorder:
             intervals.add(ended_s, attempt.outcome, latency_s, service_s)
 
     def probe(self, elapsed_s: float, passed_s: float, late_s: float, turns: Turns) -> None:
-        """Know how late the event loop was, and that all answers up to now have come, so long after the beginning.
+        """Record the lag of the event loop `elapsed_s` after the beginning; all responses up to now have been read.
 
-        `turns` are those that it has had at a processor in the time that has passed since it was known before.
+        `turns` is how its thread had a processor in the `passed_s` since the probe before.
         """
         if elapsed_s >= self._warmup_s:
             metrics = self.metrics

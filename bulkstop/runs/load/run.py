@@ -66,7 +66,7 @@ class Load:
         return self.count if self.schedule is None else len(self.schedule)
 
     def make_metrics(self) -> Metrics:
-        """Make what is to count its requests."""
+        """Return new metrics that count its requests."""
         length_s = None if self.schedule is None else self.schedule.length_s
         return Metrics(max_late_s=self.max_late_s, length_s=length_s)
 
@@ -96,7 +96,7 @@ class Load:
         return min(metrics.sending_s, self.schedule.length_s) if is_early else self.schedule.length_s
 
     def taken_s(self, metrics: Metrics) -> float:
-        """Return for how long each place was taken; 0 where requests are due at a time of their own."""
+        """Return the mean seconds that a place of a closed model was taken; 0 in an open model."""
         if self.schedule is not None or not metrics.most_in_flight:
             return 0.0
         return metrics.service.mean_s * len(metrics.service) / metrics.most_in_flight

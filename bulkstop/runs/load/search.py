@@ -50,11 +50,11 @@ SHORTEST_S = 1e-6
 SETTLING_SHARE = 0.25
 """Share of the requests before a held rate that may be refused, until no faster ones are counted."""
 RECOVERY_S = 120.0
-"""A service that has not caught up with what it did not answer in time after so long may never do."""
+"""Seconds after which the search ends if the service has not worked off late requests."""
 AGAIN_S = 0.5
-"""How soon to ask again whether it has."""
+"""Seconds until the next single request after one without a response."""
 CAUGHT_UP, CAUGHT_UP_S = 0.2, 0.02
-"""It has where two answers in a row take alike: they differ by no more than that share, or by so much."""
+"""The service has caught up if two responses in a row differ by at most this share, or by these seconds."""
 LONG = 2
 """Number of steps that a rate must hold before it is reported."""
 _USUAL = ("throttled<=0%", "p99<1s", "server_error<1%", "timeout<1%", "connection_error<1%", "unauthorized<1%")
@@ -84,7 +84,7 @@ def judge(
 ) -> tuple[TrialResult, str]:
     """Return the result of a short run, and why it did not hold; `cut_short` means that too many were throttled.
 
-    `growth` says how a queue has grown, if one has, and `left` what was left of one at the end.
+    `growth` describes a queue that grew, if one did, and `left` a queue that was left at the end.
     """
     if not metrics.is_punctual:
         return TrialResult.LATE, f"this machine was late with {metrics.late_share * 100:.2g}% of the requests"
@@ -331,7 +331,7 @@ class _Prober:
         return trial
 
     async def _let_catch_up(self, rate: float) -> None:
-        """Ask now and then until the service has worked off what it did not answer in time; it may have it still."""
+        """Send single requests until the service has worked off those that it did not answer in time."""
         began_s, before_s, metrics = time.monotonic(), math.inf, Metrics()
         while True:
             one, asked_s = await self._ask_once(), time.monotonic() - began_s
@@ -351,7 +351,7 @@ class _Prober:
             raise _Ended
         self._tell(self._probes[-1])
         if asked_s > RECOVERY_S:
-            self._end(f"the service answers no more as it did, {format_duration(asked_s)} after it was asked too much")
+            self._end(f"the service has not caught up, {format_duration(asked_s)} after a rate that was too high")
 
     async def _ask_once(self) -> Metrics:
         """Send a single request, and measure it."""
@@ -382,7 +382,7 @@ class _Prober:
         return TrialResult.USED_UP, f"{_describe_throttled(watch.metrics)}, so that {end}"
 
     def _look_twice(self, rate: float, trial: TrialResult) -> TrialResult:
-        """Have a rate give way where a queue is left for the second time; the first time it may have been a pause."""
+        """Return GAVE_WAY if a rate leaves a queue for the second time in a row; once may have been a pause."""
         is_second = self._left_rate == rate
         self._left_rate = rate if trial is TrialResult.UNCLEAR else None
         return TrialResult.GAVE_WAY if trial is TrialResult.UNCLEAR and is_second else trial
@@ -449,7 +449,7 @@ class _Prober:
         return earlier if is_early else ""
 
     def _is_early(self, rate: float, begin_s: float, watch: Watch) -> bool | None:
-        """Tell whether a rate was refused too soon after a faster one; None if a pause preceded it."""
+        """Return whether a rate was refused too soon after a faster one; None if a pause preceded it."""
         if not watch.taken:
             self._wait_longer(rate)
             return True
@@ -460,7 +460,7 @@ class _Prober:
 
     @property
     def _is_steady(self) -> bool:
-        """Tell whether a rate must hold without saved-up calls."""
+        """Return whether a rate must hold without saved-up calls."""
         return self._rates.is_long or self._rates.rate is None
 
     def _wait_longer(self, rate: float) -> None:

@@ -111,7 +111,7 @@ class Shape:
 
     @property
     def has_end(self) -> bool:
-        """Tell whether the load ends without the end of a list."""
+        """Return whether the load ends without the end of a list."""
         return self.length_s is not None or self.count is not None or self.steps is not None
 
     def schedule(self, listed: int | None) -> Schedule | None:

@@ -46,7 +46,7 @@ class Work(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """How a stop has ended: its exit code, and what it says of that in a line."""
+    """How a stop ended: its exit code, and its verdict in one line."""
 
     exit_code: int
     verdict: str = ""
@@ -181,7 +181,7 @@ class Conductor:
         return 0 if self.schedule.overlap is Overlap.SKIP else MISSED_EXIT
 
     def _runs_elsewhere(self, firing: Firing | None) -> bool:
-        """Tell whether another process runs this firing, or has run it."""
+        """Return whether another process runs this firing, or has run it."""
         decision = self.decide()
         if decision.due is Due.RUN and decision.firing == firing:
             return False
@@ -260,7 +260,7 @@ class Conductor:
         return None
 
     def _read_back(self, occasion: Occasion, results: str) -> ReadBack:
-        """Read back what still runs, some time after the end."""
+        """Verify what still runs, `verify_s` after the end; return the findings."""
         if self.schedule.verify_s is None:
             return ReadBack(0)
         wait = format_duration(self.schedule.verify_s)

@@ -32,7 +32,7 @@ class Event(StrEnum):
 
 
 OTHER_FOLDER = "give results a folder that this user can write, with room"
-"""What to do where the folder of a schedule cannot be written."""
+"""Advice for a schedule whose results folder cannot be written."""
 SETTLED = frozenset({Event.ENDED, Event.VERIFIED, Event.MISSED, Event.SKIPPED})
 """Events after which a firing does not run again, unless a person starts it."""
 

@@ -66,7 +66,7 @@ def read_text(value: object) -> str:
 
 
 def read_path(value: object) -> str:
-    """Read the name of a file or a folder."""
+    """Return the path of a file or a folder."""
     text = read_text(value)
     if "\0" in text:
         raise ValueError("has a character that no file name can have; take it out")
@@ -255,7 +255,7 @@ def write_option(name: str, value: object) -> list[str]:
         text = write_text(each)
         if is_empty(text):
             raise ValueError(f"is empty; {suggest_value(name)}")
-        if name != "type":  # which takes several for what runs
+        if name != "type":  # --running accepts several types
             spec.read(text)
         words += [f"{flag}={text}"]
     return words

@@ -89,7 +89,7 @@ class _Reading:
 
 
 def locate(schedule: Schedule, key: str | None) -> str:
-    """Say where a key of a schedule stands, or its table where it has none such: file, line and key."""
+    """Return where a key of a schedule is: file, line and key; if the schedule lacks it, where its table is."""
     text = read_config(schedule.path, is_named=True) or ""
     tables = tomllib.loads(text).get(SCHEDULES, {})
     return _locate(schedule.path, text, schedule.name, key if key in tables.get(schedule.name, {}) else None)
@@ -112,7 +112,7 @@ def read_schedules(path: str, *, is_named: bool) -> Schedules:
         raise SettingsError(f" {path}: cannot be read as TOML: {explain_toml(error, text)}", setting="config") from None
     tables = document.get(SCHEDULES)
     if not isinstance(tables, dict) or not tables:
-        read_profile(path, None, is_named=is_named)  # which names the line of a table that may have been meant
+        read_profile(path, None, is_named=is_named)  # raises for a misspelled table, with its line
         raise SettingsError(
             f" {path}: has no schedule; write [{SCHEDULES}.eod] with at, tz and what to stop", setting="config"
         )

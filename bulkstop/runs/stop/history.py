@@ -52,7 +52,7 @@ def save_run(profile: str | None, host: str, listed: int) -> None:
 
 
 def is_much_larger(listed: int, last: LastRun | None) -> bool:
-    """Tell whether a list is more than twice as long as that of the last run, and at least 10 longer."""
+    """Return whether a list is more than twice as long as that of the last run, and at least 10 longer."""
     return last is not None and listed > 2 * last.listed and listed >= last.listed + 10
 
 

@@ -17,7 +17,7 @@ STANDARD_INPUT = "/dev/stdin"
 
 
 def is_same(one: str, other: str) -> bool:
-    """Tell whether two names, or hard links, are one file; never for a device, which may be written twice."""
+    """Return whether two names, or hard links, are one file; never for a device, which may be written twice."""
     try:
         return os.path.samefile(one, other) and os.path.isfile(one)  # noqa: PTH113, PTH121
     except OSError:  # at least one of them does not exist

@@ -267,12 +267,12 @@ class RunJournal:
 
     @property
     def was_opened(self) -> bool:
-        """Tell whether `open` was called."""
+        """Return whether `open` was called."""
         return bool(self._section)
 
     @property
     def is_file(self) -> bool:
-        """Tell whether the results go to a file, so that others can be beside it."""
+        """Return whether the results go to a file, so that others can be beside it."""
         return self._ledger is not None and self._ledger.is_file
 
     @property

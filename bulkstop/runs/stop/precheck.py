@@ -82,7 +82,7 @@ class KnownStates:
         return ByName(name) if count == 1 else schedule_failure(f"{count:,} campaigns have that name")
 
     def needs_no_call(self, campaign: Campaign) -> bool:
-        """Tell whether a campaign needs no call: it is at rest, and has no schedule to be disabled."""
+        """Return whether a campaign needs no call: it is at rest, and has no schedule to be disabled."""
         return self.status_at_rest(campaign) is not None and not isinstance(self.schedule(campaign), ByName)
 
     def result(self, campaign: Campaign, run_id: str) -> Result:

@@ -241,5 +241,5 @@ async def _iterate(source: object) -> AsyncIterator[object]:
 
 
 def is_id(text: str) -> bool:
-    """Tell whether a text in a list is a campaign id, not the path of a list."""
+    """Return whether a text in a list is a campaign id, not the path of a list."""
     return LIKELY.fullmatch(text) is not None and not os.path.lexists(text)

@@ -448,7 +448,7 @@ class Run:
 
     @property
     def is_read(self) -> bool:
-        """Tell whether no output of the run waits for its reader."""
+        """Return whether no output of the run waits for its reader."""
         return all(outbox.is_idle for outbox in self._outboxes)
 
     def _look_at_clock(self) -> float:

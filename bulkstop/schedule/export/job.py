@@ -10,10 +10,10 @@ from bulkstop.schedule.triggers import Triggers, plan_triggers
 
 @dataclass(frozen=True, slots=True)
 class SecretFile:
-    """A file that only the service reads: what it is called, and where it lies.
+    """A file that only the service may read: its name, its path, and the variable that names it.
 
-    Without a variable that names it, it has to lie there for the service, too, as a profile names it; `is_sure` says
-    that a firing needs it, and not just may.
+    Without a variable, a profile names the path, so the service must find the file there. `is_sure` says that every
+    firing needs the file; otherwise a firing may need it.
     """
 
     name: str
@@ -58,12 +58,12 @@ class Job:
 
     @property
     def needed(self) -> list[SecretFile]:
-        """The secrets that a firing needs."""
+        """The secrets that every firing needs."""
         return [each for each in self.secrets if each.is_sure]
 
     @property
     def possible(self) -> list[SecretFile]:
-        """The secrets that it needs if its list, which is made later, names their profiles."""
+        """The secrets that a firing needs only if its list, which is made later, names their profiles."""
         return [each for each in self.secrets if not each.is_sure]
 
     @property

@@ -38,9 +38,9 @@ def _write_head(job: Job) -> str:
         secret += f"# Files of such profiles that lie elsewhere are not mounted: {left}\n"
     return (
         f"{job.head}\n# Before it is applied:\n#   kubectl create configmap bulkstop --from-file={job.config}\n{secret}"
-        "# Files that it names (input, targets, protect, holidays_file, ca) belong into the configmap, too.\n"
-        "# Kubernetes fires twice where clocks are set back, which the journal of the results notices, and leaves out\n"
-        "# a time that they do not show, which extra CronJobs have.\n"
+        "# Files that it names (input, targets, protect, holidays_file, ca) must be in the configmap, too.\n"
+        "# When clocks are set back, Kubernetes fires twice; the journal of the results prevents a second run. When\n"
+        "# clocks are set forward, Kubernetes leaves out a time that does not exist; extra CronJobs fire then.\n"
     )
 
 
@@ -127,7 +127,7 @@ spec:
 
 
 def _write_config(job: Job) -> str:
-    """Return the volume of the file of profiles, with the secrets that these name by their places beside it."""
+    """Return the volume of the file of profiles, with the secrets that the profiles name by paths in its folder."""
     needed, possible = (
         [each for each in secrets if not each.variable and _is_within(job, each)]
         for secrets in (job.needed, job.possible)

@@ -81,7 +81,7 @@ def _write_service(job: Job, run: str, about: str) -> str:
                 else []
             ),
             *(
-                ["# Its list may name these profiles: take away the # of those that it does.", *possible]
+                ["# Its list may name these profiles: remove the # for those that it names.", *possible]
                 * bool(possible)
             ),
             f"ExecStart={_quote(job.program)} {run}",
@@ -96,7 +96,7 @@ def _write_service(job: Job, run: str, about: str) -> str:
 
 
 def _write_credential(secret: SecretFile) -> tuple[str, str]:
-    """Return what gives the service its own copy of a secret: named by a variable, or in the place of the file."""
+    """Return the lines that give the service its copy of a secret, named by a variable or mounted at its path."""
     where, path = f"%d/{secret.name}", _escape(secret.path)
     copy = (
         f"Environment={secret.variable}={where}"
@@ -162,12 +162,12 @@ def _write_failed(job: Job) -> str:
 
 
 def _escape(text: str) -> str:
-    """Keep systemd from putting something else into the place of a %."""
+    """Return the text with each % doubled, so that systemd does not expand it."""
     return text.replace("%", "%%")
 
 
 def _enclose(word: str) -> str:
-    """Make one word of a text with blanks."""
+    """Return the text in quotes if it has blanks, so that systemd reads it as one word."""
     return f'"{word}"' if " " in word else word
 
 

@@ -39,7 +39,7 @@ def time_column(name: str) -> str | None:
 
 
 def is_time_column(name: str, names: Iterable[str]) -> bool:
-    """Tell whether a column, one of `names`, has times to stop by or their zones."""
+    """Return whether a column, one of `names`, has times to stop by or their zones."""
     return time_column(name) is not None and STOP_AT in map(time_column, names)
 
 

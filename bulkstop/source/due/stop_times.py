@@ -31,7 +31,7 @@ class StopTimes:
         self._names: dict[str, int] = {"": 0}
 
     def __bool__(self) -> bool:
-        """Tell whether any campaign has a time."""
+        """Return whether any campaign has a time."""
         return bool(self._moments)
 
     @property
@@ -40,7 +40,7 @@ class StopTimes:
         return list(self._moments)
 
     def add(self, account_id: str, stop: StopTime | None, before: int) -> None:
-        """Add the next campaign of an account, which has `before` others; those before its first time need no call."""
+        """Add the next campaign of an account, after `before` others; the call may be omitted until one has a time."""
         if account_id not in self._moments:
             if stop is None:
                 return

@@ -38,7 +38,7 @@ def find_form(lines: Sequence[str], parser: RowParser) -> Format | None:
 
 
 def _begins_json(line: str) -> bool:
-    """Tell whether a line begins an object or a non-empty array; `[x] cd-1` is an id after a box."""
+    """Return whether a line begins an object or a non-empty array; `[x] cd-1` is an id after a box."""
     text = line.strip("\ufeff \t\r")
     rest = text[1:].lstrip()
     if text.startswith("{"):
@@ -47,13 +47,13 @@ def _begins_json(line: str) -> bool:
 
 
 def are_mostly_ids(lines: Sequence[str]) -> bool:
-    """Tell whether more lines are likely ids, as written in texts, than are not."""
+    """Return whether more lines are likely ids, as written in texts, than are not."""
     rows = list(filter(is_row, lines))
     return 2 * sum(map(has_id, rows)) > len(rows)
 
 
 def fits(named: Format, shown: Format, lines: Sequence[str]) -> bool:
-    """Tell whether the format of a name is possible; a table may consist of one id per line."""
+    """Return whether the format of a name is possible; a table may consist of one id per line."""
     if named == shown or {named, shown} <= _ALIKE:
         return True
     rows = [line for line in lines if is_row(line)]
@@ -63,7 +63,7 @@ def fits(named: Format, shown: Format, lines: Sequence[str]) -> bool:
 
 
 def _holds_ids(line: str) -> bool:
-    """Tell whether a line, or its first cell, contains only likely ids."""
+    """Return whether a line, or its first cell, contains only likely ids."""
     firsts = (glimpse(line, delimiter)[:1] for delimiter in DELIMITERS if delimiter in line)
     return has_id(line) or any(has_id(cell) for cells in firsts for cell in cells)
 
@@ -73,7 +73,7 @@ def _holds_several_ids(line: str) -> bool:
 
 
 def _has_other_cells(line: str) -> bool:
-    """Tell whether a line contains a likely id, a delimiter, and something else."""
+    """Return whether a line contains a likely id, a delimiter, and something else."""
     if has_id(line):
         return False
     cells = [glimpse(line, delimiter) for delimiter in DELIMITERS if delimiter in line]

@@ -56,7 +56,7 @@ def _read_head(lines: Sequence[str], delimiter: str) -> list[list[str]]:
 
 
 def is_row(line: str) -> bool:
-    """Tell whether a line may be a row: not blank, a comment, drawn, or a `sep=` line."""
+    """Return whether a line may be a row: not blank, a comment, drawn, or a `sep=` line."""
     return not is_blank(line) and not is_comment(line) and not is_rule(line) and not _SEP.fullmatch(line)
 
 

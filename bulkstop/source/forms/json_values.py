@@ -102,7 +102,7 @@ def _read_plain(piece: str, parser: RowParser) -> object | None:
 
 
 def is_answer(value: object, parser: RowParser, levels: int = _ANSWER_LEVELS) -> bool:
-    """Tell whether a value is a response: an object without an id that contains a list or a row."""
+    """Return whether a value is a response: an object without an id that contains a list or a row."""
     if not isinstance(value, dict) or ANSWER_KEYS.isdisjoint(value) or names_ids([*value], parser):
         return False
     return any(_has_rows(value[key], parser, levels - 1) for key in ANSWER_KEYS & value.keys())
@@ -158,7 +158,7 @@ def _mend_texts(value: object) -> object:
 
 
 def _is_record(value: object) -> bool:
-    """Tell whether a list is a row without names: it has an id, and values that are none."""
+    """Return whether a list is a row without names: it has an id, and values that are none."""
     if not isinstance(value, list) or len(value) < 2 or any(isinstance(each, dict | list) for each in value):
         return False
     ids = sum(map(has_id, value))
@@ -292,7 +292,7 @@ class _Text:
                     return end
 
     def _may_go_on(self, error: json.JSONDecodeError) -> bool:
-        """Tell whether an error may only come from a block that ends within a value."""
+        """Return whether an error may only come from a block that ends within a value."""
         is_near = len(self.text) - error.pos < _UNFINISHED_CHARS or not self.text[error.pos :].strip()
         return is_near or error.msg.startswith("Unterminated string")
 
@@ -562,7 +562,7 @@ class _Reading:
         text.skip()
 
     def _begins_answer(self) -> bool:
-        """Tell whether an object, of which the end is unknown, begins as a response."""
+        """Return whether an object, of which the end is unknown, begins as a response."""
         match = _ANSWER.match(self._text.text, self._text.at)
         return match is not None and not names_ids(_KEY.findall(match[0]), self._parser)
 
@@ -583,7 +583,7 @@ class _Reading:
         text.skip_line()
 
     def _is_value(self, line: str) -> bool:
-        """Tell whether a line contains a single value, or nothing."""
+        """Return whether a line contains a single value, or nothing."""
         content = line.strip(_AROUND)
         return not content or _read_plain(content, self._parser) is not None
 

@@ -72,14 +72,14 @@ class RowShape:
     id_at: int
 
     def is_row(self, line: str) -> bool:
-        """Tell whether a complete line within quotes looks like a row."""
+        """Return whether a complete line within quotes looks like a row."""
         cells = line.split(self.delimiter)
         if self.width > 1 and len(cells) == self.width:
             return any(map(str.strip, cells))
         return any(map(_CAMPAIGN_ID.match, cells))
 
     def swallows(self, cells: Sequence[str]) -> bool:
-        """Tell whether a multi-line record contains lines that look like rows of their own.
+        """Return whether a multi-line record contains lines that look like rows of their own.
 
         One line is the record's own row: the rest of a line on which a cell begins or ends is not another.
         """
@@ -89,7 +89,7 @@ class RowShape:
         return any(self._cell_swallows(place, cell, own) for place, cell in enumerate(cells) if "\n" in cell)
 
     def header_swallows(self, cells: Sequence[str]) -> bool:
-        """Tell whether a multi-line header contains lines that look like rows."""
+        """Return whether a multi-line header contains lines that look like rows."""
         if not any("\n" in cell for cell in cells) or not any(map(_DIGIT.search, cells)):
             return False  # rows have digits; names broken over lines have none
         names = [*cells[: self.id_at], "", *cells[self.id_at + 1 :]]
@@ -110,7 +110,7 @@ class RowShape:
         return _names_campaign(first.split(self.delimiter)[1:]) or self._has_id(first, id_at, own)
 
     def _has_id(self, line: str, id_at: int, own: str) -> bool:
-        """Tell whether a line of several cells has a row's id, in a list whose ids do not begin with cd-."""
+        """Return whether a line of several cells has a row's id, in a list whose ids do not begin with cd-."""
         cells = line.split(self.delimiter)
         if len(cells) < 2 or len(cells) <= id_at or _CAMPAIGN_ID.match(own):
             return False

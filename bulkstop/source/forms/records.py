@@ -76,7 +76,7 @@ class Records:
         return (Record(feed.start, cells, feed.fault),) if len(cells) > 1 or not is_blank(feed.piece) else ()
 
     def _is_remark(self, piece: str) -> bool | None:
-        """Tell whether a line is a comment, or drawn around rows; None if it may also be a row."""
+        """Return whether a line is a comment, or drawn around rows; None if it may also be a row."""
         if not self._has_remarks:
             return False
         if is_rule(piece):
@@ -179,7 +179,7 @@ class _Feed:
         return piece
 
     def _pass_remark(self, piece: str) -> bool:
-        """Tell whether a line is not a row, and skip the rest of it; record a fault if it may be one."""
+        """Return whether a line is not a row, and skip the rest of it; record a fault if it may be one."""
         is_remark = self._is_remark(piece)
         if is_remark is None:
             self.fault = _DOUBTFUL

@@ -12,12 +12,12 @@ _FOOT = re.compile(r"\([0-9]+ [^\W\d_]+\)")
 
 
 def is_comment(line: str) -> bool:
-    """Tell whether a line begins with `#` that is not the error of a spreadsheet."""
+    """Return whether a line begins with `#` that is not the error of a spreadsheet."""
     text = line.lstrip(" \t\ufeff")
     return text.startswith("#") and not _ERROR.match(text)
 
 
 def is_rule(line: str) -> bool:
-    """Tell whether a line is drawn above, below or between the rows of a table, or counts them at its end."""
+    """Return whether a line is drawn above, below or between the rows of a table, or counts them at its end."""
     text = line.strip()
     return _RULE.fullmatch(text) is not None or _FOOT.fullmatch(text) is not None

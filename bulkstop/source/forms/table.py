@@ -28,7 +28,7 @@ _SCOPE = ("account_id", "stream_id", "iid")
 
 
 def names_ids(cells: Sequence[object], parser: RowParser) -> bool:
-    """Tell whether one of these cells is the name of the id column."""
+    """Return whether one of these cells is the name of the id column."""
     return any(isinstance(cell, str) and _means_id(cell, parser) for cell in cells)
 
 
@@ -38,7 +38,7 @@ def _means_id(name: str, parser: RowParser) -> bool:
 
 
 def is_headless(records: Sequence[Sequence[object]], parser: RowParser) -> bool:
-    """Tell whether the first records of a table are all rows: each begins with a likely id, and has no other.
+    """Return whether the first records of a table are all rows: each begins with a likely id, and has no other.
 
     A record that begins with a spoilt id is also a row, and a later header does not count.
     """
@@ -52,12 +52,12 @@ def _is_spoilt_id(cell: object) -> bool:
 
 
 def begins_with_id(cells: Sequence[object]) -> bool:
-    """Tell whether the first cell of a record is a likely id, and no other is."""
+    """Return whether the first cell of a record is a likely id, and no other is."""
     return bool(cells) and has_id(cells[0]) and not any(map(has_id, cells[1:]))
 
 
 def has_id(cell: object) -> bool:
-    """Tell whether a cell is one or several likely ids, with only removable characters around them."""
+    """Return whether a cell is one or several likely ids, with only removable characters around them."""
     if not isinstance(cell, str) or "cd-" not in cell:
         return False
     ids, fault, _ = clean_id(cell)
@@ -65,7 +65,7 @@ def has_id(cell: object) -> bool:
 
 
 def is_title(cells: Sequence[object]) -> bool:
-    """Tell whether a record above a header cannot be a row, because nothing in it could be an id."""
+    """Return whether a record above a header cannot be a row, because nothing in it could be an id."""
     return not any(isinstance(cell, str) and POSSIBLE.fullmatch(cell.strip()) and _has_digit(cell) for cell in cells)
 
 
@@ -193,7 +193,7 @@ class Table:
         return self.parser.row(line, layout.values(own), {**(carried or {}), **texts})
 
     def _is_shifted(self, layout: Layout, cells: Sequence[object], extra: dict[str, object]) -> bool:
-        """Tell whether the cells may be under the wrong columns, because of a delimiter in a text."""
+        """Return whether the cells may be under the wrong columns, because of a delimiter in a text."""
         if not has_id(cells[layout.id_at]) or any(map(has_id, extra.values())):
             return True
         return any(
@@ -203,7 +203,7 @@ class Table:
         )
 
     def _is_header(self, value: object, cells: Sequence[object]) -> bool:
-        """Tell whether a record is a header: it names an id column beyond doubt, or has only column names."""
+        """Return whether a record is a header: it names an id column beyond doubt, or has only column names."""
         texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
         keys = {key_of(cell) for cell in texts}
         if not any(_means_id(cell, self.parser) for cell in texts) or any(map(has_id, texts)):
@@ -213,14 +213,14 @@ class Table:
         return all(field_of(cell) or key_of(cell) in map(key_of, self.names) for cell in texts)
 
     def _has_type(self, cells: Sequence[object]) -> bool:
-        """Tell whether the record has a campaign type in the column of types, which makes it a row."""
+        """Return whether the record has a campaign type in the column of types, which makes it a row."""
         try:
             return read_type(self.layout.values(cells)[_TYPE_AT]) is not None
         except ValueError:
             return False
 
     def _is_header_without_ids(self, cells: Sequence[object]) -> bool:
-        """Tell whether a record is a header without an id column, so that the rows below have no known ids."""
+        """Return whether a record is a header without an id column, so that the rows below have no known ids."""
         texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
         if self.parser.any_id or len(texts) < len(cells) or any(map(has_id, texts)):
             return False
@@ -238,7 +238,7 @@ def _name(cell: object) -> str:
 
 
 def _is_comment(value: object, cells: Sequence[object]) -> bool:
-    """Tell whether a record, whose id cell is `value`, begins with # and cannot be a row."""
+    """Return whether a record, whose id cell is `value`, begins with # and cannot be a row."""
     first, *others = cells
     if not isinstance(first, str) or not is_comment(first):
         return False

@@ -269,7 +269,7 @@ class TestEnd:
 
     @pytest.mark.parametrize(("late_s", "places", "unsent"), [(0.005, 99, 0), (0.5, 99, 5), (0.005, 2, 1)])
     def test_just_due(self, late_s: float, places: int, unsent: int) -> None:
-        """What was due a moment before the end was not missed, unless it had no place."""
+        """A request that was due just before the end does not count as unsent, unless it had no place."""
         scene = Scene(constant(10, 60), always(STOPPED, latency_s=60.0).send, places=places)
 
         async def main() -> int:

@@ -34,7 +34,7 @@ class Transport(asyncio.Transport):
         return self.unsent
 
     def is_closing(self) -> bool:
-        """Tell whether it ends."""
+        """Return whether it ends."""
         return self._is_closing
 
     def close(self) -> None:

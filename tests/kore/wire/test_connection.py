@@ -40,7 +40,7 @@ class Transport(asyncio.Transport):
         """Take it."""
 
     def is_closing(self) -> bool:
-        """Tell whether it was aborted."""
+        """Return whether it was aborted."""
         return self.aborts > 0
 
     def abort(self) -> None:

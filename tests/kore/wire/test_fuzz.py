@@ -167,7 +167,7 @@ class Fed(asyncio.Transport):
         assert not self.is_over
 
     def is_closing(self) -> bool:
-        """Tell whether it ends."""
+        """Return whether it ends."""
         return self.is_over
 
     def abort(self) -> None:

@@ -143,7 +143,7 @@ class TestDeadlines:
 
     @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
     def test_due_at_once(self, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-        """Calls whose time is up when they get their connections are watched like others, on each loop."""
+        """A call that is already overdue when it gets its connection has a timeout like others, on both event loops."""
 
         async def main() -> None:
             async def dial(make: Callable[[], Connection]) -> Connection:

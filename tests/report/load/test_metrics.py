@@ -134,7 +134,7 @@ def test_last_answers_make_no_rate_less() -> None:
     ids=["quick", "slow", "some slow", "half slow", "slow at first", "behind", "behind and slow", "tired"],
 )
 def test_rate_of_a_schedule(latency_s: Callable[[int], float], rate: float) -> None:
-    """Of a schedule of 100/s as much is answered as the service keeps up with, however long single answers take."""
+    """The answered rate of a schedule is what the service keeps up with, however slow single responses are."""
     metrics = Metrics(length_s=4.0)
     metrics.sending_s = 4.0
     for number in range(400):
@@ -144,7 +144,7 @@ def test_rate_of_a_schedule(latency_s: Callable[[int], float], rate: float) -> N
 
 
 def test_rate_of_a_closed_model() -> None:
-    """Ten places that are taken for six seconds answer as many as then, though nothing left in the last of them."""
+    """The rate of a closed model counts over the time that its places were taken, also after the last request."""
     metrics = measured([{**request(), "service_s": 2.0}] * 30)
     metrics.sending_s, metrics.elapsed_s, metrics.taken_s = 5.0, 6.0, 6.0
     assert metrics.rates.answered == 5.0
@@ -181,7 +181,7 @@ def test_reading(looks_s: list[float], service_s: float, in_time: bool) -> None:
     ids=["alone", "beside others", "slow service", "busy", "unknown"],
 )
 def test_waiting(ran_s: float, waited_s: float, turns: int, service_s: float, in_time: bool) -> None:
-    """Answers wait while others have the processor, where the generator sleeps until they come."""
+    """Responses were read too late if they waited long for a processor, compared with the service time."""
     metrics = measured([{**request(), "service_s": service_s}])
     for _ in range(150):
         metrics.reading.record(0.0)
@@ -191,7 +191,7 @@ def test_waiting(ran_s: float, waited_s: float, turns: int, service_s: float, in
 
 @pytest.mark.parametrize(("places", "quick_s", "has_room"), [(50, 2.0, False), (250, 2.0, True), (50, 0.002, True)])
 def test_room(places: int, quick_s: float, has_room: bool) -> None:
-    """Too few places for what an answer takes by itself are the generator's fault; a queue at the service is not."""
+    """Too few places for the time without queueing are the generator's fault; a queue at the service is not."""
     metrics = measured(
         [{**request(), "service_s": quick_s}] * places + [{**request(held_s=1.0), "service_s": 2.0}] * 150
     )
@@ -201,7 +201,7 @@ def test_room(places: int, quick_s: float, has_room: bool) -> None:
 
 @pytest.mark.parametrize(("places", "has_room"), [(40, False), (80, True)])
 def test_room_for_two_kinds(places: int, has_room: bool) -> None:
-    """Where no queue grows, some answers that take long at any time have their share in the places that are wanted."""
+    """If no queue grows, slow responses count in the number of places that are wanted."""
     kinds = [{**request(held_s=held_s), "service_s": service_s} for held_s in (0.0, 1.0) for service_s in (0.002, 2.0)]
     metrics = measured([kinds[0]] * 70 + [kinds[1]] * 30 + [kinds[2]] * 210 + [kinds[3]] * 90)
     metrics.sending_s, metrics.most_in_flight = 4.0, places

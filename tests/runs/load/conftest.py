@@ -11,10 +11,10 @@ from tests.engine.parts import now_s
 
 
 class NeverWaits(Busy):
-    """Has a processor whenever it wants one: what this machine's real one does is no part of a virtual time."""
+    """Never waits for a processor, because the load of the real machine must not affect virtual time."""
 
     def read_turns(self) -> Turns:
-        """Return the time in which it ran."""
+        """Return only the time that the thread ran."""
         ran_s, *_ = super().read_turns()
         return Turns(ran_s, 0.0, 0)
 

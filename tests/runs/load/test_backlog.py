@@ -8,7 +8,7 @@ from bulkstop.runs.load.backlog import LEAST_REQUESTS, Backlog
 
 
 def queued(rate: float, length_s: float, service_s: float, base_s: float = 0.0) -> Backlog:
-    """Send evenly to a service that takes one after the other, and takes a while for each besides."""
+    """Send evenly to a service that handles one request after the other and adds `base_s` to each response."""
     backlog, free_at = Backlog(length_s), 0.0
     for number in range(int(rate * length_s)):
         at = number / rate
@@ -27,13 +27,13 @@ def test_one_by_one(rate: float, length_s: float, grows: bool) -> None:
 @pytest.mark.parametrize("base_s", [0.2, 0.8])
 @pytest.mark.parametrize(("rate", "grows"), [(490, False), (500, False), (520, True), (600, True)])
 def test_long_answers(rate: float, grows: bool, base_s: float) -> None:
-    """A queue is known by how fast it grows, however long an answer takes without one."""
+    """A queue is detected by how fast it grows, however long a response takes without one."""
     assert bool(queued(rate, 1.0, 0.002, base_s).describe_growth()) is grows
 
 
 @pytest.mark.parametrize(("rate", "grows"), [(8, False), (10, False), (11, True), (15, True)])
 def test_few(rate: float, grows: bool) -> None:
-    """Ten requests are enough where each is slower than the one before."""
+    """Ten requests are enough to detect a queue if each is slower than the one before."""
     assert bool(queued(rate, 1.0 if rate >= 10 else 2.0, 0.1).describe_growth()) is grows
 
 
@@ -67,6 +67,6 @@ def test_left_over() -> None:
 
 
 def test_too_few() -> None:
-    """A few requests say nothing."""
+    """With too few requests no queue is reported."""
     backlog = queued(LEAST_REQUESTS - 1, 1.0, 1.0)
     assert backlog.describe_growth() == backlog.describe_left() == ""

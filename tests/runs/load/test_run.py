@@ -175,7 +175,7 @@ class TestEnds:
 
     @pytest.mark.parametrize(("latency_s", "least_s", "most_s"), [(2.5, 20.0, 24.0), (1000.0, 9.0, 11.0)])
     def test_aborted_for_a_rate(self, latency_s: float, least_s: float, most_s: float) -> None:
-        """A rate is counted from the first answer on, however slow that is; without any it is nothing in the end."""
+        """A rate counts from the first response, however late; without any response it is 0 after ten seconds."""
         job = load(constant(50, 20), max_in_flight=5000, abort_on=(parse_threshold("rate<45/s"),))
         service = Service(latency_s=latency_s)
         summary, took_s = run(execute(job, endless(), SETTINGS, connect=service.connect))

@@ -58,7 +58,7 @@ class OneByOne(Searched):
 
     free_at = 0.0
     patience_s = math.inf
-    """After so long nobody waits for an answer, which the service makes all the same."""
+    """Seconds after which the caller gives up; the service handles the request anyway."""
 
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0
@@ -72,7 +72,7 @@ class OneByOne(Searched):
 
 
 class Pausing(Searched):
-    """Stands still for a while at the end of some runs."""
+    """Pauses at the end of some runs."""
 
     def __init__(self, runs: Sequence[int]) -> None:
         super().__init__(lambda number: OK)
@@ -81,7 +81,7 @@ class Pausing(Searched):
     async def post(
         self, target: str, headers: Mapping[str, str], body: bytes = b"", cap: int = 0
     ) -> Response | TransportFailure:
-        """Answer at once, or after the pause."""
+        """Respond at once, or after the pause."""
         number = len(self.done)
         into_s = now_s() - self._began.setdefault(number, now_s())
         await asyncio.sleep(0.03 if number in self._runs and into_s > 0.88 * STEP_S else 0.001)
@@ -115,7 +115,7 @@ class TestSearch:
         ],
     )
     def test_pause_at_the_end(self, runs: Sequence[int], trials: Sequence[TrialResult]) -> None:
-        """Where answers are late at the end of a run only, its rate is tried once more: it may have been a pause."""
+        """If responses are late only at the end of a run, its rate is tried once more, as it may have been a pause."""
         found = Pausing(runs).searched(start=4000.0, top=4000.0)
         assert [(probe.rate, probe.trial) for probe in found.probes[:2]] == [(4000, trial) for trial in trials]
 
@@ -193,7 +193,7 @@ class TestSearch:
         assert any("a queue grew" in probe.why for probe in found.probes)
 
     def test_catches_up(self) -> None:
-        """What was not answered in time is worked off before the next rate is tried, and no rate gives way for it."""
+        """The next rate is tried only after late requests are worked off, so they make no rate give way."""
         service = OneByOne(lambda number: OK)
         service.patience_s = 0.2
         found = service.searched(start=2000.0, step_s=0.5)
@@ -203,11 +203,11 @@ class TestSearch:
         assert found.requests == len(service.seen)
 
     def test_never_catches_up(self) -> None:
-        """A service that answers no more after a rate leaves the limit unknown, after two minutes."""
+        """If a service stops responding after a rate, the search ends after two minutes without a limit."""
         service = Searched(lambda number: OK if number < 1 else TransportFailure(Outcome.TIMEOUT, "late", 1.0))
         found = service.searched()
         assert (found.rate, found.exit_code) == (None, 3)
-        assert found.reason.startswith("the service answers no more as it did, 2 min after")
+        assert found.reason.startswith("the service has not caught up, 2 min after")
 
     def test_refused(self) -> None:
         """A limit that most requests reached without a stop is reported as such."""

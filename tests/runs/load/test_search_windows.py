@@ -52,7 +52,7 @@ class Exhausted:
     """Takes nothing any more after a while."""
 
     def call(self, now: float) -> bool:
-        """Tell whether it is still that while."""
+        """Return whether it is still that while."""
         return now < 15
 
     def ready_at(self, now: float) -> float:

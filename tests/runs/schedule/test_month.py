@@ -97,7 +97,7 @@ def test_usual(world: World) -> None:
 
 @pytest.mark.parametrize(("code", "kinds"), [(2, []), (3, [NoticeKind.GUARD_ENDED]), (4, []), (1, [])])
 def test_failures(world: World, code: int, kinds: list[NoticeKind]) -> None:
-    """Whatever ends a stop (token, empty or long list, outage) is the exit code, is told with why, and not repeated."""
+    """A stop that fails (token, empty or long list, outage) gives its exit code and reason, and is not repeated."""
     world.script = lambda work: code
     assert world.conduct().fire() == code
     assert world.kinds() == [NoticeKind.STARTED, *kinds, NoticeKind.ENDED]
@@ -304,7 +304,7 @@ def test_keep(tmp_path: Path) -> None:
     ],
 )
 def test_night_of_a_change(world: World, zone: str, at: time, begin: str, ran_at: str) -> None:
-    """Called every five minutes through the night in which clocks change, a firing runs once, at its first moment."""
+    """In the night when clocks change, a firing that is checked every five minutes runs once, at its first moment."""
     world.table, world.finish_by = Timetable("eod", (at,), zone), "+15m"
     world.at = first = datetime.fromisoformat(begin)
     ran = []
@@ -320,7 +320,7 @@ def test_night_of_a_change(world: World, zone: str, at: time, begin: str, ran_at
 
 
 def test_two_times_in_one_gap(world: World) -> None:
-    """Two times that the gap puts at one moment are one run, and none is told as missed."""
+    """Two times that share one moment after a gap are one run, and neither is reported as missed."""
     world.table, world.finish_by = Timetable("eod", (time(2, 30), time(3)), "Europe/Berlin"), "+15m"
     world.at = datetime(2027, 3, 28, 1, 0, 30, tzinfo=UTC)
     for _ in range(3):

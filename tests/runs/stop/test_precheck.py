@@ -486,7 +486,7 @@ def test_lanes_know_what_is_left() -> None:
 
 
 def test_what_is_at_rest_keeps_no_place_in_the_timetable() -> None:
-    """Stops are planned backwards for what runs: what is at rest keeps no place in the quota for itself."""
+    """Stops are planned backwards for running campaigns only; those at rest take no place in the quota."""
     stop_at = time.time() + 3600
     rows = [campaign(f"cd-{n}")._replace(row={"stop_at": utc_text(stop_at)}) for n in range(1, 7)]
     items = {
