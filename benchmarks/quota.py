@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import aiohttp
 from limited_nginx import Call, Limited, limited
 
 from bulkstop.engine.limits.quota import min_duration_s
@@ -58,8 +59,6 @@ def started(commands: Sequence[list[str]]) -> None:
 
 async def run_peer(name: str, host: str, calls: int, seconds: float, per_s: float, burst: int) -> None:
     """Post until this many calls are made or the time is over."""
-    import aiohttp
-
     url = f"{host}/api/v2/public/{STREAM}/campaign/trigger/cd-{{}}?accountId={ACCOUNT}&campaignType=voice&trigger=stop"
     end, numbers = time.monotonic() + seconds, iter(range(calls))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=32)) as session:
