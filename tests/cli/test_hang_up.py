@@ -2,13 +2,15 @@
 
 import json
 import os
+import pty
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Here, MakeList
-from tests.processes import ended, simulator, started
+from tests.processes import COMMAND, WAIT_S, ended, environment, simulator, started
 
 pytestmark = pytest.mark.real
 
@@ -45,3 +47,29 @@ def test_manifest_and_report(here: Here, make_list: MakeList, tmp_path: Path) ->
     told = here("report", results.name)
     assert ": by SIGHUP, before all were sent (exit code 129)" in told.out
     assert "every line is as it was written" in told.out
+
+
+def test_closed_terminal_with_a_bar(here: Here, make_list: MakeList, tmp_path: Path) -> None:
+    """A closed terminal that showed a bar ends a run as SIGHUP does, and each campaign has its line."""
+    make_list(200)
+    ours, theirs = pty.openpty()
+    with simulator(tmp_path, "--latency", "50") as slow:
+        words = ("stop", "campaigns.csv", "--host", slow.url, "--yes", "--quota", "none", "--concurrency", "2")
+        process = subprocess.Popen(
+            ["setsid", "--ctty", *COMMAND, *words],
+            cwd=tmp_path,
+            env=environment(TERM="xterm"),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        shown = b""
+        while "━".encode() not in shown:
+            shown += os.read(ours, 65536)
+        os.close(ours)
+        assert process.wait(WAIT_S) == 129
+    results = tmp_path / "campaigns.csv.results.jsonl"
+    section = json.loads((tmp_path / f"{results.name}.run.json").read_text())["runs"][-1]
+    assert (section["reason"], section["exit_code"]) == ("by SIGHUP, before all were sent", 129)
+    assert len(results.read_text().splitlines()) == 200

@@ -221,17 +221,15 @@ def carry_out(
 
     lost = f"{LOST}; to go on{write_way_on(options, ['--resume'])}" if journal.is_file else LOST
 
-    progress = choose_progress(options)  # not in the loop, which the import of rich would hold
-
     async def execute() -> StopSummary:
         stack = beside(journal.path, STACK) if journal.is_file else None
         shutdown = Shutdown(grace_s=settings.grace_s, say=say, lost=lost, observe=log_event, stack=stack)
         outboxes: list[Outbox[Any]] = [*journal.outboxes, *err_outboxes()]
         prepared = Prepared(plan, journal.write, journal.watch, journal.end, outboxes)
-        with (
-            handle_signals(shutdown, SIGNALS),
-            redirect_err(progress.say) if isinstance(progress, Bar) else nullcontext(),
-        ):
+        with ExitStack() as until_end:
+            until_end.enter_context(handle_signals(shutdown, SIGNALS))
+            if isinstance(progress := await choose_progress(options), Bar):
+                until_end.enter_context(redirect_err(progress.say))
             engine = Engine(use_store(settings))
             if (others := plan_others(profiles, plan)) is not None:
                 engine.call_for(others)

@@ -8,6 +8,7 @@ import click
 
 from bulkstop.cli.stop.options import StopOptions
 from bulkstop.cli.terminal import can_redraw, err_stream, print_err
+from bulkstop.engine.tasks import import_beside
 from bulkstop.report.log import log_event
 from bulkstop.report.stop.progress import Bar, Lines, LoggedProgress, Progress
 from bulkstop.report.stop.snapshot import Snapshot
@@ -16,13 +17,20 @@ BEHIND = "bulkstop.behind"
 """Key of a click context: the function to call once when a run will miss its time to finish by."""
 
 
-def choose_progress(options: StopOptions) -> Progress | None:
-    """Return a bar for a terminal, lines for other outputs, events for --log-json, None for --quiet."""
+async def choose_progress(options: StopOptions) -> Progress | None:
+    """Return a bar for a terminal, lines for other outputs, events for --log-json, None for --quiet.
+
+    A bar writes to the stream that this event loop has for standard error, so that a closed terminal is no fault.
+    """
     if options.log_json:
         return LoggedProgress(log_event)
     if options.quiet:
         return None
-    return Bar(cast("TextIO", err_stream() or sys.stderr)) if can_redraw() else Lines(print_err)
+    if not can_redraw():
+        return Lines(print_err)
+    for name in ("rich.live", "rich.progress_bar", "rich.table"):
+        await import_beside(name)
+    return Bar(cast("TextIO", err_stream() or sys.stderr))
 
 
 def watch_deadline(progress: Progress | None) -> Progress | None:
