@@ -139,7 +139,7 @@ def refuse_without_host(profile: Profile) -> None:
     if profile.values is not None:
         where, given = f"[{TABLE}.{profile.name}] of {profile.path}", name_setting("host", "platform.kore.ai")
         raise SettingsError(f": is missing; add it to {where}, or give {given}", setting="host")
-    names = [*tomllib.loads(profile.text).get(TABLE, {})]
+    names = list_profiles(profile)
     if names:
         option, named = name_setting("profile"), ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
         raise SettingsError(f": is missing; choose a profile of {profile.path} with {option}: {named}", setting="host")

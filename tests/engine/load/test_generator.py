@@ -377,6 +377,18 @@ class TestClosed:
         assert scene.latencies() == pytest.approx(scene.services())
         assert {sample.held_s for sample in scene.samples} == {0.0}
 
+    def test_together(self) -> None:
+        """Places that become free in one round of the event loop are used again together, after all are noted."""
+        done: list[str] = []
+
+        async def send(_: Campaign) -> Attempt:
+            done.append("sent")
+            await asyncio.sleep(0.5)
+            return STOPPED
+
+        Scene(ClosedModel(6), send, places=3, note=lambda _: done.append("noted")).run()
+        assert done == [*["sent"] * 3, *["noted"] * 3] * 2
+
     def test_time(self) -> None:
         """Without a number it continues until it is drained."""
         scene = Scene(ClosedModel(), always(STOPPED, latency_s=0.5).send, places=3).run(until_s=2.2, end="drain")
