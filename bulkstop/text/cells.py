@@ -2,6 +2,10 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
+
+CACHED_FORMS = 4096
+"""More than the letters of all scripts in one list; the forms of all characters would take 150 MB."""
 
 _ESCAPES = re.compile(r"(?:\\u[0-9a-f]{4})+")
 _LIKE_AN_ESCAPE = re.compile(r"\\(?=u[0-9a-f]{4})")
@@ -62,15 +66,32 @@ def from_cell(cell: str) -> str:
     return unescape_cell(cell)
 
 
-def _unescape(escapes: str) -> str:
-    text = bytes.fromhex(escapes.replace("\\u", "")).decode("utf-16-be", "surrogatepass")
-    return "".join(_as_escape(char) if is_kept(char) and char != "\\" else char for char in text)
+class _Forms(dict[int, str]):
+    """The form that a file has for each character, for `str.translate`; at most `CACHED_FORMS` are kept."""
 
+    def __init__(self, form: Callable[[str], str]) -> None:
+        super().__init__()
+        self._form = form
 
-def _escape_unkept(text: str) -> str:
-    return "".join(char if is_kept(char) else _as_escape(char) for char in text)
+    def __missing__(self, code: int) -> str:
+        form = self._form(chr(code))
+        if len(self) < CACHED_FORMS:
+            self[code] = form
+        return form
 
 
 def _as_escape(char: str) -> str:
     units = char.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+_ESCAPED = _Forms(lambda char: char if is_kept(char) else _as_escape(char))
+_UNESCAPED = _Forms(lambda char: _as_escape(char) if is_kept(char) and char != "\\" else char)
+
+
+def _escape_unkept(text: str) -> str:
+    return text.translate(_ESCAPED)
+
+
+def _unescape(escapes: str) -> str:
+    return bytes.fromhex(escapes.replace("\\u", "")).decode("utf-16-be", "surrogatepass").translate(_UNESCAPED)
