@@ -329,16 +329,12 @@ class Pool:
                 self._in_flight.discard(turn)
                 self._break_off(turn, answer)
             else:
-                self._tasks.start(answer, partial(self._told_of_sent, turn))
+                self._calls.finish(answer, partial(self._told, turn))
                 return
         except Exception as fault:  # noqa: BLE001 - as above
             self.end_early(fault)
         self._freed += 1
         self._look_soon()
-
-    def _told_of_sent(self, turn: Turn, came: Answer) -> None:
-        """Settle an attempt as `_told` does; its call was sent, even if the wait that followed never began."""
-        self._told(turn, asyncio.CancelledError() if isinstance(came, NeverBegunError) else came)
 
     def _take_in(self, turn: Turn, attempt: Attempt) -> None:
         """Settle a response, or queue its campaign for another attempt."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
-from bulkstop.model import AtOnce, Campaign, Cancellable, Done, Send
+from bulkstop.model import AtOnce, Attempt, Campaign, Cancellable, Done, Send
 
 T = TypeVar("T")
 
@@ -94,6 +94,14 @@ class Calls:
             return call
         self._tasks.start((send or self._send)(campaign), done)
         return None
+
+    def finish(self, rest: Awaitable[Attempt], done: Done) -> None:
+        """Await what follows the response to a call; the call was sent, even if this is cancelled before it begins."""
+
+        def ended(came: Attempt | BaseException) -> None:
+            done(asyncio.CancelledError() if isinstance(came, NeverBegunError) else came)
+
+        self._tasks.start(rest, ended)
 
 
 class Alarm:

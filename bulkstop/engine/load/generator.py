@@ -246,7 +246,7 @@ class Generator:
         elif isinstance(answer, BaseException):
             attempt = self._read_fault(answer)
         else:
-            self._tasks.start(answer, partial(self._told, request))
+            self._calls.finish(answer, partial(self._told, request))
             return
         self._open.discard(request)
         due_at, began = request.due_at, self._began
